@@ -1,0 +1,164 @@
+"""Hashmap algebra: what Pithos means by a block, a hash and a hashmap.  No I/O.
+
+An object is its size and the hashes of its blocks, in order.  A block is
+hashed *without its trailing zero bytes*, so blocks of different length share
+a hash, the all-zero block is the hash of nothing, and the length of a stored
+block says nothing: :func:`cut` pads.  Hashes are lower-case hexadecimal text.
+
+Client and server share this module; its golden values are pinned in
+``tests/test_blocks.py`` against exchanges recorded from a real server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Buffer = bytes | bytearray | memoryview
+
+BLOCK_SIZE = 4 * 1024 * 1024
+ALGORITHM = "sha256"
+ZERO_HASH = hashlib.sha256(b"").hexdigest()
+#: A hash no block has; a hashmap that names it can never become an object.
+IMPOSSIBLE_HASH = "f" * 64
+
+_ZEROS = bytes(64 * 1024)
+
+
+class Span(NamedTuple):
+    """A piece of one block: bytes ``start`` to ``stop`` of block ``index``."""
+
+    index: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hashmap:
+    """An object's content: ``size`` in bytes and the hash of each of its blocks."""
+
+    size: int
+    hashes: tuple[str, ...]
+    block_size: int = BLOCK_SIZE
+    algorithm: str = ALGORITHM
+
+    def __post_init__(self) -> None:
+        if len(self.hashes) != block_count(self.size, self.block_size):
+            raise ValueError(f"{len(self.hashes)} hashes for {self.size} bytes")
+
+    @property
+    def merkle(self) -> str:
+        """The one hash over all (``X-Object-Hash``)."""
+        return merkle(self.hashes, self.algorithm)
+
+
+EMPTY = Hashmap(0, ())
+
+
+def zero_hash(algorithm: str = ALGORITHM) -> str:
+    """The hash of an all-zero block of any length."""
+    return ZERO_HASH if algorithm == ALGORITHM else hashlib.new(algorithm).hexdigest()
+
+
+def block_count(size: int, block_size: int = BLOCK_SIZE) -> int:
+    """How many blocks an object of ``size`` bytes has; none if it is empty."""
+    return -(-size // block_size)
+
+
+def block_length(index: int, size: int, block_size: int = BLOCK_SIZE) -> int:
+    """How many bytes of block ``index`` belong to an object of ``size`` bytes."""
+    return max(0, min(block_size, size - index * block_size))
+
+
+def spans(offset: int, length: int, block_size: int = BLOCK_SIZE) -> Iterator[Span]:
+    """The pieces of blocks that make up ``length`` bytes at ``offset``."""
+    position, end = offset, offset + length
+    while position < end:
+        index, start = divmod(position, block_size)
+        stop = min(block_size, start + end - position)
+        yield Span(index, start, stop)
+        position += stop - start
+
+
+def stripped_length(data: Buffer) -> int:
+    """The length of ``data`` without its trailing zero bytes."""
+    end = len(data)
+    if not end or data[end - 1]:
+        return end
+    view = memoryview(data)
+    while end:
+        step = min(end, len(_ZEROS))
+        piece = view[end - step : end]
+        if piece != _ZEROS[:step]:
+            return end - step + len(bytes(piece).rstrip(b"\0"))
+        end -= step
+    return 0
+
+
+def block_hash(data: Buffer, algorithm: str = ALGORITHM) -> str:
+    """The hash of a block: over ``data`` without its trailing zero bytes."""
+    view = memoryview(data)[: stripped_length(data)]
+    return hashlib.new(algorithm, view, usedforsecurity=False).hexdigest()
+
+
+def merkle(hashes: Sequence[str], algorithm: str = ALGORITHM) -> str:
+    """The top of the binary tree over ``hashes``.
+
+    Leaves are the raw hashes, padded with zero leaves to the next power of
+    two; a parent is the hash of its two children.  One block is its own hash,
+    no block at all is the hash of nothing.
+    """
+    if not hashes:
+        return zero_hash(algorithm)
+    level = [bytes.fromhex(each) for each in hashes]
+    width = 1
+    while width < len(level):
+        width *= 2
+    level += [bytes(len(level[0]))] * (width - len(level))
+    while len(level) > 1:
+        level = [
+            hashlib.new(algorithm, level[i] + level[i + 1], usedforsecurity=False).digest()
+            for i in range(0, len(level), 2)
+        ]
+    return level[0].hex()
+
+
+def hashmap_of(data: Buffer, block_size: int = BLOCK_SIZE, algorithm: str = ALGORITHM) -> Hashmap:
+    """The hashmap of ``data``, all of it in memory."""
+    view = memoryview(data)
+    hashes = tuple(
+        block_hash(view[at : at + block_size], algorithm) for at in range(0, len(view), block_size)
+    )
+    return Hashmap(len(view), hashes, block_size, algorithm)
+
+
+def cut(block: Buffer, start: int, stop: int) -> Buffer:
+    """Bytes ``start`` to ``stop`` of a block, zeros where the stored block is shorter.
+
+    Returns a view where nothing has to be padded.
+    """
+    piece = memoryview(block)[start:stop]
+    missing = stop - start - len(piece)
+    return bytes(piece) + bytes(missing) if missing > 0 else piece
+
+
+def paste(block: bytearray, start: int, data: Buffer) -> None:
+    """Write ``data`` at ``start`` of ``block``, growing it with zeros as needed."""
+    gap = start - len(block)
+    if gap > 0:
+        block.extend(bytes(gap))
+    block[start : start + len(data)] = data
+
+
+def resize(content: Hashmap, size: int) -> Hashmap:
+    """``content`` cut or grown (by zeros) to ``size`` bytes *at block borders only*.
+
+    The last block keeps its hash even if its bytes beyond ``size`` would have
+    to go; the caller deals with that block itself.
+    """
+    count = block_count(size, content.block_size)
+    zero = zero_hash(content.algorithm)
+    hashes = content.hashes[:count] + (zero,) * (count - len(content.hashes))
+    return Hashmap(size, hashes, content.block_size, content.algorithm)

@@ -1,0 +1,1 @@
+"""The embedded Pithos server: ``store`` knows no HTTP, ``app`` no disk."""
