@@ -54,9 +54,6 @@ class Hashmap:
         return merkle(self.hashes, self.algorithm)
 
 
-EMPTY = Hashmap(0, ())
-
-
 def zero_hash(algorithm: str = ALGORITHM) -> str:
     """The hash of an all-zero block of any length."""
     return ZERO_HASH if algorithm == ALGORITHM else hashlib.new(algorithm).hexdigest()
@@ -162,3 +159,7 @@ def resize(content: Hashmap, size: int) -> Hashmap:
     zero = zero_hash(content.algorithm)
     hashes = content.hashes[:count] + (zero,) * (count - len(content.hashes))
     return Hashmap(size, hashes, content.block_size, content.algorithm)
+
+
+#: The content of an empty file.
+EMPTY = Hashmap(0, ())
