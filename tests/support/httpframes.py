@@ -95,11 +95,6 @@ class Framer:
         self._left: int | None = 0  # of the body or chunk; None: until the connection ends
         self._step = self._read_head
 
-    @property
-    def between_messages(self) -> bool:
-        """Whether a connection that ends now ends cleanly."""
-        return not self._held and (self._step == self._read_head or self._left is None)
-
     def feed(self, data: bytes) -> Iterator[Piece]:
         """The pieces complete so far; a head or chunk line cut short is held back.
 
