@@ -27,7 +27,7 @@ NOTHING = Sizes(MIB, 0, 1, 0, 1, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A measurement: ``count`` items cost ``seconds`` and ``requests``, memory was ``rss`` bytes at the peak."""
+    """``count`` items cost ``seconds`` and ``requests``; memory was ``rss`` bytes at the peak."""
 
     curve: str
     system: str

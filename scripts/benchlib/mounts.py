@@ -198,7 +198,7 @@ class Rclone(Mount):
 
 
 def custom(template: str) -> type[Mount]:
-    """A mount by any command with {source}, {mountpoint}, {cache} and {config}; it must stay in the foreground."""
+    """A mount by any command with {source}, {mountpoint}, {cache}, {config}, that stays in the foreground."""
 
     class Custom(PithosFS):
         name = re.split(r"[/\s]", template.split()[0])[-1]

@@ -19,17 +19,18 @@ from .targets import Verdict, judge, judge_write_back
 from .workloads import WORKLOADS
 
 SCENE = """\
-A big file is {mib} MiB. {sizes.small} small files of 4 KiB in {sizes.small_dirs} directories are copied, read
-and synchronised; {sizes.listed} in {sizes.listed_dirs} directories are listed; {sizes.moved} are renamed and deleted.
+A big file is {mib} MiB. {sizes.small} small files of 4 KiB in {sizes.small_dirs} directories are copied,
+read and synchronised; {sizes.listed} in {sizes.listed_dirs} directories are listed; {sizes.moved} are
+renamed and deleted.
 
-Times are seconds until the server's listing shows exactly what was written (in brackets: until the program came
-back). Every content is then read back from the server and compared by hash. Requests and bytes are those that passed
-the proxy between mount and server, heads included, without those of mounting. Each system writes content of its own,
-for the server stores equal blocks once.
+Times are seconds until the server's listing shows exactly what was written (in brackets: until the program
+came back). Every content is then read back from the server and compared by hash. Requests and bytes are
+those that passed the proxy between mount and server, heads included, without those of mounting. Each system
+writes content of its own, for the server stores equal blocks once.
 
-rclone mounts its swift backend with the full cache and uploads at once (`--vfs-write-back 0s`). raw is plain HTTP,
-eight requests at a time where that helps, and no filesystem at all. The proxy's round trip is a delay line, its rate
-is shared by all connections; slow start and loss are not modelled."""
+rclone mounts its swift backend with the full cache and uploads at once (`--vfs-write-back 0s`). raw is
+plain HTTP, eight requests at a time where that helps, and no filesystem at all. The proxy's round trip is a
+delay line, its rate is shared by all connections; slow start and loss are not modelled."""
 PEERS = ("rclone", "raw", "kamaki")
 
 
@@ -88,15 +89,16 @@ def network_table(results: Results, network: Network) -> list[list[str]]:
     """Heading and lines of one network's table."""
     systems = results.systems()
     peers = [name for name in ("rclone", "raw") if name in systems and name != results.ours]
+    shown = [name for name in (results.ours, "rclone", "raw") if name in systems][:2]  # whose traffic
     head = ["workload", *(f"{name} s" for name in systems), *(f"÷ {peer}" for peer in peers)]
-    table = [[*head, *(f"{name}: requests, MB up, down" for name in systems[:1] + peers[:1]), "target"]]
+    table = [[*head, *(f"{name}: requests, MB up, down" for name in shown), "target"]]
     for workload in WORKLOADS:
         found = {name: results.get(workload.key, name, network.name) for name in systems}
         if not any(found.values()):
             continue
         line = [f"{workload.key}. {workload.title}", *(_seconds(found[name]) for name in systems)]
-        line += [_ratio(found[results.ours], found[peer]) if results.ours in found else "" for peer in peers]
-        line += [_traffic(found[name]) for name in systems[:1] + peers[:1]]
+        line += [_ratio(found.get(results.ours), found[peer]) for peer in peers]
+        line += [_traffic(found[name]) for name in shown]
         table.append([*line, _verdicts(results.verdicts(workload.key, network.name))])
     return table
 
@@ -130,7 +132,7 @@ def _traffic(result: Result | None) -> str:
     if result is None or result.error:
         return "-"
     traffic = result.traffic
-    return f"{traffic.requests}, {traffic.up / 1e6:.2f}, {traffic.down / 1e6:.2f}"
+    return f"{traffic.requests}, {traffic.up / 1e6:.3g}, {traffic.down / 1e6:.3g}"
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -207,7 +207,11 @@ class Store:
 
     def differences(self, expected: Mapping[str, Content | None]) -> list[str]:
         """Where the listing is not as expected (None: must be absent); one line each."""
-        found = self.listing(commonprefix(list(expected)))
+        first, last = min(expected), max(expected)
+        shared = sum(
+            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+        )
+        found = self.listing(first[:shared])
         wrong = []
         for name, content in expected.items():
             entry = found.get(name)
@@ -220,7 +224,7 @@ class Store:
         return wrong
 
     def wait_for(self, expected: Mapping[str, Content | None], patience: float) -> float:
-        """Until all is as expected; when (monotonic) that was first seen.  Failed after ``patience`` seconds."""
+        """Until all is as expected; when (monotonic) it was first seen so.  Failed after ``patience`` s."""
         end = time.monotonic() + patience
         while True:
             asked = time.monotonic()

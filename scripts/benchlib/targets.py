@@ -58,7 +58,7 @@ TARGETS = {
     "k2": Target(requests=lambda _: 1),
     "l": Target(rclone=0.5, requests=lambda s: s.moved + 2),
     "m": Target(rclone=0.05, requests=lambda _: 4, up=_little, down=_little),
-    "n1": Target(rclone=0.6, requests=lambda _: 2 * s.small + s.small_dirs + 1),
+    "n1": Target(rclone=0.6, requests=lambda s: 2 * s.small + s.small_dirs + 1),
     "n2": Target(requests=lambda _: 0),
     "n3": Target(requests=lambda _: 3),
 }

@@ -101,7 +101,7 @@ class Raw(Tool):
         self.store.each(put, self.corpus.small_files())
 
     def list_tree(self, name: str) -> None:
-        files = len(self.store.listing(f"{name}/"))
+        files = sum(each.endswith(".dat") for each in self.store.listing(f"{name}/"))
         if files != self.corpus.sizes.listed:
             raise Failed(f"{files} files listed of {self.corpus.sizes.listed}")
 
