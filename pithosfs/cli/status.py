@@ -1,0 +1,176 @@
+"""``pithosfs status``: what is mounted, and how it fares."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pithosfs import control, mountpoints, registry
+from pithosfs.cli import arguments
+from pithosfs.cli.exits import ExitCode
+from pithosfs.mountpoints import Mounted, MountPointError
+
+_DESCRIPTION = """\
+Show the mounts of this user (for root: of everybody): their state, open files,
+what waits to be sent, what the caches saved, and errors.
+
+Exit code 0 if the mount asked for, or each of them, is ready; else 1.
+
+Example:
+  pithosfs status
+  pithosfs status ~/cloud --json
+"""
+
+#: Seconds a mount may take to answer before it is shown as hanging.
+_PATIENCE = 3.0
+
+
+class State(StrEnum):
+    """What a mount is doing."""
+
+    READY = "ready"
+    HANGS = "hangs"  # the process lives but does not answer
+    DEAD = "dead"  # the process is gone, its mount point is not
+    ENDING = "ending"  # unmounted, the process still has work or open files
+    UNKNOWN = "unknown"  # a mount whose process did not announce it to this user
+
+
+_REMEDIES = {
+    State.HANGS: "pithosfs umount --force {0}",
+    State.DEAD: "pithosfs umount {0}, or mount it again",
+    State.UNKNOWN: "only its own user sees more",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One mount: where, what, how it is; ``details`` are its own words (empty unless it is ready)."""
+
+    mountpoint: str
+    source: str
+    state: State
+    pid: int | None
+    since: float | None
+    details: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, flat."""
+        return {
+            "mountpoint": self.mountpoint,
+            "source": self.source,
+            "state": self.state.value,
+            "pid": self.pid,
+            "since": self.since,
+            **self.details,
+        }
+
+
+def add(commands: arguments.Subparsers) -> None:
+    """Add the command's parser."""
+    parser = arguments.add_command(
+        commands, "status", run, "show mounts and what they are doing", _DESCRIPTION
+    )
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="?", default=None, help="only this one")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=False,
+        help="for programs: an object for the MOUNTPOINT given, else a list of them",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Gather and show."""
+    reports = gather()
+    if args.mountpoint is not None:
+        reports = [_only(reports, mountpoints.locate(args.mountpoint))]
+    if args.json:
+        content = [report.as_json() for report in reports]
+        print(json.dumps(content if args.mountpoint is None else content[0], indent=2))
+    elif reports:
+        _show(reports)
+    else:
+        print("nothing is mounted")
+    return ExitCode.OK if all(each.state is State.READY for each in reports) else ExitCode.FAILED
+
+
+def _only(reports: Iterable[Report], path: str) -> Report:
+    for report in reports:
+        if report.mountpoint == path:
+            return report
+    above = mountpoints.mount_above(path)
+    hint = f"; it lies in the mount {above.path}" if above else ""
+    raise MountPointError(f"nothing is mounted on {path}{hint}")
+
+
+# -- gathering --------------------------------------------------------------------------
+
+
+def gather() -> list[Report]:
+    """All mounts, the kernel's table and the announced ones brought together; never hangs.
+
+    Announced mounts of which nothing is left are forgotten.
+    """
+    ours = {(each.path, each.device): each for each in mountpoints.mounted() if each.is_ours}
+    entries = registry.entries()
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        announced = list(
+            pool.map(lambda entry: _report(entry, (entry.mountpoint, entry.device) in ours), entries)
+        )
+    known = {(entry.mountpoint, entry.device) for entry in entries}
+    lost = [_unannounced(mount) for key, mount in ours.items() if key not in known]
+    return sorted([each for each in announced if each] + lost, key=lambda report: report.mountpoint)
+
+
+def _report(entry: registry.Entry, is_mounted: bool) -> Report | None:
+    running = entry.is_running()
+    details: dict[str, Any] = {}
+    if not running and not is_mounted:
+        entry.forget()
+        return None
+    if not running:
+        state = State.DEAD
+    elif not is_mounted:
+        state = State.ENDING
+    else:
+        state, details = _ask(entry)
+    return Report(entry.mountpoint, entry.source, state, entry.pid, entry.since, details)
+
+
+def _ask(entry: registry.Entry) -> tuple[State, dict[str, Any]]:
+    try:
+        return State.READY, dict(control.ask(entry.socket, "status", timeout=_PATIENCE))
+    except control.ControlError:
+        return State.HANGS, {}
+
+
+def _unannounced(mount: Mounted) -> Report:
+    state = State.DEAD if mountpoints.is_dead(mount.path, _PATIENCE) else State.UNKNOWN
+    return Report(mount.path, mount.source, state, None, None, {})
+
+
+# -- showing --------------------------------------------------------------------------
+
+
+def _show(reports: list[Report]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("MOUNT POINT", "SOURCE", "STATE", "SINCE"):
+        table.add_column(heading, overflow="fold")
+    for report in reports:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(report.since)) if report.since else ""
+        table.add_row(report.mountpoint, report.source, _state_text(report), since)
+    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+
+
+def _state_text(report: Report) -> str:
+    remedy = _REMEDIES.get(report.state)
+    return f"{report.state.value} ({remedy.format(report.mountpoint)})" if remedy else report.state.value
