@@ -120,12 +120,16 @@ def ask(path: Path, call: str, *, timeout: float, **args: Any) -> Any:
     ControlError with the mount's own words.
     """
     try:
-        with _connect(path, timeout) as connection:
+        with _connect(path, timeout) as connection, connection.makefile("rb") as answers:
             connection.sendall(_encode({"call": call, "args": args}))
-            with connection.makefile("rb") as answers:
-                answer = json.loads(answers.readline())
-    except (OSError, ValueError) as error:
-        raise NoAnswer(f"the mount's process does not answer ({error or 'connection closed'})") from error
+            line = answers.readline()
+    except TimeoutError as error:
+        raise NoAnswer(f"the mount's process does not answer within {timeout:g} s") from error
+    except OSError as error:
+        raise NoAnswer(f"the mount's process does not answer ({error.strerror})") from error
+    if not line.endswith(b"\n"):
+        raise NoAnswer("the mount's process closed the connection without an answer")
+    answer = json.loads(line)
     if "error" in answer:
         raise ControlError(answer["error"])
     return answer.get("result")
