@@ -57,11 +57,14 @@ class ControlServer:
             path.unlink(missing_ok=True)
             self._server = _Server(address, handlers)
             path.chmod(0o600)  # its directory is private already
-        self._thread = threading.Thread(target=self._server.serve_forever, name="control", daemon=True)
-        self._thread.start()
+        # woken by calls, and by close(): there is nothing to poll for
+        threading.Thread(
+            target=self._server.serve_forever, args=(3600.0,), name="control", daemon=True
+        ).start()
 
     def close(self) -> None:
         """Stop answering and remove the socket; calls under way are not waited for."""
+        self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that listens
         self._server.shutdown()
         self._server.server_close()
         self._path.unlink(missing_ok=True)

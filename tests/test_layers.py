@@ -100,8 +100,3 @@ def test_the_bottom_is_standard_library_only() -> None:
         path = PACKAGE / f"{name}.py"
         if path.exists():
             assert own_imports(path) <= {"errors", "blocks"}, f"{name} must not need other modules"
-
-
-def test_every_module_named_by_a_rule_exists() -> None:
-    units = {unit(name_of(path)) for path in MODULES}
-    assert RANK.keys() - units <= set(), f"LAYERS names modules that are gone: {sorted(RANK.keys() - units)}"

@@ -7,6 +7,8 @@ function to run; a new command is such a module and a line in ``_COMMANDS``.
 from __future__ import annotations
 
 import argparse
+import io
+import sys
 from collections.abc import Sequence
 
 from pithosfs import __version__
@@ -25,6 +27,9 @@ The account comes from kamaki's configuration file (~/.kamakirc), or from
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is an :class:`~pithosfs.cli.exits.ExitCode`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # paths may hold any bytes
     try:
         args = _parser().parse_args(argv)
     except SystemExit as stop:  # argparse has said everything: help, version or what is wrong

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +20,7 @@ _DESCRIPTION = """\
 Show the mounts of this user (for root: of everybody): their state, open files,
 what waits to be sent, what the caches saved, and errors.
 
-Exit code 0 if the mount asked for, or each of them, is ready; else 1.
+Exit code 1 if the mount asked for, or one of them, hangs or is dead.
 
 Example:
   pithosfs status
@@ -87,9 +87,7 @@ def add(commands: arguments.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Gather and show."""
-    reports = gather()
-    if args.mountpoint is not None:
-        reports = [_only(reports, mountpoints.locate(args.mountpoint))]
+    reports = gather() if args.mountpoint is None else [_find(args.mountpoint)]
     if args.json:
         content = [report.as_json() for report in reports]
         print(json.dumps(content if args.mountpoint is None else content[0], indent=2))
@@ -97,35 +95,41 @@ def run(args: argparse.Namespace) -> int:
         _show(reports)
     else:
         print("nothing is mounted")
-    return ExitCode.OK if all(each.state is State.READY for each in reports) else ExitCode.FAILED
+    troubled = any(each.state in (State.HANGS, State.DEAD) for each in reports)
+    return ExitCode.FAILED if troubled else ExitCode.OK
 
 
-def _only(reports: Iterable[Report], path: str) -> Report:
-    for report in reports:
-        if report.mountpoint == path:
-            return report
-    above = mountpoints.mount_above(path)
+def _find(path: str) -> Report:
+    located = mountpoints.locate(path)
+    for report in gather(located):
+        return report
+    above = mountpoints.mount_above(located)
     hint = f"; it lies in the mount {above.path}" if above else ""
-    raise MountPointError(f"nothing is mounted on {path}{hint}")
+    raise MountPointError(f"nothing is mounted on {located}{hint}")
 
 
 # -- gathering --------------------------------------------------------------------------
 
 
-def gather() -> list[Report]:
-    """All mounts, the kernel's table and the announced ones brought together; never hangs.
+def gather(path: str | None = None) -> list[Report]:
+    """All mounts, or the one on ``path``: the kernel's table and the announced ones together.
 
-    Announced mounts of which nothing is left are forgotten.
+    Never hangs.  Announced mounts of which nothing is left are forgotten.
     """
-    ours = {(each.path, each.device): each for each in mountpoints.mounted() if each.is_ours}
-    entries = registry.entries()
+    entries = [each for each in registry.entries() if path in (None, each.mountpoint)]
+    kernels = [each for each in mountpoints.mounted() if _is_shown(each) and path in (None, each.path)]
+    present = {(each.path, each.device) for each in kernels}
+    announced = {(each.mountpoint, each.device) for each in entries}
     with ThreadPoolExecutor(max_workers=8) as pool:
-        announced = list(
-            pool.map(lambda entry: _report(entry, (entry.mountpoint, entry.device) in ours), entries)
-        )
-    known = {(entry.mountpoint, entry.device) for entry in entries}
-    lost = [_unannounced(mount) for key, mount in ours.items() if key not in known]
-    return sorted([each for each in announced if each] + lost, key=lambda report: report.mountpoint)
+        waiting = [pool.submit(_report, each, (each.mountpoint, each.device) in present) for each in entries]
+        lost = [each for each in kernels if (each.path, each.device) not in announced]
+        found = [*(each.result() for each in waiting), *pool.map(_unannounced, lost)]
+    reports = [each for each in found if each is not None]
+    return sorted(reports, key=lambda report: (report.mountpoint, report.state is State.ENDING))
+
+
+def _is_shown(mount: Mounted) -> bool:
+    return mount.is_ours and (os.geteuid() == 0 or mount.uid == os.geteuid())
 
 
 def _report(entry: registry.Entry, is_mounted: bool) -> Report | None:

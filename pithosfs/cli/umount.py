@@ -59,13 +59,14 @@ def add(commands: arguments.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Find the mount and take it away."""
     mount = find(args.mountpoint)
-    entry = registry.find(mount.path)
-    if entry is not None and entry.device != mount.device:
-        entry = None  # an older mount's, detached from here
-    if entry is not None and entry.is_running():
-        _end_running(entry, mount, args)
-    elif entry is not None or mountpoints.is_dead(mount.path):
+    entry = _entry(mount)
+    dead = entry is None and mountpoints.is_dead(mount.path)
+    # a mount that was just starting has announced itself once it answers
+    entry = entry or _entry(mount)
+    if dead or (entry is not None and not entry.is_running()):
         mountpoints.unmount(mount.path, lazy=True)
+    elif entry is not None:
+        _end_running(entry, mount, args)
     else:
         _end_unknown(mount, args)
     if entry is not None and not entry.is_running():
@@ -84,6 +85,12 @@ def find(path: str) -> Mounted:
     above = mountpoints.mount_above(located)
     hint = f"; it lies in the mount {above.path}" if above else ""
     raise MountPointError(f"nothing is mounted on {located}{hint}")
+
+
+def _entry(mount: Mounted) -> registry.Entry | None:
+    entry = registry.find(mount.path)
+    # another device: an older mount's, detached from here and still ending
+    return entry if entry is not None and entry.device == mount.device else None
 
 
 def _end_running(entry: registry.Entry, mount: Mounted, args: argparse.Namespace) -> None:

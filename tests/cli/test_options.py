@@ -114,7 +114,9 @@ def test_every_mount_option_is_a_setting() -> None:
 
 
 def test_words_for_others_are_passed_over() -> None:
-    text = "defaults,_netdev,noauto,user,nofail,x-systemd.automount,x-systemd.device-timeout=5,x-gvfs-show,rw,relatime"
+    text = (
+        "defaults,_netdev,noauto,user,nofail,x-systemd.automount,x-systemd.device-timeout=5,X-mount.mkdir,rw"
+    )
     assert parse_mount_words(text) == {"read_only": False}
 
 
