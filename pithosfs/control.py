@@ -116,7 +116,7 @@ def _answer(handlers: Mapping[str, Handler], line: bytes) -> dict[str, Any]:
 # -- on the asking side ------------------------------------------------------------------
 
 
-def ask(path: Path, call: str, *, timeout: float, **args: Any) -> Any:
+def ask(path: Path, call: str, /, *, timeout: float, **args: Any) -> Any:
     """Put one call to the mount whose socket is ``path`` and return its result.
 
     ``timeout`` in seconds bounds the wait for the answer.  Raises NoAnswer, or

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _SEND_TIME = 60.0
 #: Seconds for programs to let go of a detached mount.
 _GRACE = 3.0
+#: Seconds for the rest of this process to come to its end.
+_ENDING = 2.0
 
 
 class Servable(Protocol):
@@ -46,6 +48,7 @@ class Session:
         self._source = source
         self._settings = settings
         self._mount: Servable | None = None
+        self._server: control.ControlServer | None = None
         self._entry: registry.Entry | None = None
         self._ended = threading.Event()
         self._stopping = threading.Event()
@@ -58,13 +61,19 @@ class Session:
         with signals.handled(self._handlers()):  # before build: it may start threads
             file = registry.own_file()
             self._mount = build()
-            server = control.ControlServer(file.with_suffix(".sock"), self._calls(self._mount))
+            self._server = control.ControlServer(file.with_suffix(".sock"), self._calls(self._mount))
             try:
                 self._mount.run(Path(self._mountpoint), lambda: self._announce(ready))
             finally:
                 self._ended.set()
-                server.close()
-                file.unlink(missing_ok=True)
+                self._close()
+
+    def _close(self) -> None:
+        """Take away what others find this mount by."""
+        if self._server is not None:
+            self._server.close()
+        if self._entry is not None:
+            self._entry.forget()
 
     def _announce(self, ready: Callable[[], None]) -> None:
         here = mountpoints.mount_at(self._mountpoint)
@@ -127,5 +136,10 @@ class Session:
         here = mountpoints.mount_at(self._mountpoint)
         if here is not None and here.device == self._entry.device:
             mountpoints.unmount(self._mountpoint, lazy=True)
-        if not self._ended.wait(grace):
-            mountpoints.abort(self._entry.device)
+        if self._ended.wait(grace):
+            return
+        mountpoints.abort(self._entry.device)
+        if not self._ended.wait(_ENDING):
+            # where the connection may not be cut, the end of the process cuts it
+            self._close()
+            os._exit(exits.ExitCode.OK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,9 +43,9 @@ class State(StrEnum):
 
 
 _REMEDIES = {
-    State.HANGS: "pithosfs umount --force {0}",
-    State.DEAD: "pithosfs umount {0}, or mount it again",
-    State.UNKNOWN: "only its own user sees more",
+    State.HANGS: "does not answer; to end it: pithosfs umount --force {0}",
+    State.DEAD: "lost its process; mount it again, or: pithosfs umount {0}",
+    State.UNKNOWN: "was not mounted by you, or is still starting",
 }
 
 
@@ -171,10 +172,9 @@ def _show(reports: list[Report]) -> None:
         table.add_column(heading, overflow="fold")
     for report in reports:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(report.since)) if report.since else ""
-        table.add_row(report.mountpoint, report.source, _state_text(report), since)
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
-
-
-def _state_text(report: Report) -> str:
-    remedy = _REMEDIES.get(report.state)
-    return f"{report.state.value} ({remedy.format(report.mountpoint)})" if remedy else report.state.value
+        table.add_row(report.mountpoint, report.source, report.state.value, since)
+    # a program that reads this wants whole lines, whatever their length
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(table)
+    for report in reports:
+        if remedy := _REMEDIES.get(report.state):
+            print(f"{report.mountpoint} {remedy.format(report.mountpoint)}")

@@ -117,9 +117,10 @@ def _send(entry: registry.Entry, timeout: float) -> None:
     """Wait until everything is sent, as long as it gets less.  Raises CommandError listing the rest."""
     left: list[dict[str, Any]] = []
     since = time.monotonic()
+    patience = min(_SLICE, timeout)
     while True:
         try:
-            now = control.ask(entry.socket, "drain", timeout=_SLICE + _PATIENCE, seconds=_SLICE)
+            now = control.ask(entry.socket, "drain", timeout=patience + _PATIENCE, seconds=patience)
         except control.ControlError as error:
             raise CommandError(
                 f"{error}; pithosfs umount --force {entry.mountpoint} ends it", ExitCode.FAILED
