@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -27,6 +29,28 @@ def toggle_debug(level: str) -> None:
     """Switch between debug and the ``level`` the log was started with."""
     root = logging.getLogger()
     root.setLevel(level.upper() if root.level == logging.DEBUG else logging.DEBUG)
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[str]]:
+    """Inside the ``with``, warnings and errors go into the list instead of the log."""
+    said: list[str] = []
+    handler = _Collector(said)
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, [handler]
+    try:
+        yield said
+    finally:
+        root.handlers = before
+
+
+class _Collector(logging.Handler):
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(record.getMessage())
 
 
 def _handler(file: Path | None) -> logging.Handler:
