@@ -293,8 +293,7 @@ class Fetcher:
         if found is not None:
             return found
         reads = [
-            self._submit(partial(self._read, address, start, stop))
-            for _ in range(1 if self._protected else 2)
+            self._submit(partial(self._read, address, start, stop)) for _ in range(1 if self._protected else 2)
         ]
         first, *others = [wait(each, self._timeout) for each in reads]
         if any(bytes(each) != bytes(first) for each in others):

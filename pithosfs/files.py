@@ -301,10 +301,7 @@ class Files:
             with self._lock:
                 self._table[file.ref] = file
                 directory, _, _ = file.ref.name.rpartition("/")
-                self._places[file] = (
-                    file.ref._replace(name=directory),
-                    to_path(file.ref.name.rpartition("/")[2]),
-                )
+                self._places[file] = (file.ref._replace(name=directory), to_path(file.ref.name.rpartition("/")[2]))
                 self._pin(file)
             self.outbox.queue(file, 0.0)
             count += 1

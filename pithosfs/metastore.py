@@ -52,11 +52,7 @@ class MetaStore:
                     return _connect(path)
                 except (sqlite3.Error, OSError) as error:
                     log.warning("the metadata store %s is begun anew: %s", path, error)
-                    for each in (
-                        path,
-                        path.with_name(path.name + "-wal"),
-                        path.with_name(path.name + "-shm"),
-                    ):
+                    for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
                         with contextlib.suppress(OSError):
                             each.unlink(missing_ok=True)
         return _connect(None)

@@ -224,7 +224,9 @@ class Namespace:
         began = time.monotonic()
         stamp: str | None = None
         for number, page in enumerate(
-            self._client_of(ref).list_all(ref.container, prefix=ref.prefix, delimiter=True, until=self._until)
+            self._client_of(ref).list_all(
+                ref.container, prefix=ref.prefix, delimiter=True, until=self._until
+            )
         ):
             builder.add_entries(page.entries)
             builder.add_subdirs(page.subdirs)

@@ -358,7 +358,11 @@ class OpenFile:
     def _completed(self, content: Content, start: int, stop: int) -> list[int]:
         """Full blocks that this write has ended."""
         size = content.block_size
-        return [index for index in range(start // size, stop // size) if content.complete(index)]
+        return [
+            index
+            for index in range(start // size, stop // size)
+            if content.complete(index)
+        ]
 
     def _send_ahead(self, complete: list[int]) -> None:
         with self._lock:
@@ -540,9 +544,7 @@ class OpenFile:
         """The file of a journal entry; ValueError if it is none."""
         try:
             ref = ObjectRef(*entry["ref"])
-            file = cls(
-                services, ref, unpack_node(entry["node"]), Attributes(*entry["attributes"]), entry["ino"]
-            )
+            file = cls(services, ref, unpack_node(entry["node"]), Attributes(*entry["attributes"]), entry["ino"])
             file._content = unpack_content(entry["content"])
             file._emptied, file._meta = entry["emptied"], entry["meta"]
         except (KeyError, TypeError, AttributeError) as error:
