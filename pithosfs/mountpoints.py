@@ -187,7 +187,7 @@ def abort(device: int) -> None:
 
 
 def is_dead(path: str, timeout: float = 3.0) -> bool:
-    """Whether the mount at ``path`` answers "Transport endpoint is not connected".
+    """Whether the mount at ``path`` answers "Transport endpoint is not connected" (or is about to).
 
     The only question here that is put to the mounted file system, so another
     process asks: False if that has no answer after ``timeout`` seconds.
@@ -202,7 +202,7 @@ def is_dead(path: str, timeout: float = 3.0) -> bool:
         )
     except subprocess.TimeoutExpired:
         return False
-    return b"not connected" in asked.stderr
+    return b"not connected" in asked.stderr or b"connection abort" in asked.stderr
 
 
 def users_of(path: str) -> list[tuple[int, str]]:

@@ -60,19 +60,19 @@ def _add_option(group: Any, option: Option) -> None:
         return
     default = default_text(option.key)
     text = f"{option.help} (default {default})" if default else option.help
-    group.add_argument(*flags, dest=option.key, metavar=option.metavar, type=_typed(option.parse), help=text)
+    group.add_argument(*flags, dest=option.key, metavar=option.metavar, type=typed(option.parse), help=text)
 
 
-def _typed(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """argparse shows the text of its own error only, not of a ValueError."""
+def typed(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """``parse`` for argparse, which shows the text of its own error only, not of a ValueError."""
 
-    def typed(text: str) -> object:
+    def parsed(text: str) -> object:
         try:
             return parse(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    return typed
+    return parsed
 
 
 class MountWords(argparse.Action):

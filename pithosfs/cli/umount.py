@@ -37,7 +37,7 @@ def add(commands: arguments.Subparsers) -> None:
     parser.add_argument(
         "--timeout",
         metavar="TIME",
-        type=parse_duration,
+        type=arguments.typed(parse_duration),
         default=60.0,
         help="give up when nothing was sent for this long (default 60s)",
     )
