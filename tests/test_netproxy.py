@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from support.faults import ACTIONS, Fault, FaultPlan, storm
-from support.httpframes import Framer, Part, request_body
-from support.netproxy import NetProxy, kind_of
+
+from tests.support.faults import ACTIONS, Fault, FaultPlan, storm
+from tests.support.httpframes import Framer, Part, request_body
+from tests.support.netproxy import NetProxy, kind_of
 
 CONTENT = bytes(range(256)) * 1024  # 256 KiB
 OBJECT = "/v1/account/container/object"

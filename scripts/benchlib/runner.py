@@ -17,6 +17,7 @@ from .processes import Cost, Failed, say
 from .store import Place, Store
 from .workloads import Case, Workload
 
+PATIENCE = 120.0  # seconds until what was written must be on the server
 SETTLE = 0.3  # seconds in which requests that come late are still counted
 _numbers = itertools.count(1)
 
@@ -108,7 +109,7 @@ class Bench:
         came_back = time.monotonic()
         result.returned = result.seconds = came_back - began
         if expected:
-            first_seen = case.store.wait_for(expected, patience=600)
+            first_seen = case.store.wait_for(expected, patience=PATIENCE)
             checked_late = first_seen - came_back > 0.02
             result.seconds = (first_seen if checked_late else came_back) - began
         time.sleep(SETTLE)
