@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,11 @@ class Store:
 
     def put(self, name: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         self._ask("PUT", name, body=data, Content_Type=content_type)
+
+    def put_many(self, names: Sequence[str]) -> None:
+        """An empty object of each name."""
+        for name in names:
+            self.put(name, b"")
 
     def delete(self, name: str) -> None:
         assert self._ask("DELETE", name).status == 204
