@@ -134,13 +134,12 @@ def make_tree(root: Path, *, seed: int = 1) -> None:
     (root / "link").symlink_to("small.txt")
     (root / "sub" / "dangling").symlink_to("../nowhere")
     (root / "link to directory").symlink_to("sub")
-    _stamp(root)
+    stamp(root)
 
 
-def _stamp(root: Path) -> None:
+def stamp(root: Path, start: int = 1_600_000_000_123_456_789) -> None:
     """Times in the past with all nine digits, innermost first so that directories keep theirs."""
-    stamp = 1_600_000_000_123_456_789
     for folder, folders, files in os.walk(root, topdown=False):
         for name in sorted(folders + files):
-            stamp += 86_400_000_000_001
-            os.utime(Path(folder, name), ns=(stamp, stamp), follow_symlinks=False)
+            start += 86_400_000_000_001
+            os.utime(Path(folder, name), ns=(start, start), follow_symlinks=False)
