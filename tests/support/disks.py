@@ -88,9 +88,13 @@ class MountedDisk(Disk):
 
     def second(self, *options: str) -> Path:
         """This same directory on another machine, which soon sees what happens elsewhere."""
+        return self.second_mount(*options).mountpoint / self.name
+
+    def second_mount(self, *options: str) -> Mount:
+        """The mount behind :meth:`second`, itself."""
         other = self.site.mount("pithos", "--dir-cache-time", SHORT_TTL, *options)
         self._others.append(other)
-        return other.mountpoint / self.name
+        return other
 
     @contextmanager
     def requests(self) -> Iterator[list[Request]]:

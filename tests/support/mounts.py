@@ -60,6 +60,15 @@ class Mount:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def peak_memory(self) -> int:
+        """The most bytes the process ever had in memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+
+    def cached(self) -> int:
+        """Bytes that lie in the cache directory."""
+        return sum(path.lstat().st_size for path in self.cache.rglob("*") if path.is_file())
+
     def unmount(self) -> None:
         """As a user does it; all must have been sent."""
         command = [sys.executable, "-m", "pithosfs", "umount", str(self.mountpoint)]
