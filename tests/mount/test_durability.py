@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tests.support.disks import MountedDisk
-from tests.support.files import BLOCK, MIB, noise, opened, pwrite_all
+from tests.support.files import BLOCK, noise, opened, pwrite_all
 from tests.support.processes import python
 
 
@@ -84,37 +84,3 @@ def test_reading_sends_nothing(mounted: MountedDisk) -> None:
     with opened(mounted.path / "file") as fd:
         os.fsync(fd)
     assert mounted.store.head(f"{mounted.name}/file")["X-Object-Version"] == before
-
-
-def test_small_edit_of_a_large_file_sends_one_block(mounted: MountedDisk) -> None:
-    (mounted.path / "file").write_bytes(noise(8 * BLOCK))
-    mounted.remount(fresh_cache=True)
-    with mounted.requests() as requests, opened(mounted.path / "file") as fd:
-        os.pwrite(fd, noise(4096, 9), 5 * BLOCK + 1000)
-    assert sum(request.bytes_in for request in requests) < BLOCK + MIB
-    assert sum(request.bytes_out for request in requests) < BLOCK + MIB
-
-
-def test_whole_blocks_written_anew_are_not_fetched(mounted: MountedDisk) -> None:
-    (mounted.path / "file").write_bytes(noise(4 * BLOCK))
-    mounted.remount(fresh_cache=True)
-    with mounted.requests() as requests, opened(mounted.path / "file") as fd:
-        pwrite_all(fd, noise(2 * BLOCK, 9), BLOCK)
-    assert sum(request.bytes_out for request in requests) < MIB
-
-
-def test_content_the_store_knows_is_not_sent_again(mounted: MountedDisk) -> None:
-    (mounted.path / "one").write_bytes(noise(4 * BLOCK))
-    with mounted.requests() as requests:
-        (mounted.path / "two").write_bytes(noise(4 * BLOCK))
-    assert sum(request.bytes_in for request in requests) < MIB
-    assert (mounted.path / "two").read_bytes() == noise(4 * BLOCK)
-
-
-def test_small_file_is_read_from_what_the_cache_has(mounted: MountedDisk) -> None:
-    """A remount with its cache needs no block again."""
-    (mounted.path / "file").write_bytes(noise(2 * BLOCK))
-    mounted.remount()
-    with mounted.requests() as requests:
-        assert (mounted.path / "file").read_bytes() == noise(2 * BLOCK)
-    assert sum(request.bytes_out for request in requests) < MIB

@@ -159,3 +159,17 @@ def test_directory_markers_of_other_clients(mounted: MountedDisk) -> None:
     for path in list(here.iterdir()):
         path.rmdir()
     assert mounted.store.names(f"{mounted.name}/") == []
+
+
+def test_all_attributes_are_seen_on_another_machine(mounted: MountedDisk) -> None:
+    file = mounted.path / "file"
+    file.write_bytes(b"content")
+    file.chmod(0o640)
+    os.setxattr(file, "user.comment", b"\0\xff")
+    os.utime(file, ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+    (mounted.path / "link").symlink_to("file")
+    here = mounted.second()
+    info, there = (here / "file").stat(), file.stat()
+    assert (info.st_mode, info.st_mtime_ns, info.st_ino) == (there.st_mode, there.st_mtime_ns, there.st_ino)
+    assert os.getxattr(here / "file", "user.comment") == b"\0\xff"
+    assert os.readlink(here / "link") == "file"

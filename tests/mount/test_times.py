@@ -134,6 +134,21 @@ def test_attribute_changes_leave_mtime(path: Path, change: str) -> None:
     assert file.stat().st_mtime_ns == STAMPS[1]
 
 
+@pytest.mark.parametrize("change", ["chmod", "utime", "rename"])
+def test_attribute_changes_move_ctime(path: Path, change: str) -> None:
+    file = path / "file"
+    file.write_bytes(b"content")
+    before = file.stat().st_ctime_ns
+    time.sleep(0.02)
+    if change == "chmod":
+        file.chmod(0o600)
+    elif change == "utime":
+        os.utime(file, ns=(1, 1))
+    else:
+        file = file.rename(path / "renamed")
+    assert file.stat().st_ctime_ns > before
+
+
 def test_touch_without_a_time_means_now(path: Path) -> None:
     (path / "file").write_bytes(b"content")
     for command in (["touch"], ["touch", "-m"], ["touch", "-a", "-m"]):
