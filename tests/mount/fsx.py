@@ -124,14 +124,16 @@ class Exerciser:
         for number in range(count):
             (name,) = self._random.choices(names, weights)
             self._do(number, name, operations[name][1])
-        for file in self._files:
+        for index, file in enumerate(self._files):
             file.reopen()
-            self._do(count, "compare", lambda _, file=file: self.compare(file))
+            self._try(count, index, "compare", self.compare)
 
     def _do(self, number: int, name: str, operation: Callable[[File], str]) -> None:
         index = self._random.randrange(len(self._files))
-        if name in self._not_here:
-            return
+        if name not in self._not_here:
+            self._try(number, index, name, operation)
+
+    def _try(self, number: int, index: int, name: str, operation: Callable[[File], str]) -> None:
         try:
             self._history.append(f"{number}: file {index} {operation(self._files[index])}")
             self.counts[name] += 1

@@ -24,7 +24,7 @@ GIT = {
 
 
 def git(folder: Path, *arguments: str) -> str:
-    return run("git", "-c", "init.defaultBranch=main", *arguments, cwd=folder, **GIT).stdout
+    return run("git", "-c", "init.defaultBranch=main", *arguments, cwd=folder, environment=GIT).stdout
 
 
 def repository(folder: Path) -> Path:

@@ -57,13 +57,16 @@ def wait_until(true: Callable[[], bool], seconds: float = 15.0, what: str = "the
 
 
 def run(
-    *command: str | Path, cwd: Path | None = None, check: bool = True, **environment: str
+    *command: str | Path,
+    cwd: Path | None = None,
+    check: bool = True,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; if it fails, the test shows all it said."""
     done = subprocess.run(
         [str(each) for each in command],
         cwd=cwd,
-        env={**os.environ, "LC_ALL": "C.UTF-8", **environment},
+        env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
