@@ -24,13 +24,10 @@ class Request:
 
     method: str
     path: str
+    query: str
     status: int
     bytes_in: int
     bytes_out: int
-
-    @property
-    def stores_block(self) -> bool:
-        return self.method == "POST" and self.bytes_in > 0
 
 
 class Server:
@@ -68,16 +65,18 @@ class Server:
         self._process.kill()
         self._process.wait()
 
-    def requests(self) -> list[Request]:
-        """All that was asked of the server so far."""
-        if not self._access_log.exists():
-            return []
-        lines = self._access_log.read_text().splitlines()
+    def log_size(self) -> int:
+        """Where the access log ends now."""
+        return self._access_log.stat().st_size
+
+    def requests(self, start: int = 0) -> list[Request]:
+        """What was asked of the server since the access log was ``start`` bytes long."""
+        lines = self._access_log.read_bytes()[start:].splitlines()
         return [self._request(json.loads(line)) for line in lines]
 
     @staticmethod
     def _request(line: dict[str, Any]) -> Request:
-        return Request(line["method"], line["path"], line["status"], line["bytes_in"], line["bytes_out"])
+        return Request(line["method"], line["path"], line["query"], line["status"], line["in"], line["out"])
 
     def _setting(self, key: str) -> str:
         parser = RawConfigParser(strict=False)
