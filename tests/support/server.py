@@ -158,7 +158,7 @@ class Store:
         found: list[dict[str, Any]] = []
         marker = ""
         while True:
-            query = f"?format=json&limit=10000&marker={quote(marker, safe='')}"
+            query = f"?format=json&prefix={quote(prefix, safe='')}&marker={quote(marker, safe='')}"
             answer = self._ask("GET", "", query)
             page: list[dict[str, Any]] = answer.json() if answer.status == 200 else []
             if not page:
