@@ -94,7 +94,7 @@ def test_lazy_detaches_a_mount_in_use(place: Place) -> None:
 def test_a_dead_mount_is_taken_away(place: Place) -> None:
     place.mount()
     place.kill()
-    with pytest.raises(OSError, match="not connected|connection abort"):
+    with pytest.raises(OSError, match=r"not connected|connection abort"):
         place.mountpoint.stat()
     place.pithosfs("umount", place.mountpoint)
     assert place.is_over()
