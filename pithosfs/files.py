@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pithosfs.attributes import Attributes
@@ -24,6 +26,7 @@ from pithosfs.namespace import Namespace, is_below, rebase
 from pithosfs.nodes import Node, inode_number, of_entry
 from pithosfs.openfile import OpenFile, Services
 from pithosfs.outbox import Outbox
+from pithosfs.removals import Removals
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +37,16 @@ HOLD_SECONDS = 1.0
 class Files:
     """All files in use.  ``write_back`` in seconds, None to send before close returns."""
 
-    def __init__(self, services: Services, namespace: Namespace, *, write_back: float | None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        namespace: Namespace,
+        delete: Callable[[ObjectRef], None],
+        *,
+        write_back: float | None,
+    ) -> None:
         self.services = services
+        self.removals = Removals(delete)
         self.conflicts: deque[dict[str, Any]] = deque(maxlen=100)
         self._namespace = namespace
         self._write_back = write_back
@@ -84,7 +95,8 @@ class Files:
 
     def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
         """A new file; nothing is sent before it is closed."""
-        ino = time.time_ns() << 8 & (1 << 62) - 1 | hash(ref) & 0xFF | 1 << 61
+        self.removals.finish(ref)
+        ino = secrets.randbits(61) | 1 << 61
         file = OpenFile(self.services, ref, None, kept, ino)
         with self._lock:
             self._table[ref] = file
@@ -115,9 +127,10 @@ class Files:
                 self.sync(file)
             except PithosError as error:
                 log.warning("%s is not sent yet: %s", file.ref, error)
-        self._release(file)
+        self.release(file)
 
-    def _release(self, file: OpenFile) -> None:
+    def release(self, file: OpenFile) -> None:
+        """Forget the file if nobody uses it and all of it is on the server."""
         with self._lock:
             if file.handles or file.dirty:
                 return
@@ -161,7 +174,7 @@ class Files:
     def _send(self, file: OpenFile) -> None:
         with contextlib.suppress(Stale):  # both versions are kept, and it was said
             self._commit(file)
-        self._release(file)
+        self.release(file)
 
     def _keep(self, file: OpenFile, error: PithosError) -> None:
         log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)
@@ -237,6 +250,14 @@ class Files:
             for file in sorted({each for each in files if each is not None}, key=lambda each: each.ref):
                 stack.enter_context(file.committing)
             yield
+
+    def hide(self, file: OpenFile, directory: ObjectRef, component: str) -> None:
+        """The file is removed while it is open: its object goes in a moment, its handles live on."""
+        node, ref = file.node, file.ref
+        self.removed(ref)
+        if node is not None:
+            self._namespace.pin(directory, component)
+            self.removals.add(replace(node, ref=ref), lambda: self._namespace.unpin(directory, component))
 
     def removed(self, ref: ObjectRef) -> None:
         """The object is deleted or replaced; its handles live on without a name."""

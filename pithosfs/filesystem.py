@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pithosfs import attributes, blocks, names
 from pithosfs.api import Client
@@ -102,11 +102,15 @@ class FileSystem:
         self._kernel_has: dict[int, tuple[str, int]] = {}  # inode -> hash and size of its cached pages
         self._touched: dict[ObjectRef, int] = {}  # directories changed here -> when, ns
         self._usage = _Usage()
+        self._hidden: dict[str, OpenFile] = {}  # libfuse's names for removed files that are still open
 
     # -- looking -------------------------------------------------------------------------------
 
     def node(self, path: str) -> Node:
         """What is at ``path``."""
+        hidden = self._hidden_file(path)
+        if hidden is not None:
+            return hidden.view()
         found = self.files.view(self.namespace.find(path))
         touched = self._touched.get(found.ref)
         if touched is not None and found.is_directory and touched > found.mtime_ns:
@@ -121,8 +125,7 @@ class FileSystem:
         """The entries of a directory, by name."""
         found = self.namespace.children(self.namespace.find(path), reading=True)
         for name, node in found.items():
-            if node.kind is Kind.FILE:
-                found[name] = self.files.view(node)
+            found[name] = self.files.view(node)
         return found
 
     def readlink(self, path: str) -> str:
@@ -146,7 +149,7 @@ class FileSystem:
 
     def _ask_usage(self) -> None:
         try:
-            info = self._client_of(self.namespace.top.ref).account_info()
+            info = self._client_of(self.namespace.top.ref).account()
             self._usage.space = Space(info.quota, info.bytes_used)
         except Exception as error:
             log.info("the account's usage is not known: %s", error)
@@ -235,7 +238,7 @@ class FileSystem:
     def write(self, number: int, offset: int, data: Buffer) -> int:
         """Write all of ``data``."""
         handle = self._writing(number)
-        return handle.file.write(handle.file.size if handle.append else offset, data)
+        return handle.file.append(data) if handle.append else handle.file.write(offset, data)
 
     def flush(self, number: int) -> None:
         """A descriptor is closed: returns when the server has the file (or raises why not)."""
@@ -270,7 +273,7 @@ class FileSystem:
         self._writable()
         with self._brief(path) as file:
             file.truncate(size)
-            if not file.handles:
+            if not file.handles and not file.gone:
                 self.files.sync(file)
 
     def truncate_handle(self, number: int, size: int) -> None:
@@ -320,6 +323,10 @@ class FileSystem:
     def set_attributes(self, path: str, mtime_ns: int | None = None, mode: int | None = None) -> None:
         """Change times or mode by name; goes out in a moment, or with a rename."""
         self._writable()
+        hidden = self._hidden_file(path)
+        if hidden is not None:
+            hidden.set_attributes(mtime_ns, mode)
+            return
         node = self.namespace.find(path)
         if node.is_directory:
             self._set_directory(path, node, mtime_ns, mode)
@@ -344,6 +351,10 @@ class FileSystem:
             return
         if mtime_ns is not None:
             self._touched.pop(node.ref, None)
+        if node.exists:
+            with self._brief(path) as file:
+                self._change(file, mtime_ns, mode)
+            return
         directory, component = self.namespace.find_parent(path)
         made = self.namespace.make_marker(node.ref, kept, only_new=False)
         self.namespace.put(directory.ref, component, _as(made, node))
@@ -352,12 +363,12 @@ class FileSystem:
         """The user's extended attributes by full name (``user.…``)."""
         return attributes.read_xattrs(self._meta(self.namespace.find(path)))
 
-    def set_xattr(self, path: str, name: str, value: bytes, *, create: bool, replace: bool) -> None:
-        """Set one extended attribute."""
+    def set_xattr(self, path: str, name: str, value: bytes, *, create: bool, exists: bool) -> None:
+        """Set one extended attribute: only a new one (``create``), only one there is (``exists``)."""
         found = self.xattrs(path)
         if create and name in found:
             raise Exists(f"{path} has {name} already")
-        if replace and name not in found:
+        if exists and name not in found:
             raise NoAttribute(f"{path} has no {name}")
         self._change_meta(path, lambda meta: attributes.set_xattr(meta, name, value))
 
@@ -401,6 +412,7 @@ class FileSystem:
             self.namespace.forget(directory.ref)
             return
         try:
+            self.files.removals.finish(ref)
             made = self.namespace.make_marker(
                 ref, directory_attributes(mode & 0o7777, time.time_ns()), only_new=True
             )
@@ -444,6 +456,31 @@ class FileSystem:
             self.namespace.drop(directory.ref, component)
         self._left(directory)
 
+    def hide(self, path: str, hidden: str) -> bool:
+        """Remove an open file; it can still be reached by the name ``hidden``, which nobody sees.
+
+        False if the file is not open: then it is an ordinary rename.
+        """
+        self._writable()
+        directory, component = self.namespace.find_parent(path)
+        node = self.namespace.child(directory, component)
+        file = self.files.find(node.ref)
+        if file is None or not file.handles or node.is_directory:
+            return False
+        with self.files.still(file):
+            self.files.hide(file, directory.ref, component)
+            self.namespace.drop(directory.ref, component)
+            self._hidden[names.split(hidden)[-1]] = file
+        self._left(directory)
+        return True
+
+    def forget_hidden(self, path: str) -> bool:
+        """The last handle of a hidden file is gone."""
+        return self._hidden.pop(names.split(path)[-1], None) is not None
+
+    def _hidden_file(self, path: str) -> OpenFile | None:
+        return self._hidden.get(path.rpartition("/")[2]) if self._hidden else None
+
     def rmdir(self, path: str) -> None:
         """Remove an empty directory."""
         self._writable()
@@ -460,18 +497,17 @@ class FileSystem:
                 self._client_of(node.ref).delete_container(node.ref.container)
             except Conflict as error:
                 raise NotEmpty(f"{path} is not empty") from error
-        elif node.exists:
-            self._delete(node.ref)
-        self.namespace.drop(directory.ref, component)
+        with self.files.still(self.files.find(node.ref)):
+            if node.ref.name and node.exists:
+                self._delete(node.ref)
+            self.files.removed(node.ref)
+            self.namespace.drop(directory.ref, component)
         self._left(directory)
 
     def _delete(self, ref: ObjectRef) -> None:
-        try:
-            self._client_of(ref).delete(ref.container, ref.name)
-        except NotFound:
-            log.info("%s was deleted by somebody else meanwhile", ref)
+        delete(self._client_of(ref), ref)
 
-    def rename(self, old: str, new: str, *, replace: bool = True) -> None:
+    def rename(self, old: str, new: str, *, overwrite: bool = True) -> None:
         """Move a file or a directory; one request, whatever is below it."""
         self._writable()
         if not names.split(old) or not names.split(new):
@@ -482,12 +518,13 @@ class FileSystem:
         target = self.namespace.children(into).get(new_name)
         if target is not None and target.ref == node.ref:
             return
-        if target is not None and not replace:
+        if target is not None and not overwrite:
             raise Exists(f"{new} is there already")
         ref = target.ref if target is not None else self._new_ref(into, new_name, new)
         if not node.ref.name or not ref.name:
             raise NotSupported("a container cannot be renamed")
         if node.is_directory:
+            self.files.removals.take_over(ref)
             self._rename_directory(node, target, ref)
             moved = node.at(ref)
         else:
@@ -508,6 +545,7 @@ class FileSystem:
             if replaced is not None:
                 target = replaced.node  # None: it was never sent
                 self.files.removed(ref)
+            target = self.files.removals.take_over(ref) or target
             if base is None:
                 assert file is not None  # noqa: S101 - only a file in use can be unsent
                 if target is not None:
@@ -589,6 +627,9 @@ class FileSystem:
             self.namespace.put(parent, names.to_path(directory.ref.name.rpartition("/")[2]), made)
 
     def _brief(self, path: str) -> _Brief:
+        hidden = self._hidden_file(path)
+        if hidden is not None:
+            return _Brief(self.files, hidden)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
         return _Brief(self.files, self.files.use(node, directory.ref, component))
@@ -601,12 +642,28 @@ class _Brief:
         self._files, self._file = files, file
 
     def __enter__(self) -> OpenFile:
-        self._before = self._file.handles
         return self._file
 
     def __exit__(self, *_: object) -> None:
-        self._files.idle(self._file)
+        self._files.release(self._file)
 
 
 def _with_time(node: Node, mtime_ns: int) -> Node:
     return _as_attributes(node, node.attributes.with_changes(mtime_ns=mtime_ns))
+
+
+def _as(made: Node, node: Node) -> Node:
+    """A directory's new object, with the inode number the directory has."""
+    return replace(made, ino=inode_number(node), uuid=node.uuid)
+
+
+def _as_attributes(node: Node, kept: Attributes) -> Node:
+    return replace(node, attributes=kept)
+
+
+def delete(client: Client, ref: ObjectRef) -> None:
+    """Delete one object; one that is gone already is no error."""
+    try:
+        client.delete(ref.container, ref.name)
+    except NotFound:
+        log.info("%s was deleted by somebody else meanwhile", ref)

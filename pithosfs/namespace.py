@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from pithosfs import attributes, names
-from pithosfs.api import Client
+from pithosfs import attributes, names, wire
+from pithosfs.api import Client, Page
 from pithosfs.attributes import Attributes
 from pithosfs.errors import NotADirectory, NotFound, Unavailable
 from pithosfs.names import ObjectRef
@@ -230,7 +230,7 @@ class Namespace:
         ):
             builder.add_entries(page.entries)
             builder.add_subdirs(page.subdirs)
-            stamp = page.settled if number == 0 else None
+            stamp = _settled(page) if number == 0 else None
         self._store(ref, builder.directories[ref], began, stamp)
 
     def _list_tree(self, top: ObjectRef) -> bool:
@@ -243,7 +243,7 @@ class Namespace:
             self._client_of(top).list_all(top.container, prefix=top.prefix, until=self._until)
         ):
             builder.add_entries(page.entries)
-            stamp = page.settled if number == 0 else None
+            stamp = _settled(page) if number == 0 else None
             count += len(page.entries)
             if count > _WALK_LIMIT:
                 log.info("%s has more than %d objects: listing one directory at a time", top, _WALK_LIMIT)
@@ -256,7 +256,7 @@ class Namespace:
         began = time.monotonic()
         children = {
             names.to_path(each.name): virtual_directory(
-                ObjectRef(each.name, "", ref.account), each.modified_ns
+                ObjectRef(each.name, "", ref.account), wire.time_ns(each.last_modified) or 0
             )
             for each in self._client_of(ref).containers(until=self._until)
         }
@@ -420,3 +420,11 @@ def _parent(ref: ObjectRef) -> ObjectRef:
 
 
 parent_of = _parent
+
+
+def _settled(page: Page) -> str | None:
+    """The container's stamp, if nothing can have happened in that second that this page misses."""
+    changed = wire.time_ns(page.last_modified)
+    if not changed or page.date is None or page.date * 10**9 <= changed:
+        return None
+    return page.last_modified

@@ -43,6 +43,7 @@ class Node:
     allowed: str | None = None
     origin: Origin | None = field(default=None, compare=False)
     ino: int = field(default=0, compare=False)
+    links: int = field(default=1, compare=False)
 
     @property
     def kind(self) -> Kind:

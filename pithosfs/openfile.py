@@ -136,6 +136,7 @@ class OpenFile:
                 public=base.public,
                 origin=base.origin,
                 ino=self.ino,
+                links=0 if self.gone else 1,
             )
 
     # -- the base ---------------------------------------------------------------------------
@@ -268,6 +269,12 @@ class OpenFile:
             self._send_ahead(complete)
         return len(data)
 
+    def append(self, data: Buffer) -> int:
+        """Write all of ``data`` at the end, whoever else appends."""
+        self.load()
+        with self._lock:
+            return self.write(self.size, data)
+
     def truncate(self, size: int) -> None:
         """Cut, or grow by a hole."""
         if size < 0:
@@ -305,27 +312,58 @@ class OpenFile:
             self.node = node
             self._emptied = True
 
-    def splice(self, index: int, address: Address, length: int) -> None:
-        """Make block ``index`` the server's block at ``address``; no byte moves."""
+    def zero(self, start: int, stop: int) -> None:
+        """Make a range within the file zero; whole blocks become holes."""
+        content = self.load()
+        for span in blocks.spans(start, stop - start, content.block_size):
+            first = span.index * content.block_size
+            if span.start == 0 and (span.stop == content.block_size or first + span.stop >= content.size):
+                hole = Address(Origin(self.ref, 0), span.index, blocks.ZERO_HASH, span.stop, content.block_size)
+                self._splice(span.index, hole, min(span.stop, content.size - first))
+            else:
+                self.write(first + span.start, bytes(span.stop - span.start))
+
+    def splice_into(self, target: OpenFile, offset: int, to: int, length: int) -> int:
+        """Copy whole blocks to ``target`` as hashes, no byte moves; returns the bytes done, maybe 0.
+
+        A last block that is not full counts as whole where both files end.
+        """
+        size = self.block_size
+        if offset % size or to % size or (self is target and to < offset + length):
+            return 0
+        content, done = self.load(), 0
+        target.load()
+        while done < length:
+            index = (offset + done) // size
+            with self._lock:
+                found = content.block(index) if content.hash_of(index) is not None else None
+                here = min(size, content.size - index * size)
+            left = length - done
+            whole = left >= size or (left >= here and to + done + here >= target.size)
+            if not whole or content.hash_of(index) is None:
+                break
+            address = found[0] if found else Address(Origin(self.ref, 0), index, blocks.ZERO_HASH, here, size)
+            target._splice((to + done) // size, address, here)
+            done += here
+        return done
+
+    def _splice(self, index: int, address: Address, length: int) -> None:
         content = self.load()
         with self._lock:
             content.splice(index, address, length)
             self._stamps[index] = self._tick()
             self._modified()
 
-    def block(self, index: int) -> tuple[Address, int] | None:
-        """The server's block ``index`` if it is all there is of it; None if anything is local."""
+    def seek(self, offset: int, *, data: bool) -> int | None:
+        """The next data (or hole) at or after ``offset``, by whole blocks; None if there is none."""
         content = self.load()
         with self._lock:
-            if content.hash_of(index) is None:
+            if not 0 <= offset < content.size:
                 return None
-            return content.block(index)
-
-    def is_hole(self, index: int) -> bool:
-        """Whether block ``index`` is all zeros, as far as hashes tell."""
-        content = self.load()
-        with self._lock:
-            return content.is_hole(index)
+            for index in range(offset // content.block_size, content.count):
+                if content.is_hole(index) != data:
+                    return max(offset, index * content.block_size)
+            return None if data else content.size
 
     def set_attributes(self, mtime_ns: int | None = None, mode: int | None = None) -> None:
         """Change times or mode; goes out with the next commit."""
