@@ -77,7 +77,7 @@ def test_kamaki_config_names_another_file_and_config_wins(home: Home) -> None:
 
 def test_a_file_named_on_the_command_line_must_exist(home: Home) -> None:
     home.write(TWO)
-    with pytest.raises(ConfigError, match="there is no file .*absent"):
+    with pytest.raises(ConfigError, match=r"there is no file .*absent"):
         home.load(config=home.path / "absent")
 
 
@@ -200,11 +200,11 @@ def test_an_unknown_cloud_is_answered_with_the_known(
 
 def test_a_cloud_needs_a_url_and_a_token(home: Home) -> None:
     home.write('[cloud "x"]\ntoken = secret\n')
-    with pytest.raises(ConfigError, match='cloud "x" in .* has no url') as caught:
+    with pytest.raises(ConfigError, match=r'cloud "x" in .* has no url') as caught:
         home.load()
     assert "secret" not in str(caught.value)
     home.write('[cloud "x"]\nurl = http://x\ntoken = ""\n')
-    with pytest.raises(ConfigError, match='cloud "x" in .* has no token'):
+    with pytest.raises(ConfigError, match=r'cloud "x" in .* has no token'):
         home.load()
     assert home.load(environ={"PITHOSFS_TOKEN": "t"}).token.read() == ["t"]
 
@@ -256,7 +256,7 @@ def test_a_url_alone_never_gets_the_token_of_a_cloud(home: Home) -> None:
 @pytest.mark.parametrize("url", ["host/v1", "ftp://host", "http://", "http:///v1", "", " http://x"])
 def test_urls_that_are_none(home: Home, url: str) -> None:
     home.write(f'[cloud "x"]\nurl = {url}\ntoken = t\n'.replace("= \n", '= ""\n'))
-    with pytest.raises(ConfigError, match="not an http or https URL|has no url"):
+    with pytest.raises(ConfigError, match=r"not an http or https URL|has no url"):
         home.load() if url != " http://x" else home.load(url=url, account="a", cloud="x")
 
 
@@ -292,10 +292,10 @@ def test_a_cloud_that_lost_its_token(home: Home) -> None:
     home.write(TWO)
     token = home.load().token
     home.write("[global]\n")
-    with pytest.raises(ConfigError, match='cloud "second" .* has no token'):
+    with pytest.raises(ConfigError, match=r'cloud "second" .* has no token'):
         token.read()
     home.file.unlink()
-    with pytest.raises(ConfigError, match="cannot read .*No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read .*No such file"):
         token.read()
 
 
@@ -382,7 +382,7 @@ def test_ca_certs(home: Home) -> None:
     assert home.load().ca_certs == str(bundle)
     assert home.load(url="https://h/v1", account="a", environ={"PITHOSFS_TOKEN": "t"}).ca_certs == str(bundle)
     home.write(text.format("/nowhere/ca.pem"))
-    with pytest.raises(ConfigError, match="ca_certs in .* names /nowhere/ca.pem, which does not exist"):
+    with pytest.raises(ConfigError, match=r"ca_certs in .* names /nowhere/ca.pem, which does not exist"):
         home.load()
 
 

@@ -124,7 +124,7 @@ def test_type_and_version_of_the_service(serve: Serve) -> None:
     server = serve(identify("good", catalogue=[*CATALOGUE, two]))
     wanted = connection(server.url, "good", pithos_type="my-store", pithos_version="v2")
     assert identity.resolve(wanted).endpoint == "http://two/v2"
-    with pytest.raises(errors.ConfigError, match="2 endpoints .* type my-store; set pithos_version"):
+    with pytest.raises(errors.ConfigError, match=r"2 endpoints .* type my-store; set pithos_version"):
         identity.resolve(connection(server.url, "good", pithos_type="my-store"))
     with pytest.raises(errors.ConfigError, match="no service of type absent; set pithos_url"):
         identity.resolve(connection(server.url, "good", pithos_type="absent"))
