@@ -263,12 +263,12 @@ class Client:
         *,
         content_type: str,
         meta: Mapping[str, str] | None = None,
-        if_match: str | None = None,
+        if_match: str | Sequence[str] | None = None,
         if_none_match: str | None = None,
     ) -> Written:
         """Write an object with its data in one request; all its metadata is replaced.
 
-        Conditions are Merkle hashes, or ``*``; Stale if they do not hold.
+        Conditions are Merkle hashes (of several any may hold), or ``*``; Stale if they do not hold.
         """
         headers = _writing(content_type, meta, if_match, if_none_match)
         try:
@@ -286,7 +286,7 @@ class Client:
         *,
         content_type: str,
         meta: Mapping[str, str] | None = None,
-        if_match: str | None = None,
+        if_match: str | Sequence[str] | None = None,
         if_none_match: str | None = None,
     ) -> Written:
         """Write an object whose blocks the store has; all its metadata is replaced.
@@ -527,7 +527,10 @@ class Client:
 
 
 def _writing(
-    content_type: str, meta: Mapping[str, str] | None, if_match: str | None, if_none_match: str | None
+    content_type: str,
+    meta: Mapping[str, str] | None,
+    if_match: str | Sequence[str] | None,
+    if_none_match: str | None,
 ) -> dict[str, str]:
     """The headers of a PUT."""
     headers = {"Content-Type": wire.content_type_header(content_type), **wire.meta_headers(meta)}

@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
@@ -44,7 +44,8 @@ class Entry:
 
     ``hash`` is the Merkle hash, "" if unknown; ``version`` 0 is unknown too.
     ``modified_ns`` is exact to the microsecond in listings, to the second in
-    headers.
+    headers.  ``etag`` is another hash a condition may have to name: the MD5 of
+    a server that is set up so, "" if there is none.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Entry:
     shared_by: str | None = None
     allowed_to: str | None = None
     modified_by: str | None = None
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +202,11 @@ def content_type_header(content_type: str) -> str:
     return content_type
 
 
-def etag_condition(etag: str) -> str:
-    """A hash as a condition: quoted, unless it is ``*``."""
-    return etag if etag == "*" else f'"{etag}"'
+def etag_condition(etags: str | Sequence[str]) -> str:
+    """Hashes as a condition any of which may hold: quoted, unless it is ``*``."""
+    if etags == "*":
+        return "*"
+    return ", ".join(f'"{each}"' for each in ([etags] if isinstance(etags, str) else etags))
 
 
 # -- decoding --------------------------------------------------------------------
@@ -286,6 +290,7 @@ def entry_of(item: Mapping[str, Any]) -> Entry:
         shared_by=_optional_text(item.get("x_object_shared_by")),
         allowed_to=_optional_text(item.get("x_object_allowed_to")),
         modified_by=_optional_text(item.get("x_object_modified_by")),
+        etag=(_optional_text(item.get("hash")) or "").lower(),
     )
 
 
@@ -308,6 +313,7 @@ def info_of(name: str, headers: Mapping[str, str], size: int | None = None) -> I
         shared_by=value("x-object-shared-by"),
         allowed_to=value("x-object-allowed-to"),
         modified_by=value("x-object-modified-by"),
+        etag=etag,
     )
     return Info(entry, meta_of(headers, _META), etag, value("content-encoding"), value("content-disposition"))
 

@@ -1,0 +1,50 @@
+"""One JSON line for each request, for tests and for curiosity.
+
+Fields: ``time`` (seconds since 1970), ``method``, ``path``, ``query``,
+``status``, ``in`` and ``out`` (bytes of the bodies), ``seconds``.
+Tokens never get into it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from pathlib import Path
+
+from pithosfs.server.app.http import Request
+
+_TOKEN = re.compile(r"(?i)(x-auth-token=)[^&]*")
+
+
+class AccessLog:
+    """Appends to the file at ``path``; made with mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
+        self._lock = threading.Lock()
+
+    def write(self, request: Request, status: int, received: int, sent: int, seconds: float) -> None:
+        """Add a line."""
+        line = json.dumps(
+            {
+                "time": round(time.time(), 6),
+                "method": request.method,
+                "path": request.path,
+                "query": _TOKEN.sub(r"\1", request.query),
+                "status": status,
+                "in": received,
+                "out": sent,
+                "seconds": round(seconds, 6),
+            }
+        )
+        with self._lock:
+            self._file.write(line + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._file.close()

@@ -1,0 +1,192 @@
+"""Which handler a path and a method mean, who asks, and what an error looks like."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from pithosfs.server.app import account, container, identity, objects, public, render, writing
+from pithosfs.server.app.context import (
+    PREFIX,
+    PUBLIC,
+    Context,
+    Settings,
+    answer,
+    choose_serialization,
+    error_answer,
+)
+from pithosfs.server.app.http import ApiError, Incomplete, Request, Response
+from pithosfs.server.store import Store
+from pithosfs.server.store import errors as refused
+from pithosfs.server.store.objects import Target, check_name
+
+log = logging.getLogger(__name__)
+
+# As on the real server, a newline ends a name (at its end) or makes it no name at all.
+_OBJECT = re.compile(r"(.+?)/(.+?)/(.+?)$")
+_CONTAINER = re.compile(r"(.+?)/(.+?)/?$")
+_ACCOUNT = re.compile(r"(.+?)/?$")
+_TOKEN = re.compile(r"([^/\n]+)/?$")
+
+Method = tuple[Callable[..., Response], str]
+"""A handler, and what it writes if the client does not say: a capital letter
+allows no other (``JSON``)."""
+
+_TOP: dict[str, Method] = {"GET": (account.list_accounts, "text")}
+_ACCOUNT_METHODS: dict[str, Method] = {
+    "HEAD": (account.head, "JSON"),
+    "POST": (account.update, "JSON"),
+    "GET": (account.list_containers, "text"),
+}
+_CONTAINER_METHODS: dict[str, Method] = {
+    "HEAD": (container.head, "JSON"),
+    "PUT": (container.create, "JSON"),
+    "POST": (container.update, "json"),
+    "DELETE": (container.delete, "JSON"),
+    "GET": (container.list_objects, "text"),
+}
+_OBJECT_METHODS: dict[str, Method] = {
+    "HEAD": (objects.head, "JSON"),
+    "GET": (objects.get, "json"),
+    "PUT": (writing.put, "JSON"),
+    "COPY": (writing.copy, "JSON"),
+    "MOVE": (writing.move, "JSON"),
+    "POST": (writing.post, "JSON"),
+    "DELETE": (objects.delete, "JSON"),
+}
+_PUBLIC_METHODS: dict[str, Method] = {"HEAD": (public.head, "JSON"), "GET": (public.get, "JSON")}
+
+
+class App:
+    """The whole application."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    def __call__(self, request: Request) -> Response:
+        """The answer to a request; never raises, but for a body cut short after its start."""
+        try:
+            return self._dispatch(request)
+        except Exception as error:  # the one place where errors become answers
+            return self._error(request, error)
+
+    def _dispatch(self, request: Request) -> Response:
+        raw = unquote_to_bytes(request.path.encode("latin-1"))
+        try:
+            path = raw.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return _page(400, "Bad Request")
+        if path.startswith((PREFIX + "/", PREFIX.rsplit("/", 1)[0])):
+            return self._object_store(request, path)
+        if path.startswith(PUBLIC + "/"):
+            return self._public(request, path[len(PUBLIC) + 1 :])
+        if path.startswith(("/identity/", "/account/")):
+            return identity.handle(self._store, request, path)
+        return _page(404, "Page not found")
+
+    def _object_store(self, request: Request, path: str) -> Response:
+        if not path.startswith(PREFIX + "/"):
+            raise ApiError(400, "API endpoint not found")
+        rest = path[len(PREFIX) + 1 :]
+        if not rest:
+            return self._top(request)
+        if found := _OBJECT.match(rest):
+            target = Target(*found.groups())
+            return self._call(request, _OBJECT_METHODS, target)
+        if found := _CONTAINER.match(rest):
+            return self._call(request, _CONTAINER_METHODS, *found.groups())
+        if found := _ACCOUNT.match(rest):
+            return self._call(request, _ACCOUNT_METHODS, *found.groups())
+        raise ApiError(400, "API endpoint not found")
+
+    def _top(self, request: Request) -> Response:
+        user, key = request.headers.get("x-auth-user"), request.headers.get("x-auth-key")
+        if request.method == "GET" and user is not None and key is not None:
+            return self._login(request, user, key)
+        return self._call(request, _TOP)
+
+    def _login(self, request: Request, user: str, key: str) -> Response:
+        """The way old Swift clients log in."""
+        known = self._store.accounts.user_of(key)
+        if known is None or user not in (known.uuid, known.name):
+            raise _invalid_token()
+        fields = [("X-Auth-Token", known.token), ("X-Storage-Url", f"{request.base}{PREFIX}/{known.uuid}")]
+        return answer(request, 204, b"", fields)
+
+    def _call(self, request: Request, methods: dict[str, Method], *arguments: Any) -> Response:
+        if request.method not in methods:
+            allow = ",".join(methods)
+            raise ApiError(405, "Method not allowed", headers=[("Allow", allow)])
+        handler, default = methods[request.method]
+        request.serialization = default.lower()
+        if default.islower():
+            request.serialization = choose_serialization(request, default)
+        request.check_headers()
+        context = Context(self._store, self._settings, request, self._authenticate(request))
+        if arguments and isinstance(arguments[0], Target):
+            check_name(arguments[0].name)
+        return handler(context, *arguments)
+
+    def _authenticate(self, request: Request) -> str:
+        token = request.parameters.get("X-Auth-Token", request.header("x-auth-token"))
+        if not token:
+            raise ApiError(401, "Access denied. No authentication token")
+        user = self._store.accounts.user_of(token)
+        if user is None:
+            raise _invalid_token()
+        return user.uuid
+
+    def _public(self, request: Request, rest: str) -> Response:
+        found = _TOKEN.match(rest)
+        if found is None:
+            raise ApiError(404, "Object does not exist")
+        if request.method not in _PUBLIC_METHODS:
+            allow = ",".join(_PUBLIC_METHODS)
+            raise ApiError(405, "Method not allowed", headers=[("Allow", allow)])
+        handler, _ = _PUBLIC_METHODS[request.method]
+        request.check_headers()
+        return handler(Context(self._store, self._settings, request, ""), found[1])
+
+    def _error(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, refused.MissingBlocks | writing.MissingAnswer):
+            request.serialization = "json"
+            return answer(request, 409, render.as_json(error.hashes))
+        return error_answer(request, _api_error(error))
+
+
+def _api_error(error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, refused.AccountFull):
+        message = "Resource Limit Exceeded for your account."
+        return ApiError(413, message, key="fault", details=str(error))
+    for kind, status in _STATUS.items():
+        if isinstance(error, kind):
+            return ApiError(status, str(error))
+    if not isinstance(error, UnicodeEncodeError):  # a lone surrogate in a name, as on the real server
+        log.error("unexpected error", exc_info=error)
+    return ApiError(500, "Unexpected error")
+
+
+_STATUS: dict[type[Exception], int] = {
+    refused.NotAllowed: 403,
+    refused.NotFound: 404,
+    refused.NotEmpty: 409,
+    refused.ContainerFull: 413,
+    refused.Invalid: 400,
+    Incomplete: 400,
+}
+
+
+def _invalid_token() -> ApiError:
+    details = '{"unauthorized": {"code": 401, "message": "Invalid token", "details": ""}}'
+    return ApiError(401, "UNAUTHORIZED", key="fault", details=details)
+
+
+def _page(status: int, text: str) -> Response:
+    body = f"<!doctype html>\n<title>{text}</title>\n<h1>{text}</h1>\n".encode()
+    return Response.of(status, body, [("Content-Type", "text/html; charset=utf-8")])

@@ -1,0 +1,53 @@
+"""What the server keeps: users, containers, objects, versions, blocks.
+
+:class:`Store` puts the parts together; each part is a module of its own:
+
+============== ==========================================================
+``database``   one SQLite file: schema, transactions, serial numbers
+``blockfiles`` one file per block, named by its hash
+``accounts``   users, tokens, quotas, groups, account metadata
+``containers`` containers, their policies, metadata and totals
+``objects``    objects: write, copy, move, delete, purge
+``versions``   rows of objects and versions, shared by the above
+``listing``    names by prefix, delimiter, marker and time
+``sharing``    who may read or write what; public names
+``check``      whether all of it is consistent
+============== ==========================================================
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pithosfs.server.store.accounts import Accounts
+from pithosfs.server.store.blockfiles import BlockFiles
+from pithosfs.server.store.containers import Containers
+from pithosfs.server.store.database import Database
+from pithosfs.server.store.objects import Objects
+from pithosfs.server.store.sharing import Sharing
+
+__all__ = ["Store"]
+
+
+class Store:
+    """A Pithos store in ``directory``; made if it is not there.
+
+    Every method of every part is one transaction: it is done when the method
+    returns (fsynced, unless ``durable`` is false) and not at all if it raises.
+    Parts may be used from any number of threads.
+    """
+
+    def __init__(self, directory: Path, *, durable: bool = True, md5: bool = False) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory = directory
+        self.database = Database(directory / "pithos.db", durable=durable)
+        self.blocks = BlockFiles(directory / "blocks", durable=durable)
+        self.accounts = Accounts(self.database)
+        self.containers = Containers(self.database)
+        self.sharing = Sharing(self.database)
+        self.objects = Objects(self.database, self.blocks, md5=md5)
+
+    def close(self) -> None:
+        """Make everything durable and let go of the files."""
+        self.objects.settle_blocks()
+        self.database.close()
