@@ -151,6 +151,11 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
         self.operations.fsync(fip.contents.fh)
         return 0
 
+    def fsyncdir(self, path: bytes | None, datasync: int, fip: Any) -> int:
+        """Make a directory durable."""
+        self.operations.fsyncdir(fip.contents.fh)
+        return 0
+
     def release(self, path: bytes | None, fip: Any) -> int:
         """The last descriptor is gone."""
         self.operations.release(fip.contents.fh)
@@ -173,19 +178,29 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
         """SEEK_DATA and SEEK_HOLE."""
         return int(self.operations.lseek(fip.contents.fh, offset, whence))
 
-    def readdir_fuse_3(self, path: bytes, buf: Any, filler: Any, offset: int, fip: Any, flags: int) -> int:
+    def opendir(self, path: bytes, fip: Any) -> int:
+        """Open a directory."""
+        fip.contents.fh = self.operations.opendir(_text(path))
+        return 0
+
+    def releasedir(self, path: bytes | None, fip: Any) -> int:
+        """Close a directory."""
+        self.operations.releasedir(fip.contents.fh)
+        return 0
+
+    def readdir_fuse_3(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any, flags: int) -> int:
         """All entries at once: libfuse keeps them for this handle, so they stay as they are."""
         plus = _FILL_PLUS if flags & _READDIR_PLUS else 0
         status = mfusepy.c_stat()
         reference = ctypes.byref(status)
-        for name, attributes in self.operations.readdir(_text(path)):
+        for name, attributes in self.operations.readdir(fip.contents.fh):
             ctypes.memset(reference, 0, ctypes.sizeof(status))
             self._fill(status, attributes)
             if filler(buf, name.encode(*_ENCODING), status, 0, plus):
                 break
         return 0
 
-    def readdir_fuse_2(self, path: bytes, buf: Any, filler: Any, offset: int, fip: Any) -> int:
+    def readdir_fuse_2(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any) -> int:
         """The same for libfuse 2, which takes names and inode numbers only."""
         return self.readdir_fuse_3(path, buf, lambda b, n, s, o, _: filler(b, n, s, o), offset, fip, 0)
 

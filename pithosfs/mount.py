@@ -141,7 +141,7 @@ class Mount:
             "allow_other": options.allow_other,
         }
         if binding.VERSION >= _MAX_THREADS_SINCE:
-            chosen["max_threads"] = options.max_threads
+            chosen["max_threads"] = chosen["max_idle_threads"] = options.max_threads
         if not binding.IS_3:
             chosen |= {"big_writes": True, "use_ino": True}
         for each in options.fuse:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import logging
 import os
 import re
@@ -136,6 +137,8 @@ class Operations:
         self._started = started
         self._kernel_cache_seconds = kernel_cache_seconds
         self._born = time.time_ns()
+        self._numbers = itertools.count(1)
+        self._directories: dict[int, str] = {}
         self.errors: dict[str, int] = {}
 
     def failed(self, operation: str, error: BaseException) -> None:
@@ -281,8 +284,21 @@ class Operations:
     # -- names ----------------------------------------------------------------------------------------
 
     @border
-    def readdir(self, path: str) -> Iterator[tuple[str, dict[str, int]]]:
+    def opendir(self, path: str) -> int:
+        """Open a directory."""
+        number = next(self._numbers)
+        self._directories[number] = path
+        return number
+
+    @border
+    def releasedir(self, number: int) -> None:
+        """Close a directory."""
+        self._directories.pop(number, None)
+
+    @border
+    def readdir(self, number: int) -> Iterator[tuple[str, dict[str, int]]]:
         """Every entry with its attributes."""
+        path = self._directories[number]
         found = [(".", {"st_mode": stat.S_IFDIR | 0o755}), ("..", {"st_mode": stat.S_IFDIR | 0o755})]
         found += [(name, self._status(node)) for name, node in self._fs.entries(path).items()]
         return iter(found)
@@ -398,7 +414,7 @@ class Operations:
         self._fs.release(number)
 
     @border
-    def fsyncdir(self, path: str | None, datasync: int, number: int) -> None:
+    def fsyncdir(self, number: int) -> None:
         """Names are on the server as soon as an operation returns."""
 
     @border
