@@ -365,6 +365,7 @@ def _settings(parser: configparser.RawConfigParser, section: str) -> dict[str, s
 
 def _line_of(error: configparser.Error) -> str:
     """The line a parser's error is about, without what it says (it may hold a token)."""
-    if isinstance(error, configparser.ParsingError) and error.errors:
-        return str(error.errors[0][0])
-    return str(getattr(error, "lineno", "?"))
+    if (lineno := getattr(error, "lineno", None)) is not None:
+        return str(lineno)
+    errors = getattr(error, "errors", None)
+    return str(errors[0][0]) if errors else "?"

@@ -111,6 +111,8 @@ class _TimedSocket:
         self._sock = sock
         self.patience = patience
         self.reader: io.BufferedReader | None = None
+        #: Set when the other side has closed.
+        self.ended = False
         self._readers = 0
         self._closed = False
 
@@ -131,6 +133,7 @@ class _TimedSocket:
         self._sock.settimeout(self.patience.wait())
         count = self._sock.recv_into(view)
         self.patience.moved(count)
+        self.ended = not count
         return count
 
     def reader_closed(self) -> None:
@@ -161,13 +164,14 @@ class _TimedReader(io.RawIOBase):
 
     def __init__(self, sock: _TimedSocket) -> None:
         self._timed = sock
-        self.ended = False
+        #: Set when only what has come already is wanted.
+        self.stopped = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self.ended:
+        if self.stopped:
             return None
         return self._timed.receive(memoryview(buffer).cast("B"))
 
@@ -243,6 +247,9 @@ class Connection:
             response = self._http.getresponse()
         except _BROKEN as error:
             raise self._broken(error, reused) from error
+        if timed.ended:
+            # http.client takes a head without its end for a whole one.
+            raise Failure(ProtocolError(f"{self.place} closed the connection within the head of an answer"))
         return Answer(self, response, timed)
 
     def _connect(self, patience: Patience) -> _TimedSocket:
@@ -259,8 +266,6 @@ class Connection:
         return self._timed
 
     def _unreachable(self, error: Exception) -> Failure:
-        if isinstance(error, TimeoutError | urllib3.exceptions.ConnectTimeoutError):
-            return Failure(TimedOut(f"no connection to {self.place} within the time allowed"), sent=False)
         untrusted = _find(error, ssl.SSLCertVerificationError)
         if isinstance(untrusted, ssl.SSLCertVerificationError):
             why = untrusted.verify_message or str(untrusted)
@@ -268,6 +273,10 @@ class Connection:
             return Failure(Unavailable(text), sent=False, final=True)
         if isinstance(error, urllib3.exceptions.NameResolutionError):
             return Failure(Unavailable(f"the host name {self._http.host} is not known"), sent=False)
+        # urllib3 derives "refused" from "timed out", hence the question what it is not.
+        late = TimeoutError | urllib3.exceptions.ConnectTimeoutError
+        if isinstance(error, late) and not isinstance(error, urllib3.exceptions.NewConnectionError):
+            return Failure(TimedOut(f"no connection to {self.place} within the time allowed"), sent=False)
         return Failure(Unavailable(f"cannot connect to {self.place}: {_reason(error)}"), sent=False)
 
     def _broken(self, error: Exception, reused: bool) -> Failure:
@@ -311,6 +320,9 @@ class Answer:
         self.complete = False
         if self.length == 0:
             self._end()
+        elif self.length is None and not self._response.chunked:
+            # Its end could not be told from a broken connection.
+            raise Failure(ProtocolError(f"{connection.place} sent an answer without a length"))
 
     def decode(self) -> None:
         """Undo the Content-Encoding; to be called before the first read."""
@@ -353,7 +365,7 @@ class Answer:
 
     def _check_surplus(self, reader: io.BufferedReader) -> None:
         """What has come beyond the body belongs to no answer."""
-        cast(_TimedReader, reader.raw).ended = True
+        cast(_TimedReader, reader.raw).stopped = True
         if reader.peek(1):
             raise Failure(ProtocolError(f"{self._connection.place} sent more than the answer's length"))
 

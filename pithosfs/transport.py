@@ -60,6 +60,8 @@ _REDIRECTS = frozenset({301, 302, 307, 308})
 _MAX_REDIRECTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _DRAIN = 64 * 1024
+#: Shorter ones are no secrets, but syllables of the server's words.
+_SHORTEST_TOKEN = 6
 
 T = TypeVar("T")
 
@@ -240,11 +242,7 @@ class Transport:
 
     def server(self, url: str) -> _Server:
         """The server of a URL, with its connections and breaker."""
-        parts = urlsplit(url)
-        scheme, host = parts.scheme, parts.hostname
-        if scheme not in ("http", "https") or not host:
-            raise errors.ConfigError(f"{url} is not an http or https URL")
-        key = (scheme, host, parts.port or (443 if scheme == "https" else 80))
+        key = _origin(url)
         with self._lock:
             if key not in self._servers:
                 self._servers[key] = _Server(Pool(*key, self._pool_size, self._tls), _Breaker())
@@ -441,19 +439,22 @@ class _Sending:
 
     def _follow(self, location: str) -> None:
         """Go on at ``location`` if the token may be shown there."""
-        target = urljoin(self._url, location)
-        old, new = urlsplit(self._url), urlsplit(target)
+        old = _origin(self._url)
         self._redirects += 1
-        upgrade = old.scheme == "http" and new.scheme == "https" and old.hostname == new.hostname
-        same = (old.scheme, old.hostname, old.port) == (new.scheme, new.hostname, new.port)
-        anonymous = self._transport.credentials is None and "X-Auth-Token" not in self._request.headers
-        elsewhere = anonymous and new.scheme in ("https", old.scheme)
+        try:
+            target = urljoin(self._url, location)
+            new = _origin(target)
+        except (ValueError, errors.ConfigError):
+            location = ""
         if not location or self._redirects > _MAX_REDIRECTS:
-            raise errors.ProtocolError(f"{old.netloc} redirects without end or without a target")
-        if not (same or upgrade or elsewhere):
+            raise errors.ProtocolError(f"{old[1]} redirects without end or without a target")
+        upgrade = old[:2] == ("http", new[1]) and new[0] == "https"
+        anonymous = self._transport.credentials is None and "X-Auth-Token" not in self._request.headers
+        elsewhere = anonymous and new[0] in ("https", old[0])
+        if not (new == old or upgrade or elsewhere):
             raise errors.ProtocolError(
-                f"{old.netloc} redirects to {new.netloc}; the token is not sent there."
-                " Set the URL to that server if you trust it"
+                f"{old[1]}:{old[2]} redirects to {new[1]}:{new[2]}, where the token is not sent;"
+                " set the URL to that server if you trust it"
             )
         self._url = target
 
@@ -594,7 +595,7 @@ def error_of(status: int, body: bytes, label: str = "", token: str | None = None
         # Not the store's: a proxy in front of it takes no bodies of this size.
         kind, said = errors.BadRequest, "a server in between refuses requests of this size"
     text = _one_line(said or _WORDS.get(status) or "the server refused the request")
-    if token:
+    if token and len(token) >= _SHORTEST_TOKEN:
         text = text.replace(token, "(token)")
     return kind(f"{label}: {text} ({status})" if label else f"{text} ({status})", status)
 
@@ -689,6 +690,18 @@ def _read_to_end(answer: Answer) -> bytearray:
         if len(data) > MAX_BODY:
             raise Failure(errors.ProtocolError("the answer is too large"), final=True)
     return data
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL; ConfigError if it is none."""
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if scheme not in ("http", "https") or not host:
+        raise errors.ConfigError(f"{url} is not an http or https URL")
+    return scheme, host, port or (443 if scheme == "https" else 80)
 
 
 def _target(url: str) -> str:

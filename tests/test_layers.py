@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("content", "nodes"),
     ("journal", "namespace"),
     ("openfile",),
-    ("outbox",),
+    ("outbox", "removals"),
     ("files",),
     ("filesystem",),
     # the mount
