@@ -321,9 +321,8 @@ class Files:
                 continue
             with self._lock:
                 self._table[file.ref] = file
-                directory, _, _ = file.ref.name.rpartition("/")
-                self._places[file] = (file.ref._replace(name=directory), to_path(file.ref.name.rpartition("/")[2]))
-                self._pin(file)
+                directory, _, component = file.ref.name.rpartition("/")
+                self._place(file, file.ref._replace(name=directory), to_path(component))
             self.outbox.queue(file, 0.0)
             count += 1
         if count:

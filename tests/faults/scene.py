@@ -48,8 +48,7 @@ class Scene:
     def close(self) -> None:
         """End everything, whatever state it is in."""
         self._watchdog.cancel()
-        with contextlib.suppress(RuntimeError):
-            self.proxy.down()
+        self.proxy.up()  # what waits for an answer gets one
         for mount in self._mounts:
             if mount.alive:
                 mount.abort()
@@ -86,8 +85,17 @@ class Scene:
             ("--create", "--timeout", f"{timeout:g}", "--dir-cache-time", "0.5", *options),
         )
         self._mounts.append(found)
-        found.start()
+        self.start(found, name)
         return found
+
+    def start(self, mount: Mount, name: str = "one") -> None:
+        """Start a mount (again) and wait until it answers."""
+        mount.start()
+        wait_until(lambda: self._is_ready(mount, name), what="the mount's answer")
+
+    def _is_ready(self, mount: Mount, name: str) -> bool:
+        done = self.run("status", mount.mountpoint, "--json", name=name)
+        return done.returncode == 0 and json.loads(done.stdout)["state"] == "ready"
 
     def run(self, *arguments: str | Path, name: str = "one") -> subprocess.CompletedProcess[str]:
         """``pithosfs`` with these arguments, as the user on that machine."""

@@ -65,6 +65,7 @@ def _syncs(fd: int) -> bool:
 
 def test_close_on_a_silent_network_times_out(scene: Scene) -> None:
     mount = scene.mount()
+    assert os.listdir(mount.mountpoint) == []
     scene.proxy.down(silent=True)
     assert errno_of_write(mount.mountpoint / "file", SMALL) == errno.ETIMEDOUT
     assert (mount.mountpoint / "file").read_bytes() == SMALL
@@ -80,12 +81,12 @@ def test_unsent_data_survives_kill_9_and_is_delivered_once(scene: Scene, data: b
     assert errno_of_write(mount.mountpoint / "file", data) == errno.EIO
     kill(mount)
     scene.proxy.faults()
-    mount.start()
+    scene.start(mount)
     scene.settle(mount)
     assert scene.versions("file") == [data]
     assert os.listdir(mount.mountpoint) == ["file"]
     kill(mount)
-    mount.start()
+    scene.start(mount)
     scene.settle(mount)
     assert scene.versions("file") == [data]
 
@@ -96,7 +97,7 @@ def test_recovered_files_are_visible_before_they_are_sent(scene: Scene) -> None:
     scene.proxy.faults(refuse(503))
     assert errno_of_write(mount.mountpoint / "directory" / "file", SMALL) == errno.EIO
     kill(mount)
-    mount.start()
+    scene.start(mount)
     wait_until(lambda: scene.pending(mount) == ["directory/file"], 10, "the recovered file")
     assert os.listdir(mount.mountpoint / "directory") == ["file"]
     assert (mount.mountpoint / "directory" / "file").read_bytes() == SMALL
@@ -112,7 +113,7 @@ def test_an_edit_in_place_survives_kill_9(scene: Scene) -> None:
         os.close(fd)
     kill(mount)
     scene.proxy.faults()
-    mount.start()
+    scene.start(mount)
     scene.settle(mount)
     edited = bytearray(LARGE)
     edited[BLOCK + 10 : BLOCK + 16] = b"edited"
@@ -132,7 +133,7 @@ def test_what_was_stored_though_the_answer_was_lost_is_not_delivered_twice(
     assert errno_of_write(mount.mountpoint / "file", data) in (errno.EIO, errno.ETIMEDOUT)
     kill(mount)
     scene.proxy.faults()
-    mount.start()
+    scene.start(mount)
     scene.settle(mount)
     assert scene.store.names() == ["file"]
     assert scene.store.get("file") == data
@@ -162,7 +163,7 @@ def test_umount_force_keeps_the_data_for_the_next_mount(scene: Scene) -> None:
     mount.process.wait(20)
     assert not os.path.ismount(mount.mountpoint)
     scene.proxy.faults()
-    mount.start()
+    scene.start(mount)
     scene.settle(mount)
     assert scene.versions("file") == [SMALL]
 
@@ -175,7 +176,7 @@ def test_sigterm_keeps_the_data_for_the_next_mount(scene: Scene) -> None:
     mount.process.wait(30)
     assert not os.path.ismount(mount.mountpoint)
     scene.proxy.faults()
-    mount.start()
+    scene.start(mount)
     scene.settle(mount)
     assert scene.versions("file") == [SMALL]
 
@@ -194,7 +195,7 @@ def test_an_unsent_file_can_be_renamed_changed_and_removed(scene: Scene) -> None
     assert scene.pending(mount) == ["kept", "new name"]
     kill(mount)
     scene.proxy.faults()
-    mount.start()
+    scene.start(mount)
     scene.settle(mount)
     assert sorted(os.listdir(mount.mountpoint)) == ["kept", "new name"]
     assert scene.versions("kept") == [SMALL + b"more"]
@@ -226,7 +227,7 @@ def test_write_back_survives_kill_9(scene: Scene, data: bytes) -> None:
     (mount.mountpoint / "file").write_bytes(data)
     assert not scene.store.exists("file")
     kill(mount)
-    mount.start()
+    scene.start(mount)
     scene.settle(mount)
     assert scene.versions("file") == [data]
 
@@ -240,7 +241,7 @@ def test_write_back_overwriting_what_waits_survives_kill_9_at_any_point(scene: S
     kill(mount)
     with refused(errno.ENOTCONN, errno.ECONNABORTED):
         os.close(fd)
-    mount.start()
+    scene.start(mount)
     scene.settle(mount)
     assert scene.store.get("file") in (SMALL, b"", b"x" * 5000)
 
