@@ -419,6 +419,7 @@ class FileSystem:
         except Stale as error:
             self.namespace.forget(directory.ref)
             raise Exists(f"{path} is there already") from error
+        self._services.store.remember_meta(made.version, {})
         self.namespace.put(directory.ref, component, made)
         self.namespace.made_directory(ref)
         self._touch(directory.ref)

@@ -238,7 +238,8 @@ class _Job:
             lacking = set(missing.hashes)
             self._send(missing.hashes)
             written = self._put(content, terms)
-        self._count_spared([each for each in fresh if each not in lacking and each not in self.sent])
+        looked_at = {block for block in content.hashes if block in self.where}
+        self._count_spared([each for each in looked_at if each not in lacking and each not in self.sent])
         return Committed(written, content)
 
     def _small(self, terms: Terms) -> Committed | None:
