@@ -19,9 +19,9 @@ def list_accounts(context: Context) -> Response:
     names = store.sharing.accounts_for(context.user)
     names = _page(names, request.parameters.get("marker"), request.number("limit"))
     if request.serialization == "text":
-        if not names:
-            return answer(request, 204)
-        return answer(request, 200, render.lines(names))
+        response = answer(request, 200 if names else 204, render.lines(names))
+        response.reason = "OK"
+        return response
     items = [{"last_modified": iso(store.accounts.state(name).modified), "name": name} for name in names]
     if request.serialization == "xml":
         return answer(request, 200, render.accounts_xml(context.user, items))

@@ -17,7 +17,7 @@ from pithosfs.server.store.versions import Version
 def head(context: Context, target: Target) -> Response:
     """What is known of the object."""
     state = _state(context, target)
-    conditions.check_dates(context.request, state.version.stamp)
+    conditions.check_dates(context.request, state.modified)
     conditions.check_tags(context.request, context.etag(state.version))
     size = content_of(context, state).size
     response = Response(200, object_headers(context, state), (), size)
@@ -30,7 +30,7 @@ def get(context: Context, target: Target) -> Response:
     if request.parameters.get("version") == "list":
         return _history(context, target)
     state = _state(context, target)
-    conditions.check_dates(request, state.version.stamp)
+    conditions.check_dates(request, state.modified)
     conditions.check_tags(request, context.etag(state.version))
     fields = object_headers(context, state)
     found = content_of(context, state)
@@ -175,7 +175,8 @@ def object_headers(context: Context, state: ObjectState, *, public: bool = False
     found: Headers = [
         ("ETag", context.etag(version)),
         ("Content-Type", version.type),
-        ("Last-Modified", http_date(version.stamp)),
+        ("Last-Modified", http_date(state.modified)),
+        ("Available", "1"),
     ]
     kept = [(name, version.meta[name]) for name in headers.KEPT if name in version.meta]
     if public:
@@ -186,7 +187,6 @@ def object_headers(context: Context, state: ObjectState, *, public: bool = False
         ("X-Object-Version", str(version.serial)),
         ("X-Object-Version-Timestamp", http_date(version.stamp)),
         ("X-Object-Modified-By", version.author),
-        ("Available", "1"),
         *((name, value) for name, value in version.meta.items() if name not in headers.KEPT),
         *kept,
     ]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pithosfs import blocks
 from pithosfs.server.store import accounts, descriptions, listing, sharing, versions
 from pithosfs.server.store.blockfiles import BlockFiles, Extent
-from pithosfs.server.store.database import Database, Transaction
+from pithosfs.server.store.database import Database, Row, Transaction
 from pithosfs.server.store.errors import (
     AccountFull,
     ContainerFull,
@@ -72,6 +72,8 @@ class ObjectState:
     shared: Shared | None
     public: str | None
     allowed: str | None
+    #: when the object was changed last, be it by its deletion
+    modified: int
 
 
 class Moved(NamedTuple):
@@ -90,10 +92,9 @@ def no_guard(_: Version | None) -> None:
 class Objects:
     """The objects of all containers."""
 
-    def __init__(self, database: Database, block_files: BlockFiles, *, md5: bool = False) -> None:
+    def __init__(self, database: Database, block_files: BlockFiles) -> None:
         self._database = database
         self._files = block_files
-        self._md5 = md5
         # blocks written since they were last made durable; guarded by _fresh_lock
         self._fresh: set[str] = set()
         self._fresh_lock = threading.Lock()
@@ -345,7 +346,8 @@ class Objects:
                 target.name,
                 until * 1_000_000,
             )
-            _purge(tx, place, rows)
+            _purge(tx, rows)
+            tx.run("UPDATE container SET changed = ? WHERE id = ?", tx.stamp(), place.id)
             if rows and versions.live(tx, place.id, target.name) is None:
                 sharing.forget(tx, place, target.name)
 
@@ -360,7 +362,7 @@ class Objects:
                 until * 1_000_000,
                 State.LIVE,
             )
-            _purge(tx, place, rows)
+            _purge(tx, rows)
 
     # -- lists -------------------------------------------------------------------
 
@@ -435,11 +437,13 @@ def _state(tx: Transaction, user: str, target: Target, serial: int | None) -> Ob
     place = _readable(tx, user, target)
     version = _source(tx, place, target.name, serial)
     found = sharing.shared(tx, place, target.name)
+    newest = versions.newest(tx, place.id, target.name)
+    modified = newest.stamp if newest else version.stamp
     allowed = None
     if user != target.account and found is not None:
         allowed = "write" if sharing.granted(tx, user, found.permissions.writers) else "read"
     public = sharing.public_token(tx, place, target.name)
-    return ObjectState(version, place, found if found and found.permissions else None, public, allowed)
+    return ObjectState(version, place, found if found and found.permissions else None, public, allowed, modified)
 
 
 def _source(tx: Transaction, place: Container, name: str, serial: int | None) -> Version:
@@ -497,10 +501,9 @@ def _mark_deleted(tx: Transaction, user: str, place: Container, version: Version
     sharing.forget(tx, place, version.name)
 
 
-def _purge(tx: Transaction, place: Container, rows: Iterable[object]) -> None:
+def _purge(tx: Transaction, rows: Iterable[Row]) -> None:
     for row in rows:
-        versions.remove(tx, versions.version_of(row))  # type: ignore[arg-type]
-    tx.run("UPDATE container SET changed = ? WHERE id = ?", tx.now, place.id)
+        versions.remove(tx, versions.version_of(row))
 
 
 def _check_access(user: str, target: Target, attributes: Attributes) -> None:
