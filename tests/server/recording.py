@@ -70,6 +70,7 @@ class Client:
     def send(self, request: dict[str, Any], body: bytes) -> Answer:
         if self._socket is None:
             self._socket = socket.create_connection(self._address, timeout=20)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._socket
         connection.sendall(_head(request))
         reader = connection.makefile("rb")
@@ -180,6 +181,16 @@ def _close(recorded: list[str], ours: list[str]) -> bool:
         return False
     dates = zip(_DATE.findall(left), _DATE.findall(right), strict=True)
     return all(abs((parsedate_to_datetime(a) - parsedate_to_datetime(b)).total_seconds()) <= 1 for a, b in dates)
+
+
+def translated(request: dict[str, Any], mapping: Mapping) -> dict[str, Any]:
+    """The request with what was recorded of other answers replaced by ours."""
+    return {
+        **request,
+        "path": mapping.ours(request["path"]),
+        "query": mapping.ours(request["query"]),
+        "headers": [[name, mapping.ours(value)] for name, value in request["headers"]],
+    }
 
 
 NOT_OURS = {"server", "date"}

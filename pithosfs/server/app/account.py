@@ -56,7 +56,7 @@ def list_containers(context: Context, account: str) -> Response:
 def update(context: Context, account: str) -> Response:
     """Groups and metadata."""
     request = context.request
-    meta = headers.with_prefix(request, "X-Account-Meta-")
+    meta = headers.meta(request, "X-Account-Meta-")
     groups = headers.groups(request)
     if context.user != account:
         raise NotAllowed("User does not have write access to the account")
@@ -129,5 +129,5 @@ def policy_of(place: Container) -> dict[str, str]:
 
 
 def _page(names: list[str], marker: str | None, limit: int | None) -> list[str]:
-    after = [name for name in names if not marker or name > marker]
-    return after[: limit or MAX_ENTRIES]
+    start = names.index(marker) + 1 if marker in names else 0
+    return names[start:][: limit or MAX_ENTRIES]

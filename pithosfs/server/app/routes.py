@@ -105,13 +105,16 @@ class App:
         raise ApiError(400, "API endpoint not found")
 
     def _top(self, request: Request) -> Response:
-        user, key = request.headers.get("x-auth-user"), request.headers.get("x-auth-key")
-        if request.method == "GET" and user is not None and key is not None:
-            return self._login(request, user, key)
+        has_token = "X-Auth-Token" in request.parameters or "x-auth-token" in request.headers
+        if request.method == "GET" and not has_token:
+            return self._login(request)
         return self._call(request, _TOP)
 
-    def _login(self, request: Request, user: str, key: str) -> Response:
+    def _login(self, request: Request) -> Response:
         """The way old Swift clients log in."""
+        user, key = request.header("x-auth-user"), request.header("x-auth-key")
+        if not user or not key:
+            raise ApiError(400, "Missing X-Auth-User or X-Auth-Key header")
         known = self._store.accounts.user_of(key)
         if known is None or user not in (known.uuid, known.name):
             raise _invalid_token()
