@@ -25,11 +25,14 @@ class StoreError(PithosError):
     """The store answered with an error, or did not answer.
 
     ``status`` is the HTTP status, 0 where there was no answer.
+    ``maybe_done`` says that the request, or an earlier sending of the same
+    request, may have been carried out: it was sent and its answer lost.
     """
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, *, maybe_done: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.maybe_done = maybe_done
 
 
 class BadRequest(StoreError):

@@ -1,0 +1,234 @@
+"""libfuse for Python: mfusepy's binding, with what it leaves out or drops.
+
+``mfusepy`` (the kept fork of fusepy) does the loading, the structures and the
+loop.  This subclass of its ``FUSE`` replaces the wrappers that lose something:
+
+* file handles for getattr, chmod, chown, truncate and utimens,
+* rename flags, the flags of setxattr, UTIME_NOW and UTIME_OMIT,
+* reads and writes without a copy in between: operations get a view of
+  libfuse's own buffer,
+* ``copy_file_range`` and ``lseek``,
+* readdir with inode numbers and complete attributes (readdirplus), which saves
+  a lookup for each entry.
+
+libfuse 3 is taken where there is one (with libfuse 2 writes come in 4 KiB).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import time
+from typing import Any
+
+if "FUSE_LIBRARY_PATH" not in os.environ:
+    _three = ctypes.util.find_library("fuse3")
+    if _three:  # mfusepy would look for libfuse 2 first
+        os.environ["FUSE_LIBRARY_PATH"] = _three
+
+import mfusepy
+
+VERSION: tuple[int, int] = (mfusepy.fuse_version_major, mfusepy.fuse_version_minor)
+IS_3 = VERSION >= (3, 0)
+
+_UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
+_READDIR_PLUS = 1
+_FILL_PLUS = 2
+_ENCODING = ("utf-8", "surrogateescape")
+
+
+def interrupted() -> bool:
+    """Whether the caller of the operation under way in this thread gave up waiting."""
+    return bool(mfusepy._libfuse.fuse_interrupted())
+
+
+def caller() -> tuple[int, int, int]:
+    """uid, gid and pid of who asks."""
+    uid, gid, pid = mfusepy.fuse_get_context()
+    return int(uid), int(gid), int(pid)
+
+
+def _view(buffer: Any, size: int) -> memoryview:
+    address = ctypes.addressof(buffer.contents)
+    return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
+
+
+def _text(path: bytes | None) -> str | None:
+    return None if path is None else path.decode(*_ENCODING)
+
+
+class Binding(mfusepy.FUSE):  # type: ignore[misc]
+    """Runs the loop for an operations object; returns when the mount is gone."""
+
+    def __init__(self, operations: Any, mountpoint: str, **options: Any) -> None:
+        super().__init__(operations, mountpoint, raw_fi=False, **options)
+
+    # Every wrapper below is called by libfuse through ``FUSE._wrapper``, which
+    # turns an OSError into its errno; ``operations`` raises nothing else.
+
+    def fgetattr(self, path: bytes | None, buf: Any, fip: Any) -> int:
+        """Attributes by handle, where there is one, else by path."""
+        ctypes.memset(buf, 0, ctypes.sizeof(mfusepy.c_stat))
+        self._fill(buf.contents, self.operations.getattr(_text(path), fip.contents.fh if fip else None))
+        return 0
+
+    @staticmethod
+    def _fill(status: Any, attributes: dict[str, int]) -> None:
+        for key, value in attributes.items():
+            if key.endswith("time"):
+                spec = getattr(status, key + "spec")
+                spec.tv_sec, spec.tv_nsec = divmod(value, 10**9)
+            else:
+                setattr(status, key, value)
+
+    def chmod_fuse_3(self, path: bytes | None, mode: int, fip: Any) -> int:
+        """Change the mode by handle or path."""
+        self.operations.chmod(_text(path), mode, fip.contents.fh if fip else None)
+        return 0
+
+    def chown_fuse_3(self, path: bytes | None, uid: int, gid: int, fip: Any) -> int:
+        """Change the owner; 0xFFFFFFFF leaves one as it is."""
+        keep = 0xFFFFFFFF
+        self.operations.chown(
+            _text(path),
+            None if uid == keep else uid,
+            None if gid == keep else gid,
+            fip.contents.fh if fip else None,
+        )
+        return 0
+
+    def truncate_fuse_3(self, path: bytes | None, length: int, fip: Any) -> int:
+        """Change the size by handle or path."""
+        self.operations.truncate(_text(path), length, fip.contents.fh if fip else None)
+        return 0
+
+    def utimens_fuse_3(self, path: bytes | None, buf: Any, fip: Any) -> int:
+        """Change times: nanoseconds, None where a time is to be left alone."""
+        now = time.time_ns()
+        times: tuple[int | None, int | None] = (now, now)
+        if buf:
+            times = (self._time(buf.contents.actime, now), self._time(buf.contents.modtime, now))
+        self.operations.utimens(_text(path), times, fip.contents.fh if fip else None)
+        return 0
+
+    @staticmethod
+    def _time(spec: Any, now: int) -> int | None:
+        if spec.tv_nsec == _UTIME_OMIT:
+            return None
+        return now if spec.tv_nsec == _UTIME_NOW else int(spec.tv_sec * 10**9 + spec.tv_nsec)
+
+    def rename_fuse_3(self, old: bytes, new: bytes, flags: int) -> int:
+        """Rename, with the flags."""
+        self.operations.rename(_text(old), _text(new), flags)
+        return 0
+
+    def open(self, path: bytes, fip: Any) -> int:
+        """Open; operations set the handle and what the kernel may cache."""
+        self.operations.open(_text(path), fip.contents)
+        return 0
+
+    def create(self, path: bytes, mode: int, fip: Any) -> int:
+        """Create and open."""
+        self.operations.create(_text(path), mode, fip.contents)
+        return 0
+
+    def read(self, path: bytes | None, buf: Any, size: int, offset: int, fip: Any) -> int:
+        """Read straight into libfuse's buffer."""
+        return int(self.operations.read(fip.contents.fh, offset, _view(buf, size)))
+
+    def write(self, path: bytes | None, buf: Any, size: int, offset: int, fip: Any) -> int:
+        """Write straight from libfuse's buffer."""
+        return int(self.operations.write(fip.contents.fh, offset, _view(buf, size)))
+
+    def flush(self, path: bytes | None, fip: Any) -> int:
+        """A descriptor is closed."""
+        self.operations.flush(fip.contents.fh)
+        return 0
+
+    def fsync(self, path: bytes | None, datasync: int, fip: Any) -> int:
+        """Make a file durable."""
+        self.operations.fsync(fip.contents.fh)
+        return 0
+
+    def fsyncdir(self, path: bytes | None, datasync: int, fip: Any) -> int:
+        """Make a directory durable."""
+        self.operations.fsyncdir(fip.contents.fh)
+        return 0
+
+    def release(self, path: bytes | None, fip: Any) -> int:
+        """The last descriptor is gone."""
+        self.operations.release(fip.contents.fh)
+        return 0
+
+    def fallocate(self, path: bytes | None, mode: int, offset: int, size: int, fip: Any) -> int:
+        """Make room, or punch a hole."""
+        self.operations.fallocate(fip.contents.fh, mode, offset, size)
+        return 0
+
+    def copy_file_range(
+        self, path_in: bytes, fi_in: Any, off_in: int, path_out: bytes, fi_out: Any, off_out: int, size: int, flags: int
+    ) -> int:
+        """Copy between two open files."""
+        return int(
+            self.operations.copy_file_range(fi_in.contents.fh, off_in, fi_out.contents.fh, off_out, size)
+        )
+
+    def lseek(self, path: bytes | None, offset: int, whence: int, fip: Any) -> int:
+        """SEEK_DATA and SEEK_HOLE."""
+        return int(self.operations.lseek(fip.contents.fh, offset, whence))
+
+    def opendir(self, path: bytes, fip: Any) -> int:
+        """Open a directory."""
+        fip.contents.fh = self.operations.opendir(_text(path))
+        return 0
+
+    def releasedir(self, path: bytes | None, fip: Any) -> int:
+        """Close a directory."""
+        self.operations.releasedir(fip.contents.fh)
+        return 0
+
+    def readdir_fuse_3(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any, flags: int) -> int:
+        """All entries at once: libfuse keeps them for this handle, so they stay as they are."""
+        plus = _FILL_PLUS if flags & _READDIR_PLUS else 0
+        status = mfusepy.c_stat()
+        reference = ctypes.byref(status)
+        for name, attributes in self.operations.readdir(fip.contents.fh):
+            ctypes.memset(reference, 0, ctypes.sizeof(status))
+            self._fill(status, attributes)
+            if filler(buf, name.encode(*_ENCODING), status, 0, plus):
+                break
+        return 0
+
+    def readdir_fuse_2(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any) -> int:
+        """The same for libfuse 2, which takes names and inode numbers only."""
+        return self.readdir_fuse_3(path, buf, lambda b, n, s, o, _: filler(b, n, s, o), offset, fip, 0)
+
+    def getattr_fuse_2(self, path: bytes, buf: Any) -> int:
+        """Attributes by path."""
+        return self.fgetattr(path, buf, None)
+
+    def ftruncate(self, path: bytes | None, length: int, fip: Any) -> int:
+        """Change the size by handle (libfuse 2)."""
+        return self.truncate_fuse_3(path, length, fip)
+
+    def truncate_fuse_2(self, path: bytes, length: int) -> int:
+        """Change the size by path."""
+        return self.truncate_fuse_3(path, length, None)
+
+    def chmod_fuse_2(self, path: bytes, mode: int) -> int:
+        """Change the mode by path."""
+        return self.chmod_fuse_3(path, mode, None)
+
+    def chown_fuse_2(self, path: bytes, uid: int, gid: int) -> int:
+        """Change the owner by path."""
+        return self.chown_fuse_3(path, uid, gid, None)
+
+    def utimens_fuse_2(self, path: bytes, buf: Any) -> int:
+        """Change times by path."""
+        return self.utimens_fuse_3(path, buf, None)
+
+    def rename_fuse_2(self, old: bytes, new: bytes) -> int:
+        """Rename."""
+        return self.rename_fuse_3(old, new, 0)
+

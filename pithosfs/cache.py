@@ -1,0 +1,143 @@
+"""Blocks by hash: memory (an LRU bounded in bytes), then disk; each fetched once.
+
+A hash names its content, so nothing here ever goes stale.  The length of a
+cached block says nothing (trailing zeros are not hashed): readers cut and pad.
+
+Lock order: ``BlockCache._lock`` is a leaf; no I/O happens under it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+
+from pithosfs.blocks import Buffer
+from pithosfs.disk import DiskCache
+
+#: Bytes that may wait to be written to the disk cache; what comes on top is not kept there.
+_WRITE_BEHIND = 64 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class CacheCounts:
+    """How often blocks were found, and where."""
+
+    memory: int = 0
+    disk: int = 0
+    missed: int = 0
+
+
+class BlockCache:
+    """Blocks in ``memory`` bytes of RAM, backed by ``disk`` if given."""
+
+    def __init__(self, memory: int, disk: DiskCache | None) -> None:
+        self.counts = CacheCounts()
+        self.disk = disk
+        self._lock = threading.Lock()
+        self._memory: LRUCache[str, Buffer] = LRUCache(maxsize=memory, getsizeof=len)
+        self._arriving: dict[str, Future[Buffer]] = {}
+        self._writes: queue.SimpleQueue[tuple[str, Buffer] | None] = queue.SimpleQueue()
+        self._write_bytes = 0
+        self._writer: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread that writes blocks to disk behind the readers' backs."""
+        if self.disk is not None and self._writer is None:
+            self._writer = threading.Thread(target=self._write_behind, name="cache-writer", daemon=True)
+            self._writer.start()
+
+    def close(self) -> None:
+        """Write what still waits, and stop."""
+        if self._writer is not None:
+            self._writes.put(None)
+            self._writer.join()
+            self._writer = None
+
+    @property
+    def memory_used(self) -> int:
+        """Bytes of RAM taken by blocks."""
+        return int(self._memory.currsize)
+
+    # -- blocks ------------------------------------------------------------------------
+
+    def peek(self, key: str) -> Buffer | None:
+        """The block if it is in memory."""
+        with self._lock:
+            return self._memory.get(key)
+
+    def get(self, key: str) -> Buffer | None:
+        """The block if it is in memory or on disk."""
+        with self._lock:
+            found = self._memory.get(key)
+            if found is not None:
+                self.counts.memory += 1
+                return found
+        stored = self.disk.get(key) if self.disk is not None else None
+        with self._lock:
+            if stored is None:
+                self.counts.missed += 1
+                return None
+            self.counts.disk += 1
+            self._remember(key, stored)
+        return stored
+
+    def put(self, key: str, data: Buffer, *, on_disk: bool = True) -> None:
+        """Keep a verified block; the caller must not change ``data`` any more.
+
+        ``on_disk`` is False for what may not be found under a hash later
+        (pieces of blocks, blocks that do not match their hash).
+        """
+        with self._lock:
+            self._remember(key, data)
+            if not on_disk or self._writer is None or self._write_bytes > _WRITE_BEHIND:
+                return
+            self._write_bytes += len(data)
+        self._writes.put((key, data))
+
+    def claim(self, key: str) -> tuple[Future[Buffer], bool]:
+        """The future of a block on its way, and whether the caller is the one to fetch it.
+
+        Who gets True must call :meth:`arrived` or :meth:`failed`.
+        """
+        with self._lock:
+            future = self._arriving.get(key)
+            if future is not None:
+                return future, False
+            future = self._arriving[key] = Future()
+            return future, True
+
+    def arriving(self, key: str) -> Future[Buffer] | None:
+        """The future of a block somebody is fetching, if so."""
+        with self._lock:
+            return self._arriving.get(key)
+
+    def arrived(self, key: str, data: Buffer) -> None:
+        """Hand a claimed block to all who wait; does not keep it (see :meth:`put`)."""
+        with self._lock:
+            future = self._arriving.pop(key, None)
+        if future is not None:
+            future.set_result(data)
+
+    def failed(self, key: str, error: BaseException) -> None:
+        """Tell all who wait that the claimed block did not come."""
+        with self._lock:
+            future = self._arriving.pop(key, None)
+        if future is not None:
+            future.set_exception(error)
+
+    def _remember(self, key: str, data: Buffer) -> None:
+        if len(data) <= self._memory.maxsize:
+            self._memory[key] = data
+
+    def _write_behind(self) -> None:
+        assert self.disk is not None  # noqa: S101 - start() saw to it
+        self.disk.scan()
+        while (item := self._writes.get()) is not None:
+            key, data = item
+            self.disk.put(key, data)
+            with self._lock:
+                self._write_bytes -= len(data)

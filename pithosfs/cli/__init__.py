@@ -1,0 +1,48 @@
+"""The command line: one small module a command.
+
+A command's module has ``add(commands)``, which makes its parser and names the
+function to run; a new command is such a module and a line in ``_COMMANDS``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+
+from pithosfs import __version__
+from pithosfs.cli import doctor, exits, mount, serve, status, umount
+from pithosfs.cli.arguments import Formatter
+
+_COMMANDS = (mount, umount, status, doctor, serve)
+
+_DESCRIPTION = """\
+Mount a container of a Pithos+ object store as a directory.
+
+The account comes from kamaki's configuration file (~/.kamakirc), or from
+--url and a token; `pithosfs COMMAND --help` tells more of each command.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is an :class:`~pithosfs.cli.exits.ExitCode`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # paths may hold any bytes
+    try:
+        args = _parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has said everything: help, version or what is wrong
+        return int(stop.code or 0)
+    return int(exits.guarded(args.command, lambda: args.run(args)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pithosfs", description=_DESCRIPTION, formatter_class=Formatter, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"pithosfs {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        module.add(commands)
+    return parser

@@ -1,0 +1,105 @@
+"""From the table of options to argparse, shared by the commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pithosfs.options import CONNECTION_OPTIONS, Option, default_text, parse_mount_words
+
+if TYPE_CHECKING:
+    from pithosfs.config import Connection
+
+Subparsers = Any  # argparse keeps the class of add_subparsers() to itself
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Examples keep their lines; option names stand in one column."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+
+def add_command(
+    commands: Subparsers,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    """A command's parser: ``summary`` for the list, ``description`` with an example for its own help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        formatter_class=Formatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    """``--name`` for each of ``options``, under the headings of their groups.
+
+    What is not given does not appear in the namespace.
+    """
+    groups: dict[str, Any] = {}
+    for option in options:
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        _add_option(groups[option.group], option)
+
+
+def _add_option(group: Any, option: Option) -> None:
+    flags = [f"--{option.name}", *(["-f"] if option.name == "foreground" else [])]
+    if option.parse is None:
+        group.add_argument(*flags, dest=option.key, action="store_true", help=option.help)
+        return
+    default = default_text(option.key)
+    text = f"{option.help} (default {default})" if default else option.help
+    group.add_argument(*flags, dest=option.key, metavar=option.metavar, type=typed(option.parse), help=text)
+
+
+def typed(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """``parse`` for argparse, which shows the text of its own error only, not of a ValueError."""
+
+    def parsed(text: str) -> object:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+class MountWords(argparse.Action):
+    """``-o a,b=c``: sets what the long options would set; the later one wins."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002 (argparse's signature)
+    ) -> None:
+        """Read the words and put them into ``namespace``."""
+        try:
+            given = parse_mount_words(str(values))
+        except ValueError as error:
+            parser.error(str(error))
+        flags = given.pop("fuse", ())
+        if flags:
+            namespace.fuse = (*getattr(namespace, "fuse", ()), *flags)  # type: ignore[misc]
+        for key, value in given.items():
+            setattr(namespace, key, value)
+
+
+def connection(args: argparse.Namespace) -> Connection:
+    """The account the arguments, the environment and kamaki's file name.  Raises ConfigError."""
+    from pithosfs import config  # commands without an account do without it
+
+    given = vars(args)
+    return config.load(**{o.key: given[o.key] for o in CONNECTION_OPTIONS if o.key in given})

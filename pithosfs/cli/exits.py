@@ -1,0 +1,94 @@
+"""Exit codes, and how an error becomes one line and a code.
+
+The README documents the codes; they never change their meaning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+
+from pithosfs import errors
+from pithosfs.control import ControlError
+from pithosfs.mountpoints import MountPointError, StillInUse
+
+log = logging.getLogger(__name__)
+
+
+class ExitCode(IntEnum):
+    """What the exit code of every command means."""
+
+    OK = 0
+    FAILED = 1  # any failure without a code of its own
+    USAGE = 2  # the command line is wrong
+    SETTINGS = 3  # settings are missing or contradict each other
+    ACCESS = 4  # the token is refused, or the account may not do this
+    NOT_FOUND = 5  # no such container, object or version
+    UNAVAILABLE = 6  # the server cannot be reached or does not work
+    MOUNTPOINT = 7  # the directory cannot be mounted on, or is no mount
+    UNSENT = 8  # not everything is on the server yet
+    IN_USE = 9  # programs are using the mount
+    SYSTEM = 10  # this machine cannot mount: FUSE is missing or not allowed
+    INTERRUPTED = 130  # Ctrl-C
+
+
+class CommandError(errors.PithosError):
+    """A command ends with this message and this exit code."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+_CODES: tuple[tuple[type[errors.PithosError], ExitCode], ...] = (
+    (errors.ConfigError, ExitCode.SETTINGS),
+    (errors.Unauthorized, ExitCode.ACCESS),
+    (errors.Forbidden, ExitCode.ACCESS),
+    (errors.NotFound, ExitCode.NOT_FOUND),
+    (errors.Unavailable, ExitCode.UNAVAILABLE),
+    (errors.ProtocolError, ExitCode.UNAVAILABLE),
+    (StillInUse, ExitCode.IN_USE),
+    (MountPointError, ExitCode.MOUNTPOINT),
+    (ControlError, ExitCode.FAILED),
+)
+
+
+def code_of(error: errors.PithosError) -> ExitCode:
+    """The exit code that tells of ``error``."""
+    if isinstance(error, CommandError):
+        return error.code
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def guarded(command: str, run: Callable[[], int]) -> int:
+    """``run()``; whatever it raises becomes one line on stderr and an exit code."""
+    try:
+        return run()
+    except errors.PithosError as error:
+        return _complain(command, str(error), code_of(error))
+    except KeyboardInterrupt:
+        return _complain(command, "interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # whoever read our output has gone; keep the interpreter from flushing into the void
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(command, f"{where}{error.strerror or error}", ExitCode.FAILED)
+    except Exception as error:  # the last resort: a bug is told in one line, too
+        log.debug("unexpected error", exc_info=True)
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _complain(command, f"unexpected error: {what} (--log-level debug tells more)", ExitCode.FAILED)
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _complain(command: str, message: str, code: ExitCode) -> ExitCode:
+    complain(f"pithosfs {command}: {' '.join(message.splitlines())}")
+    return code

@@ -1,0 +1,64 @@
+"""Where a command's log goes: stderr, or a file that can be rotated."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def start(level: str, file: Path | None = None) -> None:
+    """Log from ``level`` up to ``file``, or to stderr without one.
+
+    The file is made readable by its owner only: it holds names of files.
+    Raises OSError if it cannot be written.
+    """
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(_handler(file))
+    root.setLevel(level.upper())
+
+
+def toggle_debug(level: str) -> None:
+    """Switch between debug and the ``level`` the log was started with."""
+    root = logging.getLogger()
+    root.setLevel(level.upper() if root.level == logging.DEBUG else logging.DEBUG)
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[str]]:
+    """Inside the ``with``, warnings and errors go into the list instead of the log."""
+    said: list[str] = []
+    handler = _Collector(said)
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, [handler]
+    try:
+        yield said
+    finally:
+        root.handlers = before
+
+
+class _Collector(logging.Handler):
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(record.getMessage())
+
+
+def _handler(file: Path | None) -> logging.Handler:
+    handler: logging.Handler
+    if file is None:
+        handler = logging.StreamHandler()
+    else:
+        os.close(os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+        handler = logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    return handler

@@ -1,0 +1,123 @@
+"""``pithosfs mount``: a container becomes a directory."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pithosfs import daemon, mountpoints, options, registry
+from pithosfs.cli import arguments, checks, exits, logs
+from pithosfs.cli.session import Session
+from pithosfs.mountpoints import MountPointError
+from pithosfs.options import MountOptions
+
+if TYPE_CHECKING:
+    from pithosfs.config import Connection
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTION = """\
+Mount SOURCE on the directory MOUNTPOINT.
+
+SOURCE is a container, or a directory of it as CONTAINER/DIR, or / for the whole
+account with its containers as directories.  Returns once the mount answers;
+a process in the background serves it until `pithosfs umount MOUNTPOINT`.
+
+Example:
+  mkdir -p ~/cloud && pithosfs mount pithos ~/cloud
+"""
+
+
+def add(commands: arguments.Subparsers) -> None:
+    """Add the command's parser."""
+    parser = arguments.add_command(
+        commands, "mount", run, "make a container appear as a directory", _DESCRIPTION
+    )
+    parser.add_argument("source", metavar="SOURCE", help="CONTAINER[/DIR], or / for the whole account")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an existing directory")
+    parser.add_argument(
+        "-o",
+        metavar="WORD[=VALUE],…",
+        action=arguments.MountWords,
+        help="options as mount(8) passes them: each long option below without its dashes, ro, rw, "
+        "noexec and the like; what /etc/fstab has for others (_netdev, x-systemd.…) is passed over",
+    )
+    arguments.add_options(parser, options.OPTIONS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check what can be checked in sight of the user, then mount in the background."""
+    settings = options.mount_options(vars(args))
+    logs.start(settings.log_level, settings.log_file)
+    checks.require_fuse(settings)
+    mountpoint = prepare(args.mountpoint)
+    _refuse_own_files_inside(mountpoint, settings)
+    connection = arguments.connection(args)
+
+    def work(ready: daemon.Ready) -> int:
+        return exits.guarded("mount", lambda: _serve(connection, args.source, mountpoint, settings, ready))
+
+    return work(_say_ready(args.source, mountpoint)) if settings.foreground else daemon.background(work)
+
+
+def prepare(path: str) -> str:
+    """The absolute mount point for ``path``, checked; a mount whose process died is taken away first.
+
+    Raises MountPointError.
+    """
+    mountpoint = mountpoints.locate(path)
+    here = mountpoints.mount_at(mountpoint)
+    if here is not None:
+        _clear(here)
+    _require_directory(Path(mountpoint))
+    return mountpoint
+
+
+def _clear(here: mountpoints.Mounted) -> None:
+    entry = registry.find(here.path)
+    known = entry is not None and entry.device == here.device
+    if entry is not None and known and entry.is_running():
+        raise MountPointError(f"{here.path} is mounted already; unmount it with: pithosfs umount {here.path}")
+    if not (here.is_ours and (known or mountpoints.is_dead(here.path))):
+        raise MountPointError(f"something is mounted on {here.path} already (type {here.fstype})")
+    log.warning("%s was left behind by a process that died; mounting anew", here.path)
+    mountpoints.unmount(here.path, lazy=True)
+    if entry is not None:
+        entry.forget()
+
+
+def _require_directory(path: Path) -> None:
+    try:
+        content = next(path.iterdir(), None)
+    except FileNotFoundError:
+        raise MountPointError(f"{path} does not exist; make it with: mkdir -p {path}") from None
+    except NotADirectoryError:
+        raise MountPointError(f"{path} is no directory") from None
+    except OSError as error:
+        raise MountPointError(f"{path} cannot be used: {error.strerror}") from None
+    if content is not None:
+        log.warning("%s is not empty; what it holds is hidden while mounted", path)
+
+
+def _refuse_own_files_inside(mountpoint: str, settings: MountOptions) -> None:
+    """The mount's own files inside the mount would make it wait for itself."""
+    own = {"cache directory": settings.cache_path(), "log file": settings.log_file}
+    for what, path in own.items():
+        if path is not None and Path(mountpoints.locate(path)).is_relative_to(mountpoint):
+            raise MountPointError(f"the {what} {path} lies inside the mount point: choose another place")
+
+
+def _serve(
+    connection: Connection, source: str, mountpoint: str, settings: MountOptions, ready: daemon.Ready
+) -> int:
+    from pithosfs.mount import Mount  # loads libfuse, which other commands do without
+
+    session = Session(mountpoint, source, settings)
+    session.run(lambda: Mount.build(connection, source, settings), ready)
+    return exits.ExitCode.OK
+
+
+def _say_ready(source: str, mountpoint: str) -> daemon.Ready:
+    return lambda: exits.complain(f"pithosfs mount: {source} is on {mountpoint}; Ctrl-C unmounts")

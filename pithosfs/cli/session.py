@@ -1,0 +1,145 @@
+"""A mount's life in its own process: announced, controlled, stopped by a signal.
+
+Shutting down in order: send what is pending, unmount, and if programs still
+hold files open, detach the mount and cut them off after a moment.  A second
+signal leaves out the sending and the moment.  Data that is not sent stays in
+the staging area; the next mount goes on with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pithosfs import control, mountpoints, registry, signals
+from pithosfs.cli import exits, logs
+from pithosfs.options import MountOptions
+
+log = logging.getLogger(__name__)
+
+#: Seconds for sending what is pending after a signal (systemd kills after 90).
+_SEND_TIME = 60.0
+#: Seconds for programs to let go of a detached mount.
+_GRACE = 3.0
+#: Seconds for the rest of this process to come to its end.
+_ENDING = 2.0
+
+
+class Servable(Protocol):
+    """What a session wants of a mount (:class:`pithosfs.mount.Mount`)."""
+
+    def run(self, mountpoint: Path, ready: Callable[[], None]) -> None: ...  # noqa: D102
+    def status(self) -> dict[str, Any]: ...  # noqa: D102
+    def pending(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    def drain(self, timeout: float | None) -> list[dict[str, Any]]: ...  # noqa: D102
+    def refresh(self, path: str | None) -> None: ...  # noqa: D102
+
+
+class Session:
+    """Runs one mount and ends it well."""
+
+    def __init__(self, mountpoint: str, source: str, settings: MountOptions) -> None:
+        self._mountpoint = mountpoint
+        self._source = source
+        self._settings = settings
+        self._mount: Servable | None = None
+        self._server: control.ControlServer | None = None
+        self._entry: registry.Entry | None = None
+        self._ended = threading.Event()
+        self._stopping = threading.Event()
+
+    def run(self, build: Callable[[], Servable], ready: Callable[[], None]) -> None:
+        """Build the mount and serve it until it is unmounted; ``ready()`` once it answers.
+
+        Raises whatever ``build`` and the mount raise.
+        """
+        with signals.handled(self._handlers()):  # before build: it may start threads
+            file = registry.own_file()
+            self._mount = build()
+            self._server = control.ControlServer(file.with_suffix(".sock"), self._calls(self._mount))
+            try:
+                self._mount.run(Path(self._mountpoint), lambda: self._announce(ready))
+            finally:
+                self._ended.set()
+                self._close()
+
+    def _close(self) -> None:
+        """Take away what others find this mount by."""
+        if self._server is not None:
+            self._server.close()
+        if self._entry is not None:
+            self._entry.forget()
+
+    def _announce(self, ready: Callable[[], None]) -> None:
+        here = mountpoints.mount_at(self._mountpoint)
+        self._entry = registry.entry_for(self._mountpoint, self._source, here.device if here else 0)
+        registry.announce(self._entry)
+        ready()
+
+    def _calls(self, mount: Servable) -> Mapping[str, control.Handler]:
+        return {
+            "status": mount.status,
+            "pending": mount.pending,
+            "drain": lambda seconds: mount.drain(seconds),
+            "refresh": lambda path=None: mount.refresh(path),
+        }
+
+    # -- signals ---------------------------------------------------------------------
+
+    def _handlers(self) -> Mapping[signal.Signals, Callable[[], None]]:
+        return {
+            signal.SIGINT: self._stop,
+            signal.SIGTERM: self._stop,
+            signal.SIGHUP: self._refresh,
+            signal.SIGUSR2: lambda: logs.toggle_debug(self._settings.log_level),
+        }
+
+    def _refresh(self) -> None:
+        if self._mount is not None:
+            self._mount.refresh(None)
+
+    def _stop(self) -> None:
+        if self._entry is None:
+            self._give_up()
+        elif self._stopping.is_set():
+            self._detach(0)
+        else:
+            self._stopping.set()
+            threading.Thread(target=self._shut_down, name="stop", daemon=True).start()
+
+    def _give_up(self) -> None:
+        """Not mounted yet, the main thread may be waiting for the server: nothing to lose."""
+        here = mountpoints.mount_at(self._mountpoint)
+        if here is not None and here.is_ours:
+            mountpoints.unmount(self._mountpoint, lazy=True)
+        exits.complain("pithosfs mount: interrupted")
+        os._exit(exits.ExitCode.INTERRUPTED)
+
+    def _shut_down(self) -> None:
+        assert self._mount is not None  # noqa: S101 (announced only once it is built)
+        unsent = self._mount.drain(_SEND_TIME)
+        if unsent:
+            log.error("%d files are not sent yet; the next mount goes on with them", len(unsent))
+        try:
+            mountpoints.unmount(self._mountpoint)
+        except mountpoints.MountPointError as error:
+            log.warning("%s; detaching it", error)
+            self._detach(_GRACE)
+
+    def _detach(self, grace: float) -> None:
+        assert self._entry is not None  # noqa: S101 (see _stop)
+        here = mountpoints.mount_at(self._mountpoint)
+        if here is not None and here.device == self._entry.device:
+            mountpoints.unmount(self._mountpoint, lazy=True)
+        if self._ended.wait(grace):
+            return
+        mountpoints.abort(self._entry.device)
+        if not self._ended.wait(_ENDING):
+            # where the connection may not be cut, the end of the process cuts it
+            self._close()
+            os._exit(exits.ExitCode.OK)

@@ -1,0 +1,181 @@
+"""``pithosfs umount``: everything sent, then gone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from typing import Any
+
+from pithosfs import control, mountpoints, registry
+from pithosfs.cli import arguments, exits
+from pithosfs.cli.exits import CommandError, ExitCode
+from pithosfs.mountpoints import Mounted, MountPointError, StillInUse
+from pithosfs.options import format_size, parse_duration
+
+_DESCRIPTION = """\
+Unmount MOUNTPOINT: returns when everything is on the server and the mount is gone.
+
+If something cannot be sent, it is listed and the mount stays (exit code 8).
+A mount whose process died is taken away, too.
+
+Example:
+  pithosfs umount ~/cloud
+"""
+
+#: Seconds a drain call waits inside the mount before it tells how far it is.
+_SLICE = 2.0
+#: Seconds the mount's process may take to answer beyond that, and to end.
+_PATIENCE = 15.0
+
+
+def add(commands: arguments.Subparsers) -> None:
+    """Add the command's parser."""
+    parser = arguments.add_command(commands, "umount", run, "send what is pending and unmount", _DESCRIPTION)
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="where it is mounted")
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=arguments.typed(parse_duration),
+        default=60.0,
+        help="give up when nothing was sent for this long (default 60s)",
+    )
+    parser.add_argument(
+        "-l",
+        "--lazy",
+        action="store_true",
+        default=False,
+        help="detach the mount even if programs use it; it ends when they are done",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        default=False,
+        help="do not send, do not wait, end the mount's process; unsent data is kept for the next mount",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find the mount and take it away."""
+    mount = find(args.mountpoint)
+    entry = _entry(mount)
+    dead = entry is None and mountpoints.is_dead(mount.path)
+    # a mount that was just starting has announced itself once it answers
+    entry = entry or _entry(mount)
+    if dead or (entry is not None and not entry.is_running()):
+        mountpoints.unmount(mount.path, lazy=True)
+    elif entry is not None:
+        _end_running(entry, mount, args)
+    else:
+        _end_unknown(mount, args)
+    if entry is not None and not entry.is_running():
+        entry.forget()
+    return ExitCode.OK
+
+
+def find(path: str) -> Mounted:
+    """The mount of ours exactly at ``path``.  Raises MountPointError."""
+    located = mountpoints.locate(path)
+    here = mountpoints.mount_at(located)
+    if here is not None and here.is_ours:
+        return here
+    if here is not None:
+        raise MountPointError(f"{located} is no mount of pithosfs (type {here.fstype})")
+    above = mountpoints.mount_above(located)
+    hint = f"; it lies in the mount {above.path}" if above else ""
+    raise MountPointError(f"nothing is mounted on {located}{hint}")
+
+
+def _entry(mount: Mounted) -> registry.Entry | None:
+    entry = registry.find(mount.path)
+    # another device: an older mount's, detached from here and still ending
+    return entry if entry is not None and entry.device == mount.device else None
+
+
+def _end_running(entry: registry.Entry, mount: Mounted, args: argparse.Namespace) -> None:
+    if args.force:
+        _kill(entry, mount)
+        return
+    _send(entry, args.timeout)
+    _unmount(mount, args.lazy)
+    if not args.lazy:
+        _wait_ended(entry, mount)
+
+
+def _end_unknown(mount: Mounted, args: argparse.Namespace) -> None:
+    """Another user's, or its entry is lost: the file system itself is all there is to ask."""
+    _unmount(mount, args.lazy or args.force)
+    if args.force:
+        mountpoints.abort(mount.device)
+
+
+# -- sending ----------------------------------------------------------------------
+
+
+def _send(entry: registry.Entry, timeout: float) -> None:
+    """Wait until everything is sent, as long as it gets less.  Raises CommandError listing the rest."""
+    left: list[dict[str, Any]] = []
+    since = time.monotonic()
+    patience = min(_SLICE, timeout)
+    while True:
+        try:
+            now = control.ask(entry.socket, "drain", timeout=patience + _PATIENCE, seconds=patience)
+        except control.ControlError as error:
+            raise CommandError(
+                f"{error}; pithosfs umount --force {entry.mountpoint} ends it", ExitCode.FAILED
+            ) from error
+        if not now:
+            return
+        if now != left:
+            left, since = now, time.monotonic()
+        elif time.monotonic() - since > timeout:
+            raise CommandError(_unsent_text(entry.mountpoint, left), ExitCode.UNSENT)
+
+
+def _unsent_text(mountpoint: str, left: list[dict[str, Any]]) -> str:
+    for each in left:
+        size = f" ({format_size(each['bytes'])})" if "bytes" in each else ""
+        reason = f": {each['error']}" if each.get("error") else ""
+        exits.complain(f"  not sent: {each.get('path')}{size}{reason}")
+    return (
+        f"{len(left)} files are not sent, {mountpoint} stays mounted; try again, or keep them "
+        f"for the next mount with: pithosfs umount --force {mountpoint}"
+    )
+
+
+# -- going ------------------------------------------------------------------------
+
+
+def _unmount(mount: Mounted, lazy: bool) -> None:
+    try:
+        mountpoints.unmount(mount.path, lazy)
+    except StillInUse:
+        users = mountpoints.users_of(mount.path)
+        named = ", ".join(f"{name} (pid {pid})" for pid, name in users[:5])
+        raise StillInUse(
+            f"{mount.path} is in use by {named or 'another program'}; close it, or use --lazy"
+        ) from None
+
+
+def _wait_ended(entry: registry.Entry, mount: Mounted) -> None:
+    gone = mountpoints.wait_unmounted(mount.path, mount.device, _PATIENCE)
+    if not (gone and _ended_within(entry, _PATIENCE)):
+        raise CommandError(f"{mount.path} is unmounted, but its process {entry.pid} has not ended yet")
+
+
+def _kill(entry: registry.Entry, mount: Mounted) -> None:
+    mountpoints.unmount(mount.path, lazy=True)
+    mountpoints.abort(mount.device)
+    if not _ended_within(entry, 3.0):
+        os.kill(entry.pid, signal.SIGKILL)
+        _ended_within(entry, _PATIENCE)
+
+
+def _ended_within(entry: registry.Entry, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while entry.is_running():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

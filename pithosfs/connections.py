@@ -1,0 +1,470 @@
+"""Connections to one server: pooled, each wait bounded.  The only user of urllib3.
+
+urllib3 makes the connections (TLS, host names, header parsing, decoding of
+compressed answers).  What it leaves open is done here:
+
+* a time limit for the whole answer: a socket timeout starts anew with every
+  byte, so a server that sends one byte a minute would be waited for forever.
+  :class:`Patience` ends when nothing worth mentioning has moved for a while;
+* idle connections: servers close them after about two seconds, and a request
+  sent just then is lost.  The pool keeps none that long, and tells whether a
+  connection was fresh, so that its user knows what a failure means;
+* bodies go from the socket into the caller's buffer without a copy.
+
+Failures leave this module as :class:`Failure` only, which says what the
+transport needs to know about them.  Nothing is opened before the first
+request, and a forked child never uses its parent's connections.
+
+Locks: ``Pool._changed`` is the only one; nothing is called while it is held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from pithosfs.blocks import Buffer
+from pithosfs.errors import ConfigError, ProtocolError, StoreError, TimedOut, Unavailable
+
+#: Seconds an unused connection is kept; common servers close it after two.
+MAX_IDLE = 1.5
+#: Seconds to wait for a connection to be accepted.
+CONNECT_TIMEOUT = 10.0
+#: Bytes that count as progress: that many in time, and waiting starts anew.
+PROGRESS = 64 * 1024
+#: Bytes handed to the kernel in one call when sending.
+_SEND_PIECE = 256 * 1024
+_BROKEN = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
+
+
+class Failure(Exception):
+    """An exchange that did not succeed.
+
+    ``error`` is what to raise in the end.  ``sent`` says that the server may
+    have got the request; ``stale`` that the connection had been used before
+    and broke before the first byte of an answer (the server closed it while it
+    was idle); ``final`` that trying again cannot help.
+    """
+
+    def __init__(
+        self, error: StoreError, *, sent: bool = True, stale: bool = False, final: bool = False
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.sent = sent
+        self.stale = stale
+        self.final = final
+
+
+class Patience:
+    """How long an exchange may still take.
+
+    It ends ``seconds`` after it began, or after the last :data:`PROGRESS`
+    bytes moved; one wait for the next byte ends after ``stall`` seconds.
+    """
+
+    def __init__(self, seconds: float, stall: float | None = None) -> None:
+        self.seconds = seconds
+        self._stall = seconds if stall is None else min(stall, seconds)
+        self._until = time.monotonic() + seconds
+        self._moved = 0
+
+    def left(self) -> float:
+        """Seconds until it ends, not below 0."""
+        return max(0.0, self._until - time.monotonic())
+
+    def wait(self) -> float:
+        """Seconds the next single wait may take; TimeoutError if none are left."""
+        left = self.left()
+        if not left:
+            raise TimeoutError
+        return min(left, self._stall)
+
+    def moved(self, count: int) -> None:
+        """Note that ``count`` bytes were sent or received."""
+        self._moved += count
+        if self._moved >= PROGRESS:
+            self._moved = 0
+            self._until = time.monotonic() + self.seconds
+
+
+class _TimedSocket:
+    """A socket whose every wait is bounded by the patience of the moment.
+
+    It stands in for ``socket.socket`` towards http.client, which needs no more
+    of it than what is here.
+    """
+
+    def __init__(self, sock: socket.socket, patience: Patience) -> None:
+        self._sock = sock
+        self.patience = patience
+        self.reader: io.BufferedReader | None = None
+        self._readers = 0
+        self._closed = False
+
+    def makefile(self, *_args: Any, **_options: Any) -> io.BufferedReader:
+        self._readers += 1
+        self.reader = io.BufferedReader(_TimedReader(self), 64 * 1024)
+        return self.reader
+
+    def sendall(self, data: Buffer) -> None:
+        view = memoryview(data).cast("B")
+        while view:
+            self._sock.settimeout(self.patience.wait())
+            sent = self._sock.send(view[:_SEND_PIECE])
+            self.patience.moved(sent)
+            view = view[sent:]
+
+    def receive(self, view: memoryview) -> int:
+        self._sock.settimeout(self.patience.wait())
+        count = self._sock.recv_into(view)
+        self.patience.moved(count)
+        return count
+
+    def reader_closed(self) -> None:
+        self._readers -= 1
+        if self._closed and not self._readers:
+            self._sock.close()
+
+    def close(self) -> None:
+        """Close once the last answer is read (http.client closes before it)."""
+        self._closed = True
+        if not self._readers:
+            self._sock.close()
+
+    def abort(self) -> None:
+        """End all waiting on this socket at once, from any thread."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def settimeout(self, _seconds: float | None) -> None:
+        """Ignored: the patience decides."""
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+
+class _TimedReader(io.RawIOBase):
+    """The receiving side of a :class:`_TimedSocket` as a raw file."""
+
+    def __init__(self, sock: _TimedSocket) -> None:
+        self._timed = sock
+        self.ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self.ended:
+            return None
+        return self._timed.receive(memoryview(buffer).cast("B"))
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._timed.reader_closed()
+
+
+class TLS:
+    """How servers are verified; the context is made when first needed."""
+
+    def __init__(self, ca_certs: str | None = None, verify: bool = True) -> None:
+        self._ca_certs = ca_certs
+        self._verify = verify
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """The context; ConfigError if the CA bundle cannot be used."""
+        if self._context is None:
+            self._context = self._make()
+        return self._context
+
+    def _make(self) -> ssl.SSLContext:
+        directory = self._ca_certs and Path(self._ca_certs).is_dir()
+        try:
+            context = ssl.create_default_context(
+                cafile=None if directory else self._ca_certs,
+                capath=self._ca_certs if directory else None,
+            )
+        except OSError as error:
+            reason = error.strerror or "not a bundle of certificates"
+            raise ConfigError(f"cannot use ca_certs {self._ca_certs}: {reason}") from error
+        if not self._verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+class Connection:
+    """One connection, used for one exchange at a time."""
+
+    def __init__(self, http_connection: HTTPConnection) -> None:
+        self._http = http_connection
+        self._timed: _TimedSocket | None = None
+        self.used = False
+        self.idle_since = 0.0
+
+    @property
+    def place(self) -> str:
+        """``host:port``, for messages."""
+        return f"{self._http.host}:{self._http.port}"
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server has neither closed an idle connection nor sent anything unasked."""
+        return self._http.is_connected
+
+    def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: Buffer | None, patience: Patience
+    ) -> Answer:
+        """Send a request and read the head of the answer; raises :class:`Failure`."""
+        timed = self._connect(patience)
+        timed.patience = patience
+        reused, self.used = self.used, True
+        try:
+            # The server may answer and close without reading all of the body:
+            # what it said is still there to be read.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._http.request(
+                    method, target, body=cast(Any, body), headers=headers, preload_content=False
+                )
+            response = self._http.getresponse()
+        except _BROKEN as error:
+            raise self._broken(error, reused) from error
+        return Answer(self, response, timed)
+
+    def _connect(self, patience: Patience) -> _TimedSocket:
+        if self._timed is not None and self._http.sock is not None:
+            return self._timed
+        try:
+            self._http.timeout = min(CONNECT_TIMEOUT, patience.wait())
+            self._http.connect()
+        except _BROKEN as error:
+            self._http.close()
+            raise self._unreachable(error) from error
+        self._timed = _TimedSocket(cast(socket.socket, self._http.sock), patience)
+        self._http.sock = cast(Any, self._timed)
+        return self._timed
+
+    def _unreachable(self, error: Exception) -> Failure:
+        if isinstance(error, TimeoutError | urllib3.exceptions.ConnectTimeoutError):
+            return Failure(TimedOut(f"no connection to {self.place} within the time allowed"), sent=False)
+        untrusted = _find(error, ssl.SSLCertVerificationError)
+        if isinstance(untrusted, ssl.SSLCertVerificationError):
+            why = untrusted.verify_message or str(untrusted)
+            text = f"the certificate of {self.place} is not trusted: {why}; set ca_certs to its issuer"
+            return Failure(Unavailable(text), sent=False, final=True)
+        if isinstance(error, urllib3.exceptions.NameResolutionError):
+            return Failure(Unavailable(f"the host name {self._http.host} is not known"), sent=False)
+        return Failure(Unavailable(f"cannot connect to {self.place}: {_reason(error)}"), sent=False)
+
+    def _broken(self, error: Exception, reused: bool) -> Failure:
+        if isinstance(error, TimeoutError):
+            return Failure(TimedOut(f"no answer from {self.place} within the time allowed"))
+        if isinstance(error, http.client.RemoteDisconnected | ConnectionError):
+            text = f"{self.place} closed the connection without an answer"
+            return Failure(Unavailable(text), stale=reused)
+        if isinstance(error, OSError):
+            return Failure(Unavailable(f"the connection to {self.place} broke: {_reason(error)}"))
+        return Failure(ProtocolError(f"{self.place} does not answer in HTTP: {_reason(error)}"))
+
+    def abort(self) -> None:
+        """Make whoever waits on this connection fail at once."""
+        if self._timed is not None:
+            self._timed.abort()
+
+    def close(self) -> None:
+        """Close; a later exchange would connect anew."""
+        self._http.close()
+        self._timed = None
+        self.used = False
+
+
+class Answer:
+    """The head of an answer, and its body to be read once."""
+
+    def __init__(
+        self, connection: Connection, response: urllib3.response.BaseHTTPResponse, timed: _TimedSocket
+    ) -> None:
+        self._connection = connection
+        self._response = cast(urllib3.HTTPResponse, response)
+        self._timed = timed
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
+        #: Bytes of the body on the wire, None where only its end will tell.
+        self.length: int | None = self._response.length_remaining
+        self._remaining = self.length
+        self._decode = False
+        #: Set when the whole body has been read and the connection can be used again.
+        self.complete = False
+        if self.length == 0:
+            self._end()
+
+    def decode(self) -> None:
+        """Undo the Content-Encoding; to be called before the first read."""
+        self._decode = bool(self.headers.get("content-encoding", "").strip())
+        if self._decode and self.length != 0:
+            self.length = None
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill ``view`` from the body; fewer bytes only at its end.  Raises :class:`Failure`."""
+        if self.complete or not view:
+            return 0
+        try:
+            reader = self._timed.reader
+            if self._decode or self._remaining is None or reader is None:
+                return self._read_decoded(view)
+            return self._read_direct(reader, view[: self._remaining])
+        except _BROKEN as error:
+            raise self._broken(error) from error
+
+    def _read_direct(self, reader: io.BufferedReader, view: memoryview) -> int:
+        count = reader.readinto(view)
+        if count < len(view):
+            raise Failure(self._cut_short())
+        self._remaining = (self._remaining or 0) - count
+        if not self._remaining:
+            self._check_surplus(reader)
+            self._end()
+        return count
+
+    def _read_decoded(self, view: memoryview) -> int:
+        done = 0
+        while done < len(view):
+            data = self._response.read(min(len(view) - done, 256 * 1024), decode_content=self._decode)
+            if not data:
+                self._end()
+                break
+            view[done : done + len(data)] = data
+            done += len(data)
+        return done
+
+    def _check_surplus(self, reader: io.BufferedReader) -> None:
+        """What has come beyond the body belongs to no answer."""
+        cast(_TimedReader, reader.raw).ended = True
+        if reader.peek(1):
+            raise Failure(ProtocolError(f"{self._connection.place} sent more than the answer's length"))
+
+    def _cut_short(self) -> StoreError:
+        return ProtocolError(f"{self._connection.place} closed the connection within an answer")
+
+    def _broken(self, error: Exception) -> Failure:
+        if isinstance(error, TimeoutError | urllib3.exceptions.ReadTimeoutError):
+            return Failure(TimedOut(f"{self._connection.place} stopped within an answer"))
+        if isinstance(error, urllib3.exceptions.DecodeError):
+            return Failure(ProtocolError(f"{self._connection.place} sent a body that cannot be decoded"))
+        return Failure(self._cut_short())
+
+    def _end(self) -> None:
+        self._response.close()
+        self.complete = True
+
+
+class Pool:
+    """At most ``size`` connections to one server (``scheme://host:port``)."""
+
+    def __init__(self, scheme: str, host: str, port: int, size: int, tls: TLS) -> None:
+        self._scheme, self._host, self._port = scheme, host, port
+        self._size = size
+        self._tls = tls
+        self._changed = threading.Condition()
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._owner = os.getpid()
+        self._closed = False
+
+    def acquire(self, patience: Patience) -> Connection:
+        """A connection, the most recently used first; :class:`Failure` if all stay busy."""
+        with self._changed:
+            self._forget_parent()
+            free = self._changed.wait_for(
+                lambda: self._closed or len(self._busy) < self._size, timeout=patience.left()
+            )
+            if self._closed:
+                raise Failure(Unavailable("the client is closed"), sent=False, final=True)
+            if not free:
+                text = f"all {self._size} connections to {self._host} are busy"
+                raise Failure(TimedOut(text), sent=False)
+            expired = self._take_expired(time.monotonic())
+            connection = self._idle.pop() if self._idle else Connection(self._make())
+            self._busy.add(connection)
+        for each in expired:
+            each.close()
+        return connection
+
+    def _take_expired(self, now: float) -> list[Connection]:
+        """Take what is too old out of the idle ones, and what the server has closed from their top."""
+        expired = [each for each in self._idle if now - each.idle_since > MAX_IDLE]
+        self._idle = [each for each in self._idle if each not in expired]
+        while self._idle and not self._idle[-1].connected:
+            expired.append(self._idle.pop())
+        return expired
+
+    def _make(self) -> HTTPConnection:
+        if self._scheme == "https":
+            return HTTPSConnection(self._host, self._port, ssl_context=self._tls.context())
+        return HTTPConnection(self._host, self._port)
+
+    def _forget_parent(self) -> None:
+        """In a forked child: drop the parent's connections, which it still uses."""
+        if self._owner != os.getpid():
+            self._owner = os.getpid()
+            self._idle.clear()
+            self._busy.clear()
+
+    def release(self, connection: Connection, *, reusable: bool) -> None:
+        """Give a connection back; it is kept if its last answer was read to the end."""
+        if not reusable:
+            connection.close()
+        with self._changed:
+            self._busy.discard(connection)
+            keep = reusable and not self._closed
+            if keep:
+                connection.idle_since = time.monotonic()
+                self._idle.append(connection)
+            self._changed.notify()
+        if not keep:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all; exchanges going on fail at once."""
+        with self._changed:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            busy = list(self._busy)
+            self._changed.notify_all()
+        for each in idle:
+            each.close()
+        for each in busy:
+            each.abort()
+
+
+def _find(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """The first of ``kind`` among an error, its arguments and its causes."""
+    seen: list[BaseException] = [error]
+    for each in seen:
+        if isinstance(each, kind):
+            return each
+        more = [*each.args, each.__cause__, each.__context__]
+        seen += [one for one in more if isinstance(one, BaseException) and one not in seen]
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in a few words."""
+    cause = _find(error, OSError)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,171 @@
+"""A directory of blocks named by their hash: atomic writes, verified reads, a bound.
+
+Shared safely by several processes: a block's name is its content, files
+appear by rename, and one that vanished is a miss.  Trouble with the disk is
+never an error for the reader: it costs a download, and is logged once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from pithosfs import blocks
+
+log = logging.getLogger(__name__)
+
+#: The part of the file system the cache never takes, as a fraction.
+FREE_FLOOR = 0.05
+_FREE_CHECK_SECONDS = 2.0
+
+
+class DiskCache:
+    """At most ``limit`` bytes of blocks below ``directory``, the least recently used go first."""
+
+    def __init__(self, directory: Path, limit: int, algorithm: str = blocks.ALGORITHM) -> None:
+        self.directory = directory
+        self.limit = limit
+        self._algorithm = algorithm
+        self._lock = threading.Lock()
+        self._sizes: OrderedDict[str, int] = OrderedDict()  # oldest use first
+        self._total = 0
+        self._free_checked = 0.0
+        self._room = True
+        self._complained = False
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    # -- the index ---------------------------------------------------------------
+
+    def scan(self) -> None:
+        """Learn what is there from earlier; may take a while, may run in the background."""
+        found = sorted(self._stored(), key=lambda each: each[2])
+        with self._lock:
+            known = self._sizes
+            self._sizes = OrderedDict((name, size) for name, size, _ in found if name not in known)
+            self._sizes.update(known)
+            self._total = sum(self._sizes.values())
+        self._make_room(0)
+
+    def _stored(self) -> Iterator[tuple[str, int, float]]:
+        for folder in self.directory.glob("[0-9a-f][0-9a-f]"):
+            try:
+                with os.scandir(folder) as files:
+                    for each in files:
+                        status = each.stat(follow_symlinks=False)
+                        if "." not in each.name:
+                            yield each.name, status.st_size, status.st_mtime
+                        elif status.st_mtime < time.time() - 3600:
+                            Path(each.path).unlink(missing_ok=True)  # left behind by a crash
+            except OSError as error:
+                self._complain("read", error)
+
+    @property
+    def total(self) -> int:
+        """Bytes kept."""
+        return self._total
+
+    @property
+    def count(self) -> int:
+        """Blocks kept."""
+        return len(self._sizes)
+
+    def __contains__(self, block: object) -> bool:
+        return block in self._sizes
+
+    # -- blocks --------------------------------------------------------------------
+
+    def get(self, block: str) -> bytes | None:
+        """The block of this hash, verified; None if it is not here (or no longer what it was)."""
+        path = self._path(block)
+        try:
+            data = path.read_bytes()
+            os.utime(path)  # the order of use survives a restart
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._complain("read", error)
+            return None
+        if blocks.block_hash(data, self._algorithm) != block:
+            log.warning("cached block %s is damaged: fetching it again", block[:16])
+            self._forget(block)
+            path.unlink(missing_ok=True)
+            return None
+        with self._lock:
+            if block in self._sizes:
+                self._sizes.move_to_end(block)
+        return data
+
+    def put(self, block: str, data: blocks.Buffer) -> None:
+        """Keep a block whose hash was verified; nothing happens where there is no room."""
+        with self._lock:
+            if block in self._sizes or len(data) > self.limit:
+                return
+        if not self._make_room(len(data)):
+            return
+        path = self._path(block)
+        part = path.with_name(f"{block}.{os.getpid()}-{threading.get_ident()}")
+        try:
+            self._write(part, data)
+            part.rename(path)
+        except OSError as error:
+            self._complain("write", error)
+            part.unlink(missing_ok=True)
+            return
+        with self._lock:
+            if block not in self._sizes:
+                self._sizes[block] = len(data)
+                self._total += len(data)
+
+    @staticmethod
+    def _write(path: Path, data: blocks.Buffer) -> None:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(handle, view) :]
+        finally:
+            os.close(handle)
+
+    def _path(self, block: str) -> Path:
+        return self.directory / block[:2] / block
+
+    # -- room ------------------------------------------------------------------------
+
+    def _make_room(self, size: int) -> bool:
+        while self._total + size > self.limit or not self._disk_has_room():
+            with self._lock:
+                if not self._sizes:
+                    return False
+                oldest, freed = self._sizes.popitem(last=False)
+                self._total -= freed
+                self._free_checked = 0.0 if not self._room else self._free_checked
+            self._path(oldest).unlink(missing_ok=True)
+        return True
+
+    def _disk_has_room(self) -> bool:
+        now = time.monotonic()
+        if now - self._free_checked > _FREE_CHECK_SECONDS or not self._room:
+            try:
+                usage = shutil.disk_usage(self.directory)
+                self._room = usage.free > usage.total * FREE_FLOOR
+            except OSError as error:
+                self._complain("look at", error)
+                self._room = False
+            self._free_checked = now
+        return self._room
+
+    def _forget(self, block: str) -> None:
+        with self._lock:
+            self._total -= self._sizes.pop(block, 0)
+
+    def _complain(self, action: str, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            log.warning("cannot %s the block cache in %s (%s): going on without", action, self.directory, error)

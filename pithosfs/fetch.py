@@ -1,0 +1,330 @@
+"""Blocks of objects over the network: each once, verified, in as few requests as fit.
+
+A request costs the server far more than a byte, so neighbouring blocks come
+as one long range that is cut into blocks as it arrives, each handed on as
+soon as it is complete.  A block is verified against its hash.  A *piece* of a
+block cannot be; on a connection without TLS it is therefore fetched twice,
+and when the two differ the whole block is fetched and verified.
+
+Waiting happens in the caller's thread (see ``waiting``), transfers in a pool.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+from pithosfs import blocks
+from pithosfs.api import Client, Info
+from pithosfs.blocks import Buffer, Hashmap
+from pithosfs.cache import BlockCache
+from pithosfs.errors import CorruptBlock, NotFound, PithosError, ProtocolError, Stale, TimedOut, Unavailable
+from pithosfs.names import ObjectRef
+from pithosfs.waiting import wait
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+#: Pieces of blocks are cut at multiples of this many bytes.
+PIECE = 64 * 1024
+_ATTEMPTS = 3
+_FULL_RATE_SAMPLE = 1024 * 1024
+
+
+class Origin(NamedTuple):
+    """Where bytes can be read: an object and its version (0: whichever is current)."""
+
+    ref: ObjectRef
+    version: int
+
+
+class Address(NamedTuple):
+    """One block of one object: ``length`` of its bytes belong to the object."""
+
+    origin: Origin
+    index: int
+    hash: str
+    length: int
+    block_size: int = blocks.BLOCK_SIZE
+
+    @property
+    def start(self) -> int:
+        """The block's offset in its object."""
+        return self.index * self.block_size
+
+
+class Network:
+    """What transfers have shown so far: seconds to the first byte, bytes a second after it."""
+
+    def __init__(self) -> None:
+        self.latency = 0.0
+        self.rate = 0.0
+
+    def saw_latency(self, seconds: float) -> None:
+        """A request's first byte came after so long."""
+        self.latency = seconds if not self.latency else self.latency * 0.8 + seconds * 0.2
+
+    def saw_transfer(self, size: int, seconds: float) -> None:
+        """A body of ``size`` bytes took so long from its first byte to its last."""
+        if size >= _FULL_RATE_SAMPLE and seconds > 0:
+            rate = size / seconds
+            self.rate = rate if not self.rate else self.rate * 0.7 + rate * 0.3
+
+
+class Fetcher:
+    """Reads blocks through the cache; ``client_of`` gives the client for an object's account."""
+
+    def __init__(
+        self,
+        client_of: Callable[[ObjectRef], Client],
+        cache: BlockCache,
+        *,
+        threads: int = 12,
+        timeout: float = 60.0,
+        protected: bool = False,
+    ) -> None:
+        self.cache = cache
+        self.network = Network()
+        self._client_of = client_of
+        self._timeout = timeout
+        self._protected = protected
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+        self._ahead_limit = max(1, threads - 4)
+        self._ahead_now = 0
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Stop; blocks not yet begun are given up."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- what an object consists of ---------------------------------------------------------
+
+    def hashmap(self, origin: Origin) -> tuple[Info, Hashmap]:
+        """One object's headers and hashmap."""
+        ref, version = origin
+        ask = self._client_of(ref).hashmap
+        return wait(self._submit(lambda: ask(ref.container, ref.name, version or None)), self._timeout)
+
+    def info(self, origin: Origin) -> Info:
+        """One object's headers."""
+        ref, version = origin
+        ask = self._client_of(ref).head
+        return wait(self._submit(lambda: ask(ref.container, ref.name, version or None)), self._timeout)
+
+    def _submit(self, work: Callable[[], Result]) -> Future[Result]:
+        try:
+            return self._pool.submit(work)
+        except RuntimeError as error:
+            raise Unavailable("the mount is being ended") from error
+
+    # -- whole blocks --------------------------------------------------------------------
+
+    def block(self, address: Address) -> Buffer:
+        """The block's bytes; may be shorter than ``length``, then zeros are missing.
+
+        Raises what the store raised, or CorruptBlock.
+        """
+        if address.hash == blocks.ZERO_HASH:
+            return b""
+        deadline = time.monotonic() + self._timeout
+        for attempt in range(1, _ATTEMPTS + 1):
+            arriving = self.cache.arriving(address.hash)
+            found = None if arriving else self.cache.get(address.hash) or self.cache.peek(_odd_key(address))
+            if found is not None:
+                return found
+            if arriving is None:
+                arriving = self._start([address]) or self.cache.arriving(address.hash)
+                if arriving is None:
+                    continue  # it arrived in between
+            try:
+                return wait(arriving, max(0.0, deadline - time.monotonic()))
+            except TimedOut:
+                raise
+            except (ProtocolError, Unavailable):
+                # A long range that broke in the middle says nothing about this block alone.
+                if attempt == _ATTEMPTS or time.monotonic() > deadline - self._timeout / 2:
+                    raise
+        raise CorruptBlock(f"block {address.index} of {address.origin.ref} does not stay in the cache")
+
+    def has(self, address: Address) -> bool:
+        """Whether the block is in memory or on its way."""
+        return (
+            address.hash == blocks.ZERO_HASH
+            or self.cache.peek(address.hash) is not None
+            or self.cache.arriving(address.hash) is not None
+        )
+
+    def prefetch(self, addresses: Iterable[Address]) -> None:
+        """Begin to fetch what is neither cached nor on its way; never waits, never raises.
+
+        Neighbours become one request.  Gives up silently where too much is under way.
+        """
+        run: list[Address] = []
+        for address in addresses:
+            if run and not (
+                address.origin == run[-1].origin
+                and address.index == run[-1].index + 1
+                and run[-1].length == run[-1].block_size
+            ):
+                self._start_ahead(run)
+                run = []
+            if self.has(address) or self._is_on_disk(address):
+                self._start_ahead(run)
+                run = []
+            else:
+                run.append(address)
+        self._start_ahead(run)
+
+    def _is_on_disk(self, address: Address) -> bool:
+        return self.cache.disk is not None and address.hash in self.cache.disk
+
+    def _start_ahead(self, run: Sequence[Address]) -> None:
+        with self._lock:
+            if not run or self._ahead_now >= self._ahead_limit:
+                return
+            self._ahead_now += 1
+        self._start(run, ahead=True)
+
+    def _start(self, run: Sequence[Address], *, ahead: bool = False) -> Future[Buffer] | None:
+        """Claim and fetch a run of neighbours; returns the future of the first block.
+
+        None if that one is somebody else's; the run ends before the first such block.
+        """
+        first: Future[Buffer] | None = None
+        mine: list[Address] = []
+        for address in run:
+            future, owner = self.cache.claim(address.hash)
+            if not owner:
+                break
+            first = first or future
+            mine.append(address)
+        if not mine:
+            self._ended(ahead)
+            return None
+        try:
+            self._pool.submit(self._fetch_run, mine, ahead)
+        except RuntimeError:
+            for address in mine:
+                self.cache.failed(address.hash, Unavailable("the mount is being ended"))
+            self._ended(ahead)
+        return first
+
+    def _ended(self, ahead: bool) -> None:
+        if ahead:
+            with self._lock:
+                self._ahead_now -= 1
+
+    def _fetch_run(self, run: Sequence[Address], ahead: bool) -> None:
+        done = 0
+        try:
+            for address, data in self._stream(run):
+                self.cache.arrived(address.hash, data)
+                done += 1
+        except BaseException as error:
+            for address in run[done:]:
+                self.cache.failed(address.hash, error)
+            if not isinstance(error, PithosError):
+                log.exception("fetching %s failed", run[0].origin.ref)
+        finally:
+            self._ended(ahead)
+
+    def _stream(self, run: Sequence[Address]) -> Iterable[tuple[Address, Buffer]]:
+        first, last = run[0], run[-1]
+        began = time.monotonic()
+        with _open(self._client_of, first.origin, first.start, last.start + last.length) as body:
+            at = time.monotonic()
+            self.network.saw_latency(at - began)
+            for address in run:
+                data = bytearray(address.length)
+                _fill(body, memoryview(data))
+                self.network.saw_transfer(address.length, time.monotonic() - at)
+                yield address, self._verified(address, data)
+                at = time.monotonic()
+
+    def _verified(self, address: Address, data: Buffer) -> Buffer:
+        """Check a block against its hash, fetch it again if it is not what it should be.
+
+        One case is no corruption: an object cut short inside its last block
+        keeps the longer block's hash.  Two reads that agree are served, and
+        kept under the object's version, never under the hash.
+        """
+        if blocks.block_hash(data) == address.hash:
+            self.cache.put(address.hash, data)
+            return data
+        for _ in range(_ATTEMPTS - 1):
+            log.warning("block %d of %s does not match its hash: again", address.index, address.origin.ref)
+            again = bytearray(address.length)
+            with _open(
+                self._client_of, address.origin, address.start, address.start + address.length
+            ) as body:
+                _fill(body, memoryview(again))
+            if blocks.block_hash(again) == address.hash:
+                self.cache.put(address.hash, again)
+                return again
+            if again == data and address.origin.version:
+                self.cache.put(_odd_key(address), again, on_disk=False)
+                return again
+            data = again
+        if not address.origin.version:
+            raise Stale(f"{address.origin.ref} was replaced while it was read", 412)
+        raise CorruptBlock(f"block {address.index} of {address.origin.ref} arrives damaged each time")
+
+    # -- pieces of blocks --------------------------------------------------------------------
+
+    def piece(self, address: Address, start: int, stop: int) -> Buffer:
+        """Bytes ``start`` to ``stop`` of a block, without the rest where that is not here."""
+        found = self.cache.peek(address.hash)
+        if found is None and self.cache.arriving(address.hash) is None:
+            first = start - start % PIECE
+            last = min(address.length, -(-stop // PIECE) * PIECE)
+            if last - first < address.length:
+                return blocks.cut(self._pieces(address, first, last), start - first, stop - first)
+        return blocks.cut(self.block(address), start, stop)
+
+    def _pieces(self, address: Address, start: int, stop: int) -> Buffer:
+        key = f"{address.hash}@{start}+{stop - start}"
+        found = self.cache.peek(key)
+        if found is not None:
+            return found
+        reads = [
+            self._submit(partial(self._read, address, start, stop)) for _ in range(1 if self._protected else 2)
+        ]
+        first, *others = [wait(each, self._timeout) for each in reads]
+        if any(bytes(each) != bytes(first) for each in others):
+            log.warning("two reads of block %d of %s differ", address.index, address.origin.ref)
+            return blocks.cut(self.block(address), start, stop)
+        self.cache.put(key, first, on_disk=False)
+        return first
+
+    def _read(self, address: Address, start: int, stop: int) -> Buffer:
+        data = bytearray(stop - start)
+        began = time.monotonic()
+        with _open(self._client_of, address.origin, address.start + start, address.start + stop) as body:
+            self.network.saw_latency(time.monotonic() - began)
+            _fill(body, memoryview(data))
+        return data
+
+
+def _odd_key(address: Address) -> str:
+    return f"{address.origin.ref}?{address.origin.version}#{address.index}"
+
+
+def _fill(body, view: memoryview) -> None:  # type: ignore[no-untyped-def]
+    filled = 0
+    while filled < len(view):
+        got = body.readinto(view[filled:])
+        if not got:
+            raise ProtocolError(f"the answer ended after {filled} of {len(view)} bytes")
+        filled += got
+
+
+def _open(client_of: Callable[[ObjectRef], Client], origin: Origin, start: int, stop: int):  # type: ignore[no-untyped-def]
+    ref, version = origin
+    client = client_of(ref)
+    return client.open_range(ref.container, ref.name, start, stop, version=version or None)

@@ -1,0 +1,348 @@
+"""The files in use: one :class:`OpenFile` an object, from its first handle to its last byte sent.
+
+Who opens, changes or closes a file comes through here, and so does what
+becomes of a commit: the tree learns of it, a conflict keeps both versions, a
+failure is journalled and tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from pithosfs.attributes import Attributes
+from pithosfs.errors import NotFound, PithosError, Stale
+from pithosfs.fetch import Origin
+from pithosfs.names import ObjectRef, to_path
+from pithosfs.namespace import Namespace, is_below, rebase
+from pithosfs.nodes import Node, inode_number, of_entry
+from pithosfs.openfile import OpenFile, Services
+from pithosfs.outbox import Outbox
+from pithosfs.removals import Removals
+
+log = logging.getLogger(__name__)
+
+#: How long a change of attributes waits for a rename that could carry it.
+HOLD_SECONDS = 1.0
+
+
+class Files:
+    """All files in use.  ``write_back`` in seconds, None to send before close returns."""
+
+    def __init__(
+        self,
+        services: Services,
+        namespace: Namespace,
+        delete: Callable[[ObjectRef], None],
+        *,
+        write_back: float | None,
+    ) -> None:
+        self.services = services
+        self.removals = Removals(delete)
+        self.conflicts: deque[dict[str, Any]] = deque(maxlen=100)
+        self._namespace = namespace
+        self._write_back = write_back
+        self._lock = threading.RLock()
+        self._table: dict[ObjectRef, OpenFile] = {}
+        self._places: dict[OpenFile, tuple[ObjectRef, str]] = {}
+        self.outbox = Outbox(self._send)
+
+    # -- finding ------------------------------------------------------------------------------
+
+    def find(self, ref: ObjectRef) -> OpenFile | None:
+        """The file in use of this name."""
+        with self._lock:
+            return self._table.get(ref)
+
+    def view(self, node: Node) -> Node:
+        """``node`` as this mount has it: with changes that are not sent yet."""
+        file = self.find(node.ref)
+        return file.view() if file is not None and file.dirty else node
+
+    def all(self) -> list[OpenFile]:
+        """Every file in use."""
+        with self._lock:
+            return list(self._table.values())
+
+    def below(self, ref: ObjectRef) -> list[OpenFile]:
+        """The files in use below a directory, in a fixed order."""
+        with self._lock:
+            return [self._table[each] for each in sorted(self._table) if is_below(each, ref)]
+
+    # -- coming ---------------------------------------------------------------------------------
+
+    def use(self, node: Node, directory: ObjectRef, component: str) -> OpenFile:
+        """The file of ``node``, shared with whoever uses it; replaced if others replaced the object."""
+        with self._lock:
+            file = self._table.get(node.ref)
+            if file is not None and not file.dirty and not _same(file.node, node):
+                file = None  # its handles go on reading what they opened
+            if file is None:
+                file = OpenFile(self.services, node.ref, node, node.attributes, inode_number(node))
+                self._table[node.ref] = file
+                self._places[file] = (directory, component)
+            elif not file.dirty and file.node is not None and node.version > file.node.version:
+                file.adopt(node)
+            return file
+
+    def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
+        """A new file; nothing is sent before it is closed."""
+        self.removals.finish(ref)
+        ino = secrets.randbits(61) | 1 << 61
+        file = OpenFile(self.services, ref, None, kept, ino)
+        with self._lock:
+            self._table[ref] = file
+            self._place(file, directory, component)
+        return file
+
+    def _place(self, file: OpenFile, directory: ObjectRef, component: str) -> None:
+        self._places[file] = (directory, component)
+        self._namespace.pin(directory, component)
+        self._namespace.put(directory, component, file.view())
+
+    # -- going ----------------------------------------------------------------------------------
+
+    def opened(self, file: OpenFile) -> None:
+        """One handle more."""
+        with self._lock:
+            file.handles += 1
+
+    def closed(self, file: OpenFile) -> None:
+        """One handle less; what is still not sent is from here on nobody's but ours."""
+        with self._lock:
+            file.handles -= 1
+            last = not file.handles
+        if not last:
+            return
+        if file.dirty and file not in self.outbox:
+            try:
+                self.sync(file)
+            except PithosError as error:
+                log.warning("%s is not sent yet: %s", file.ref, error)
+        self.release(file)
+
+    def release(self, file: OpenFile) -> None:
+        """Forget the file if nobody uses it and all of it is on the server."""
+        with self._lock:
+            if file.handles or file.dirty:
+                return
+            if self._table.get(file.ref) is file:
+                del self._table[file.ref]
+            self._places.pop(file, None)
+        file.discard()
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def flush(self, file: OpenFile) -> None:
+        """The file is closed: send it, or promise to (write-back)."""
+        if self._write_back is None:
+            self.sync(file)
+        elif file.dirty:
+            file.persist()
+            self.outbox.queue(file, self._write_back)
+
+    def sync(self, file: OpenFile) -> None:
+        """Returns when the server has the file; else it is kept, retried, and the reason raised."""
+        try:
+            self._commit(file)
+        except Stale:
+            raise
+        except PithosError as error:
+            self._keep(file, error)
+            raise
+
+    def hold(self, file: OpenFile) -> None:
+        """Attributes changed: they go out soon, by themselves or with something else."""
+        if file.dirty:
+            self._pin(file)
+            self.outbox.hold(file, HOLD_SECONDS)
+
+    def _pin(self, file: OpenFile) -> None:
+        with self._lock:
+            place = self._places.get(file)
+            if place is not None:
+                self._namespace.pin(*place)
+
+    def _send(self, file: OpenFile) -> None:
+        with contextlib.suppress(Stale):  # both versions are kept, and it was said
+            self._commit(file)
+        self.release(file)
+
+    def _keep(self, file: OpenFile, error: PithosError) -> None:
+        log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)
+        self._pin(file)
+        try:
+            file.persist()
+        except PithosError as trouble:
+            log.error("%s is only in memory: %s", file.ref, trouble)
+        self.outbox.keep(file, error)
+
+    def _commit(self, file: OpenFile) -> None:
+        with file.committing:
+            try:
+                file.commit()
+            except Stale as error:
+                self._stale(file, error)
+            if not file.dirty:
+                self.outbox.forget(file)
+                if file.journalled:
+                    self.services.staging.forget(file.key)
+                    file.journalled = False
+            self._settle(file)
+
+    def _settle(self, file: OpenFile) -> None:
+        """The tree shows what the server has now."""
+        with self._lock:
+            place = self._places.get(file)
+            if place is not None and file.node is not None and not file.gone:
+                self._namespace.put(*place, file.node)
+                if not file.dirty:
+                    self._namespace.unpin(*place)
+
+    # -- others changed it, too -------------------------------------------------------------------
+
+    def _stale(self, file: OpenFile, error: Stale) -> None:
+        """The object is no longer what the file was based on: overwrite nothing, lose nothing."""
+        try:
+            info = self.services.fetcher.info(Origin(file.ref, 0))
+        except NotFound:
+            log.info("%s was deleted by somebody else; it is made anew", file.ref)
+            file.supersede_nothing()
+            file.commit()
+            return
+        current = of_entry(file.ref, info.entry)
+        if not file.content_changed:
+            log.info("%s was replaced by somebody else; times and mode are theirs", file.ref)
+            file.revert(current)
+            return
+        copy = self._keep_both(file)
+        file.revert(current)
+        self._settle(file)
+        raise Stale(f"{file.ref} was changed by somebody else; your version is {copy.name}", 412) from error
+
+    def _keep_both(self, file: OpenFile) -> ObjectRef:
+        for attempt in range(100):
+            copy = conflict_ref(file.ref, attempt)
+            try:
+                file.commit_as(copy)
+            except Stale:
+                continue
+            log.warning("%s was changed by somebody else: this mount's version is kept as %s", file.ref, copy)
+            self.conflicts.append({"object": str(file.ref), "copy": str(copy), "time": time.time()})
+            self._namespace.forget(file.ref._replace(name=file.ref.name.rpartition("/")[0]))
+            return copy
+        raise Stale(f"no free name for a conflict copy of {file.ref}", 412)
+
+    # -- names change -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def still(self, *files: OpenFile | None) -> Iterator[None]:
+        """Within this context none of ``files`` is being committed."""
+        with contextlib.ExitStack() as stack:
+            for file in sorted({each for each in files if each is not None}, key=lambda each: each.ref):
+                stack.enter_context(file.committing)
+            yield
+
+    def hide(self, file: OpenFile, directory: ObjectRef, component: str) -> None:
+        """The file is removed while it is open: its object goes in a moment, its handles live on."""
+        node, ref = file.node, file.ref
+        self.removed(ref)
+        if node is not None:
+            self._namespace.pin(directory, component)
+            self.removals.add(replace(node, ref=ref), lambda: self._namespace.unpin(directory, component))
+
+    def removed(self, ref: ObjectRef) -> None:
+        """The object is deleted or replaced; its handles live on without a name."""
+        with self._lock:
+            file = self._table.pop(ref, None)
+            if file is None:
+                return
+            place = self._places.pop(file, None)
+            if place is not None:
+                self._namespace.unpin(*place)
+            file.gone = True
+        self.outbox.forget(file)
+        if not file.handles:
+            file.discard()
+        elif file.journalled:
+            self.services.staging.forget(file.key)
+            file.journalled = False
+
+    def renamed(
+        self, file: OpenFile, ref: ObjectRef, node: Node | None, directory: ObjectRef, component: str
+    ) -> None:
+        """The file is ``ref`` now; ``node`` is what the server has there."""
+        with self._lock:
+            if self._table.get(file.ref) is file:
+                del self._table[file.ref]
+            place = self._places.pop(file, None)
+            if place is not None:
+                self._namespace.unpin(*place)
+            file.moved(ref, node)
+            if file.handles or file.dirty:
+                self._table[ref] = file
+                self._places[file] = (directory, component)
+                if file.dirty:
+                    self._place(file, directory, component)
+        if file.dirty:
+            if file.journalled:
+                file.persist()
+        else:
+            self.outbox.forget(file)
+
+    def directory_renamed(self, old: ObjectRef, new: ObjectRef) -> None:
+        """Everything below ``old`` is below ``new`` now."""
+        with self._lock:
+            for file in self.below(old):
+                ref = rebase(file.ref, old, new)
+                directory, component = self._places[file]
+                node = None if file.node is None else file.node.at(ref)
+                self.renamed(file, ref, node, rebase(directory, old, new), component)
+
+    # -- after a crash --------------------------------------------------------------------------------
+
+    def recover(self) -> int:
+        """Take over what mounts that died had not sent; returns how many files."""
+        count = 0
+        for key, entry, scratch in self.services.staging.adopt():
+            try:
+                file = OpenFile.recover(self.services, entry, scratch)
+            except ValueError as error:
+                log.warning("journal entry %s cannot be used: %s", key, error)
+                self.services.staging.set_aside(key)
+                continue
+            with self._lock:
+                self._table[file.ref] = file
+                directory, _, _ = file.ref.name.rpartition("/")
+                self._places[file] = (file.ref._replace(name=directory), to_path(file.ref.name.rpartition("/")[2]))
+                self._pin(file)
+            self.outbox.queue(file, 0.0)
+            count += 1
+        if count:
+            log.warning("%d files of an earlier mount had not been sent: sending them now", count)
+        return count
+
+
+def _same(base: Node | None, node: Node) -> bool:
+    return base is not None and (base.hash, base.size) == (node.hash, node.size)
+
+
+def conflict_ref(ref: ObjectRef, attempt: int) -> ObjectRef:
+    """``name (conflict YYYY-MM-DD HH.MM.SS HOST).ext``, beside the object."""
+    directory, slash, last = ref.name.rpartition("/")
+    stem, dot, extension = last.rpartition(".")
+    if not stem:
+        stem, dot, extension = last, "", ""
+    when = time.strftime("%Y-%m-%d %H.%M.%S")
+    number = f" {attempt + 1}" if attempt else ""
+    host = socket.gethostname().partition(".")[0]
+    name = f"{stem} (conflict {when} {host}{number}){dot}{extension}"
+    return ref._replace(name=f"{directory}{slash}{name}")

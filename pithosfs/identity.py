@@ -1,0 +1,133 @@
+"""From a token to the place where its account is stored.
+
+The identity service (Astakos, OpenStack Identity v2.0) tells for a token who
+it belongs to and at which URL each service is: ``POST {url}/tokens``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pithosfs.config import Connection
+from pithosfs.errors import ConfigError, NotFound, ProtocolError, Unauthorized
+from pithosfs.transport import Request, Transport
+
+log = logging.getLogger(__name__)
+
+_VERSION = re.compile(r"/v\d+(\.\d+)?$")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where an account is: storage endpoint, account, a token that is good there."""
+
+    endpoint: str
+    account: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """What the identity service knows about a token."""
+
+    token: str = field(repr=False)
+    account: str
+    catalogue: list[Any]
+
+
+def resolve(connection: Connection, *, timeout: float = 60.0) -> Site:
+    """Complete ``connection`` by asking its identity service where needed.
+
+    The first token that authenticates is used.  Raises ConfigError,
+    Unauthorized, Unavailable or ProtocolError.
+    """
+    if connection.endpoint and connection.account:
+        token = connection.token.read()[0]
+        return Site(_versioned(connection.endpoint, "/v1"), connection.account, token)
+    identity = _ask(connection, timeout)
+    endpoint = connection.endpoint or _endpoint(connection, identity.catalogue)
+    if not connection.verify and endpoint.startswith("https:"):
+        log.warning("ignore_ssl is on: %s is not verified, the token may be stolen", endpoint)
+    token = connection.token.read()[0] if connection.identity_token else identity.token
+    return Site(_versioned(endpoint, "/v1"), connection.account or identity.account, token)
+
+
+def _ask(connection: Connection, timeout: float) -> _Identity:
+    if connection.identity_url is None:
+        raise ConfigError("neither the storage endpoint nor an identity service is known")
+    url = _versioned(connection.identity_url, "/v2.0") + "/tokens"
+    source = connection.identity_token or connection.token
+    transport = Transport(
+        None, timeout=timeout, pool=1, ca_certs=connection.ca_certs, verify=connection.verify
+    )
+    try:
+        for token in source.read():
+            try:
+                return _parse(_authenticate(transport, url, token), token)
+            except Unauthorized:
+                continue
+    finally:
+        transport.close()
+    raise Unauthorized(f"{url} refuses the token of {source.name}; it is wrong or has expired", 401)
+
+
+def _authenticate(transport: Transport, url: str, token: str) -> bytes | bytearray:
+    request = Request(
+        "POST",
+        url,
+        headers={"X-Auth-Token": token, "Content-Type": "application/json"},
+        body=json.dumps({"auth": {"token": {"id": token}}}).encode(),
+        label=url,
+        repeatable=True,
+    )
+    try:
+        return transport.send(request).body
+    except NotFound as error:
+        text = f"there is no identity service at {url}; the cloud's url must be its authentication URL"
+        raise ConfigError(text) from error
+
+
+def _parse(body: bytes | bytearray, token: str) -> _Identity:
+    try:
+        access = json.loads(body)["access"]
+        account, catalogue = access["user"]["id"], access["serviceCatalog"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        account = catalogue = None
+    if not isinstance(account, str) or not account or not isinstance(catalogue, list):
+        raise ProtocolError("the identity service's answer has no user or no service catalogue")
+    return _Identity(token, account, catalogue)
+
+
+def _endpoint(connection: Connection, catalogue: list[Any]) -> str:
+    """The storage URL in a service catalogue."""
+    kind, version = connection.pithos_type, connection.pithos_version
+    found = [
+        each["publicURL"]
+        for each in _endpoints(catalogue, kind)
+        if isinstance(each.get("publicURL"), str) and version in (None, each.get("versionId"))
+    ]
+    if len(found) != 1:
+        count = "no" if not found else f"{len(found)} endpoints for the"
+        hint = "set pithos_url" if not found else "set pithos_version or pithos_url"
+        raise ConfigError(f"the service catalogue has {count} service of type {kind}; {hint} in the cloud")
+    return str(found[0])
+
+
+def _endpoints(catalogue: list[Any], kind: str) -> Iterable[dict[str, Any]]:
+    """All endpoints of services of this type; what has another shape is passed over."""
+    for service in catalogue:
+        if isinstance(service, dict) and service.get("type") == kind:
+            for each in service.get("endpoints") or ():
+                if isinstance(each, dict):
+                    yield each
+
+
+def _versioned(url: str, version: str) -> str:
+    """``url`` without a trailing slash, with ``version`` if it ends in none."""
+    url = url.rstrip("/")
+    return url if _VERSION.search(url) else url + version

@@ -1,0 +1,94 @@
+"""Nodes and contents as JSON, for the journal of what is not sent yet.  No I/O.
+
+Unpacking raises KeyError, TypeError or ValueError for what was never packed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pithosfs.attributes import Attributes
+from pithosfs.blocks import Hashmap
+from pithosfs.content import Content
+from pithosfs.extents import Extents
+from pithosfs.fetch import Address, Origin
+from pithosfs.names import ObjectRef
+from pithosfs.nodes import Node
+
+
+def pack_node(node: Node | None) -> dict[str, Any] | None:
+    """What a commit has to know of the version it replaces."""
+    if node is None:
+        return None
+    kept = node.attributes
+    return {
+        "ref": list(node.ref),
+        "attributes": [kept.base_type, kept.mtime_ns, kept.mode],
+        "size": node.size,
+        "hash": node.hash,
+        "etags": list(node.etags),
+        "uuid": node.uuid,
+        "version": node.version,
+        "modified_ns": node.modified_ns,
+        "sharing": node.sharing,
+        "public": node.public,
+        "origin": None if node.origin is None else _pack_origin(node.origin),
+        "ino": node.ino,
+    }
+
+
+def unpack_node(packed: dict[str, Any] | None) -> Node | None:
+    """Inverse of :func:`pack_node`."""
+    if packed is None:
+        return None
+    return Node(
+        ObjectRef(*packed["ref"]),
+        Attributes(*packed["attributes"]),
+        packed["size"],
+        packed["hash"],
+        tuple(packed["etags"]),
+        packed["uuid"],
+        packed["version"],
+        packed["modified_ns"],
+        sharing=packed["sharing"],
+        public=packed["public"],
+        origin=None if packed["origin"] is None else _unpack_origin(packed["origin"]),
+        ino=packed["ino"],
+    )
+
+
+def pack_content(content: Content) -> dict[str, Any]:
+    """Where all bytes of a changed file are."""
+    return {
+        "base": [content.base.size, list(content.base.hashes), content.base.block_size],
+        "origin": _pack_origin(content.origin),
+        "size": content.size,
+        "limit": content.limit,
+        "dirty": [list(each) for each in content.dirty],
+        "spliced": [
+            [index, [_pack_origin(address.origin), *address[1:]], effective]
+            for index, (address, effective) in content.spliced.items()
+        ],
+    }
+
+
+def unpack_content(packed: dict[str, Any]) -> Content:
+    """Inverse of :func:`pack_content`."""
+    size, hashes, block_size = packed["base"]
+    content = Content(Hashmap(size, tuple(hashes), block_size), _unpack_origin(packed["origin"]))
+    content.size, content.limit = packed["size"], packed["limit"]
+    content.dirty = Extents((start, stop) for start, stop in packed["dirty"])
+    content.spliced = {
+        index: (Address(_unpack_origin(origin), *rest), effective)
+        for index, (origin, *rest), effective in packed["spliced"]
+    }
+    return content
+
+
+def _pack_origin(origin: Origin) -> list[Any]:
+    return [list(origin.ref), origin.version]
+
+
+def _unpack_origin(packed: list[Any]) -> Origin:
+    ref, version = packed
+    return Origin(ObjectRef(*ref), version)

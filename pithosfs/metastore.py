@@ -1,0 +1,148 @@
+"""What never changes and costs a request to learn, remembered on disk (SQLite).
+
+* a version's user metadata (listings do not show it),
+* an object's hashmap, by its Merkle hash and size,
+* the inode number an object was given before its uuid was known.
+
+All of it can be had again: a damaged or older store is thrown away and begun
+anew, and trouble with it is never an error for the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+import threading
+from pathlib import Path
+
+from pithosfs.blocks import Hashmap
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (version INTEGER PRIMARY KEY, fields TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS hashmap (
+    merkle TEXT, size INTEGER, block_size INTEGER, hashes BLOB NOT NULL,
+    PRIMARY KEY (merkle, size, block_size));
+CREATE TABLE IF NOT EXISTS inode (uuid TEXT PRIMARY KEY, ino INTEGER NOT NULL);
+"""
+
+
+class MetaStore:
+    """The store in the file ``path``; in memory where that cannot be."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._lock = threading.Lock()
+        self._database = self._open(path)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+    @staticmethod
+    def _open(path: Path | None) -> sqlite3.Connection:
+        if path is not None:
+            for _ in range(2):
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    return _connect(path)
+                except (sqlite3.Error, OSError) as error:
+                    log.warning("the metadata store %s is begun anew: %s", path, error)
+                    for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+                        with contextlib.suppress(OSError):
+                            each.unlink(missing_ok=True)
+        return _connect(None)
+
+    # -- facts -------------------------------------------------------------------------
+
+    def meta(self, version: int) -> dict[str, str] | None:
+        """The user metadata of a version, if it was ever seen."""
+        row = self._one("SELECT fields FROM meta WHERE version = ?", version) if version else None
+        return dict(json.loads(row[0])) if row else None
+
+    def remember_meta(self, version: int, meta: dict[str, str]) -> None:
+        """A version's user metadata, complete."""
+        if version:
+            self._do("INSERT OR REPLACE INTO meta VALUES (?, ?)", version, json.dumps(meta))
+
+    def hashmap(self, merkle: str, size: int, block_size: int) -> Hashmap | None:
+        """The hashmap with this Merkle hash and size, if it was ever seen."""
+        row = self._one(
+            "SELECT hashes FROM hashmap WHERE merkle = ? AND size = ? AND block_size = ?",
+            merkle,
+            size,
+            block_size,
+        )
+        if not row:
+            return None
+        raw, width = bytes(row[0]), len(merkle) // 2
+        with contextlib.suppress(ValueError):
+            found = Hashmap(
+                size, tuple(raw[at : at + width].hex() for at in range(0, len(raw), width)), block_size
+            )
+            if found.merkle == merkle:
+                return found
+        return None
+
+    def remember_hashmap(self, content: Hashmap) -> None:
+        """A hashmap of more than one block (one block's is its Merkle hash)."""
+        if len(content.hashes) > 1:
+            raw = bytes.fromhex("".join(content.hashes))
+            self._do(
+                "INSERT OR REPLACE INTO hashmap VALUES (?, ?, ?, ?)",
+                content.merkle,
+                content.size,
+                content.block_size,
+                raw,
+            )
+
+    def inodes(self) -> dict[str, int]:
+        """Inode numbers by uuid, of objects whose number is not the one their uuid makes."""
+        with self._lock:
+            return dict(self._database.execute("SELECT uuid, ino FROM inode").fetchall())
+
+    def remember_inode(self, uuid: str, ino: int) -> None:
+        """This object keeps this inode number."""
+        self._do("INSERT OR REPLACE INTO inode VALUES (?, ?)", uuid, ino)
+
+    # -- access --------------------------------------------------------------------------
+
+    def _one(self, query: str, *values: object) -> tuple[object, ...] | None:
+        try:
+            with self._lock:
+                row = self._database.execute(query, values).fetchone()
+        except sqlite3.Error as error:
+            log.warning("the metadata store cannot be read: %s", error)
+            return None
+        return tuple(row) if row else None
+
+    def _do(self, statement: str, *values: object) -> None:
+        try:
+            with self._lock:
+                self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            log.warning("the metadata store cannot be written: %s", error)
+
+
+def _connect(path: Path | None) -> sqlite3.Connection:
+    database = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=5)
+    try:
+        if path is not None:
+            path.chmod(0o600)
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = OFF")
+        (found,) = database.execute("PRAGMA user_version").fetchone()
+        if found not in (0, FORMAT):
+            raise sqlite3.DatabaseError(f"format {found}, this program wants {FORMAT}")
+        if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("damaged")
+        database.executescript(_SCHEMA)
+        database.execute(f"PRAGMA user_version = {FORMAT}")
+    except BaseException:
+        database.close()
+        raise
+    return database

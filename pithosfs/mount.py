@@ -1,0 +1,265 @@
+"""A mount, built bottom to top: the only module that knows all parts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pithosfs import binding
+from pithosfs.api import Client
+from pithosfs.cache import BlockCache
+from pithosfs.config import Connection
+from pithosfs.disk import DiskCache
+from pithosfs.errors import NotFound
+from pithosfs.fetch import Fetcher
+from pithosfs.files import Files
+from pithosfs.filesystem import FileSystem, delete
+from pithosfs.identity import resolve
+from pithosfs.metastore import MetaStore
+from pithosfs.names import ObjectRef
+from pithosfs.namespace import Namespace
+from pithosfs.openfile import Services
+from pithosfs.operations import Operations, Owner
+from pithosfs.options import MountOptions
+from pithosfs.staging import Staging
+from pithosfs.transport import Transport
+from pithosfs.upload import Uploader
+
+log = logging.getLogger(__name__)
+
+_CONNECTIONS = 32
+_DOWNLOADS, _UPLOADS = 12, 8
+#: libfuse takes ``max_threads`` from this version on.
+_MAX_THREADS_SINCE = (3, 12)
+
+
+class Mount:
+    """One container, part of one, or account, ready to be mounted.
+
+    ``build`` checks all that can be checked; ``run`` returns when the mount is gone.
+    """
+
+    def __init__(self, client: Client, top: ObjectRef, options: MountOptions, block_size: int) -> None:
+        self.client = client
+        self.options = options
+        self.source = str(top) or "/"
+        self._started = time.time()
+        self._stop_lock = threading.Lock()
+        self._stopped = False
+        site = options.cache_path() / _site(client)
+        self._store = MetaStore(site / "meta.sqlite3")
+        self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
+        self._cache = BlockCache(options.memory // 2, self._disk)
+        self._fetcher = Fetcher(
+            self._client_of,
+            self._cache,
+            threads=_DOWNLOADS,
+            timeout=options.timeout,
+            protected=client.endpoint.startswith("https:"),
+        )
+        self._uploader = Uploader(self._client_of, client, self._cache, threads=_UPLOADS)
+        self._staging = Staging(site / "staging")
+        services = Services(
+            self._fetcher,
+            self._uploader,
+            self._staging,
+            self._store,
+            block_size,
+            max(1, min(32, options.memory // 4 // block_size)),
+        )
+        self._namespace = Namespace(
+            self._client_of,
+            top,
+            ttl=options.dir_cache_time,
+            timeout=options.timeout,
+            inodes=self._store.inodes(),
+            on_uuid=self._store.remember_inode,
+        )
+        self.files = Files(services, self._namespace, self._delete, write_back=options.write_back)
+        self.filesystem = FileSystem(
+            services, self._namespace, self.files, self._client_of, read_only=options.read_only
+        )
+        self._operations: Operations | None = None
+
+    @classmethod
+    def build(cls, connection: Connection, source: str, options: MountOptions) -> Mount:
+        """Find the account, check the token and the container.  Raises PithosError."""
+        site = resolve(connection, timeout=options.timeout)
+        transport = Transport(
+            connection.token,
+            token=site.token,
+            timeout=options.timeout,
+            pool=_CONNECTIONS,
+            ca_certs=connection.ca_certs,
+            verify=connection.verify,
+        )
+        client = Client(transport, site.endpoint, site.account)
+        top = parse_source(source)
+        return cls(client, top, options, _check(client, top, options))
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def run(self, mountpoint: Path, ready: Callable[[], None]) -> None:
+        """Mount, call ``ready`` once the kernel has it, serve until it is gone.
+
+        Threads are started inside; raises OSError if it cannot be mounted.
+        """
+        options = self.options
+        owner = Owner(
+            os.getuid() if options.uid is None else options.uid,
+            os.getgid() if options.gid is None else options.gid,
+            options.umask,
+        )
+
+        def started() -> None:
+            self._start()
+            ready()
+
+        self._operations = Operations(self.filesystem, owner, started=started)
+        try:
+            binding.Binding(
+                self._operations, str(mountpoint), foreground=True, **self._fuse_options(options)
+            )
+        except RuntimeError as error:
+            raise OSError(f"cannot mount on {mountpoint} (libfuse says {error})") from error
+        finally:
+            self.stop()
+
+    def _fuse_options(self, options: MountOptions) -> dict[str, Any]:
+        chosen: dict[str, Any] = {
+            "fsname": f"pithos:{self.source}".replace(",", "\\,"),
+            "subtype": "pithosfs",
+            "default_permissions": True,
+            "ro": options.read_only,
+            "allow_other": options.allow_other,
+        }
+        if binding.VERSION >= _MAX_THREADS_SINCE:
+            chosen["max_threads"] = chosen["max_idle_threads"] = options.max_threads
+        if not binding.IS_3:
+            chosen |= {"big_writes": True, "use_ino": True}
+        for each in options.fuse:
+            key, equals, value = each.partition("=")
+            chosen[key] = value if equals else True
+        return {key: value for key, value in chosen.items() if value is not False}
+
+    def _start(self) -> None:
+        self._cache.start()
+        self.files.outbox.start()
+        if not self.options.read_only:
+            threading.Thread(target=self.files.recover, name="recover", daemon=True).start()
+
+    def stop(self) -> None:
+        """Send what can be sent, stop everything; what is left stays in the journal."""
+        with self._stop_lock:
+            if self._stopped:
+                return
+            self._stopped = True
+        left = self.drain(self.options.timeout)
+        for each in left:
+            log.warning("%s is not sent: %s; the next mount will send it", each["object"], each.get("error"))
+        self.files.removals.stop()
+        self.files.outbox.stop()
+        for part in (self._namespace, self._fetcher, self._uploader, self._cache):
+            part.close()
+        self._staging.close()
+        self._store.close()
+        self.client.transport.close()
+
+    # -- what the control socket asks --------------------------------------------------------------
+
+    def pending(self) -> list[dict[str, Any]]:
+        """What is not on the server yet."""
+        return self.files.outbox.waiting() + self.files.removals.waiting()
+
+    def drain(self, timeout: float | None) -> list[dict[str, Any]]:
+        """Send everything now; returns what could not be sent."""
+        self.files.removals.drain()
+        return self.files.outbox.drain(timeout) + self.files.removals.waiting()
+
+    def refresh(self, path: str | None = None) -> None:
+        """Forget listings: of everything, or of ``path`` and all below it."""
+        self._namespace.forget(self._namespace.find(path).ref if path else None)
+
+    def status(self) -> dict[str, Any]:
+        """Figures for a person or a program; sizes in bytes, times in seconds."""
+        cache, counts, sent = self._cache, self._cache.counts, self._uploader.counts
+        stats = self.client.transport.stats.snapshot()
+        files = self.files.all()
+        return {
+            "source": self.source,
+            "server": self.client.endpoint,
+            "account": self.client.account_id,
+            "read_only": self.options.read_only,
+            "started": self._started,
+            "open_files": sum(1 for each in files if each.handles),
+            "dirty_files": sum(1 for each in files if each.dirty),
+            "pending": self.pending(),
+            "conflicts": list(self.files.conflicts),
+            "cache": {
+                "memory_bytes": cache.memory_used,
+                "disk_bytes": self._disk.total if self._disk else 0,
+                "disk_limit": self.options.cache_size,
+                "disk_blocks": self._disk.count if self._disk else 0,
+                "memory_hits": counts.memory,
+                "disk_hits": counts.disk,
+                "misses": counts.missed,
+            },
+            "upload": {
+                "blocks_sent": sent.sent,
+                "bytes_sent": sent.sent_bytes,
+                "blocks_spared": sent.spared,
+                "bytes_spared": sent.spared_bytes,
+            },
+            "requests": dict(stats.requests),
+            "bytes_up": stats.bytes_up,
+            "bytes_down": stats.bytes_down,
+            "retries": stats.retries,
+            "errors": dict(self._operations.errors) if self._operations else {},
+        }
+
+    # -- parts ---------------------------------------------------------------------------------------
+
+    def _client_of(self, ref: ObjectRef) -> Client:
+        if not ref.account or ref.account == self.client.account_id:
+            return self.client
+        return Client(self.client.transport, self.client.endpoint, ref.account)
+
+    def _delete(self, ref: ObjectRef) -> None:
+        delete(self._client_of(ref), ref)
+
+
+def parse_source(source: str) -> ObjectRef:
+    """``CONTAINER[/PREFIX]``, or ``/`` for the whole account."""
+    container, _, prefix = source.strip("/").partition("/")
+    return ObjectRef(container, prefix.strip("/"))
+
+
+def _check(client: Client, top: ObjectRef, options: MountOptions) -> int:
+    """Ask for the container (or the account) once; returns its block size."""
+    if not top.container:
+        client.account()
+        return 4 * 1024 * 1024
+    try:
+        return client.container(top.container).block_size
+    except NotFound as error:
+        if not options.create:
+            raise NotFound(
+                f"there is no container {top.container}; --create makes it", error.status
+            ) from error
+    client.create_container(top.container)
+    return client.container(top.container).block_size
+
+
+def _site(client: Client) -> str:
+    """A directory name for what is kept of one account on one server."""
+    host = re.sub(r"[^A-Za-z0-9.-]+", "_", client.endpoint.partition("://")[2])[:40]
+    digest = sha256(f"{client.endpoint}\0{client.account_id}".encode()).hexdigest()[:12]
+    return f"{host}-{digest}"
+

@@ -1,0 +1,115 @@
+"""Paths and object names: the mapping between them, and what cannot be a path.
+
+A path component and the component of an object name between two slashes are
+the same text, but for what one of the two sides cannot hold.  Both directions
+escape with one rare character, ``‛`` (U+201B):
+
+==============================  =======================================
+cannot be in an object name     byte that is no UTF-8, newline, return
+  -> in the object name         ``‛`` and the byte in hexadecimal (``‛E9``)
+cannot be a path component      the empty one (``a//b``, ``a/``), ``.``, ``..``
+  -> in the path                ``‛``, ``‛.``, ``‛..``
+==============================  =======================================
+
+A ``‛`` that would be taken for an escape is doubled, so both mappings are
+one-to-one.  Two objects that still want one path (an object ``a`` beside
+objects ``a/...``) are kept apart by :func:`distinct`: the directory has the
+plain name, the file gets a ``‛`` behind it.  Text is never normalised: NFC
+and NFD are different names, as on a disk.
+
+Path text is what the operating system gives, undecodable bytes as lone
+surrogates (PEP 383).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from typing import NamedTuple
+from urllib.parse import quote
+
+ESCAPE = "‛"
+
+#: The store refuses longer names (characters) ...
+MAX_OBJECT_NAME = 1024
+#: ... and front ends refuse longer request lines (bytes, percent-encoded).
+MAX_REQUEST_PATH = 3800
+#: The longest path component, in bytes, as on any Linux disk.
+MAX_COMPONENT = 255
+
+_UNSTORABLE = re.compile(f"({ESCAPE}*)(?:([\udc80-\udcff\n\r])|(0A|0D|[89A-F][0-9A-F]))")
+_ESCAPED = re.compile(f"({ESCAPE}+)(0A|0D|[89A-F][0-9A-F])")
+_UNPATHABLE = re.compile(f"({ESCAPE}*)(\\.?\\.?)")
+
+
+class ObjectRef(NamedTuple):
+    """Where an object is: its container, its name in it, and whose account that is.
+
+    An empty ``account`` is the one the mount is of; an empty ``name`` the
+    container itself; an empty ``container`` the account itself.
+    """
+
+    container: str
+    name: str
+    account: str = ""
+
+    def child(self, component: str) -> ObjectRef:
+        """The object ``component`` below this directory."""
+        return self._replace(name=f"{self.name}/{component}" if self.name else component)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all objects below this directory begin with."""
+        return f"{self.name}/" if self.name else ""
+
+    def __str__(self) -> str:
+        return "/".join(each for each in (self.account, self.container, self.name) if each)
+
+
+def to_object(component: str) -> str:
+    """The object-name component for a path component."""
+    stripped = component.lstrip(ESCAPE)
+    if stripped in ("", ".", "..") and stripped != component:
+        return component[1:]
+    return _UNSTORABLE.sub(_escape, component)
+
+
+def _escape(match: re.Match[str]) -> str:
+    run, raw, literal = match.groups()
+    if raw is None:  # text that only looks like an escape
+        return run * 2 + literal if run else str(literal)
+    code = ord(raw) - 0xDC00 if raw > "\r" else ord(raw)
+    return f"{run * 2}{ESCAPE}{code:02X}"
+
+
+def to_path(component: str) -> str:
+    """The path component for an object-name component; inverse of :func:`to_object`."""
+    match = _UNPATHABLE.fullmatch(component)
+    if match:
+        return ESCAPE + component
+    return _ESCAPED.sub(_unescape, component)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    run, code = match.groups()
+    if len(run) % 2 == 0:
+        return str(run[: len(run) // 2]) + str(code)
+    value = int(code, 16)
+    return run[: len(run) // 2] + (chr(0xDC00 + value) if value >= 0x80 else chr(value))
+
+
+def distinct(component: str, taken: Container[str]) -> str:
+    """``component``, or what it is shown as where that name is taken."""
+    while component in taken:
+        component += ESCAPE
+    return component
+
+
+def split(path: str) -> list[str]:
+    """The components of an absolute path."""
+    return [each for each in path.split("/") if each]
+
+
+def storable(ref: ObjectRef) -> bool:
+    """Whether a request for this object fits what stores and front ends accept."""
+    return len(ref.name) <= MAX_OBJECT_NAME and len(quote(ref.name, safe="/")) <= MAX_REQUEST_PATH

@@ -1,0 +1,430 @@
+"""The tree: directories as listings with a time to live, and what changes them.
+
+One listing of a directory answers all lookups, attributes and absences in it.
+A listing that got old is first asked about: one conditional request
+revalidates every listing of its container.  When a program is seen to walk a
+tree, the whole subtree comes as flat pages of 10,000 objects instead of a
+request a directory.
+
+What this mount does itself is put into the listings at once (:meth:`put`,
+:meth:`drop`, :meth:`moved`); an answer that was on its way meanwhile does not
+undo it.
+
+Lock order: ``Namespace._lock`` is a leaf; requests are made outside of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from pithosfs import attributes, names, wire
+from pithosfs.api import Client, Page
+from pithosfs.attributes import Attributes
+from pithosfs.errors import NotADirectory, NotFound, Unavailable
+from pithosfs.names import ObjectRef
+from pithosfs.nodes import Node, TreeBuilder, virtual_directory
+from pithosfs.waiting import wait
+
+log = logging.getLogger(__name__)
+
+#: Sibling directories that are read within so many seconds are a walk.
+_WALK_SECONDS = 10.0
+#: A flat listing that grows beyond so many objects is given up: one directory at a time then.
+_WALK_LIMIT = 500_000
+
+
+@dataclass(slots=True)
+class _Listing:
+    """One directory: its children by path component, and how sure that is."""
+
+    children: dict[str, Node]
+    began: float  # monotonic, before the request was sent
+    stamp: str | None = None  # the container's Last-Modified, if nothing else can hide in that second
+    changes: dict[str, float] = field(default_factory=dict)  # component -> when we changed it
+
+
+class Namespace:
+    """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
+
+    ``inodes`` are the numbers of objects (by uuid) that were given one before
+    they had a uuid; ``on_uuid`` is told of more.
+    """
+
+    def __init__(
+        self,
+        client_of: Callable[[ObjectRef], Client],
+        top: ObjectRef,
+        *,
+        ttl: float,
+        until: int | None = None,
+        timeout: float = 60.0,
+        inodes: dict[str, int] | None = None,
+        on_uuid: Callable[[str, int], None] = lambda uuid, ino: None,
+    ) -> None:
+        self._inodes = {} if inodes is None else inodes
+        self._on_uuid = on_uuid
+        self.top = virtual_directory(top)
+        self._client_of = client_of
+        self._ttl = ttl
+        self._until = until
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._listings: dict[ObjectRef, _Listing] = {}
+        self._confirmed: dict[tuple[str, str], float] = {}  # (container, stamp) -> monotonic
+        self._arriving: dict[ObjectRef, Future[None]] = {}
+        self._walked: dict[ObjectRef, tuple[ObjectRef, float]] = {}  # parent -> child read last
+        self._pinned: dict[ObjectRef, set[str]] = {}
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
+
+    def close(self) -> None:
+        """Stop."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def find(self, path: str) -> Node:
+        """The node at ``path``; NotFound, NotADirectory or what the store raised."""
+        node = self.top
+        for component in names.split(path):
+            node = self.child(node, component)
+        return node
+
+    def find_parent(self, path: str) -> tuple[Node, str]:
+        """The directory that holds ``path``, and the last component."""
+        *above, last = names.split(path)
+        node = self.top
+        for component in above:
+            node = self.child(node, component)
+        if not node.is_directory:
+            raise NotADirectory(f"{node.ref} is no directory")
+        return node, last
+
+    def child(self, directory: Node, component: str) -> Node:
+        """One entry of a directory."""
+        found = self.children(directory).get(component)
+        if found is None:
+            raise NotFound(f"{directory.ref} has no {component}", 404)
+        return found
+
+    def children(self, directory: Node, *, reading: bool = False) -> dict[str, Node]:
+        """All entries of a directory; ``reading``: a program lists it, and gets a copy.
+
+        Without ``reading`` the result is only for looking names up.
+        """
+        if not directory.is_directory:
+            raise NotADirectory(f"{directory.ref} is no directory")
+        ref = directory.ref
+        while True:
+            with self._lock:
+                listing = self._listings.get(ref)
+                if listing is not None and self._is_fresh(ref, listing):
+                    break
+                future = self._arriving.get(ref)
+                mine = future is None
+                if future is None:
+                    future = self._arriving[ref] = Future()
+                tree = self._walk_top(ref) if reading and mine else None
+            if mine:
+                self._submit(ref, tree, future)
+            try:
+                wait(future, self._timeout)
+            except Unavailable:
+                with self._lock:
+                    listing = self._listings.get(ref)
+                if listing is None:
+                    raise
+                break  # what was known stays readable while the network is away
+            with self._lock:
+                listing = self._listings.get(ref)
+            if listing is not None:
+                break
+        if not reading:
+            return listing.children
+        with self._lock:
+            self._note_walk(ref)
+            return dict(listing.children)
+
+    def new_ref(self, directory: Node, component: str) -> ObjectRef:
+        """The object a new entry of this directory would be."""
+        if not directory.ref.container:
+            return ObjectRef(names.to_object(component), "", directory.ref.account)
+        return directory.ref.child(names.to_object(component))
+
+    def cached(self, ref: ObjectRef) -> Node | None:
+        """What is known of an object without asking, however old."""
+        with self._lock:
+            listing = self._listings.get(_parent(ref))
+            if listing is None:
+                return None
+            return next((each for each in listing.children.values() if each.ref == ref), None)
+
+    def _is_fresh(self, ref: ObjectRef, listing: _Listing) -> bool:
+        if self._until is not None:
+            return True
+        at = listing.began
+        if listing.stamp:
+            at = max(at, self._confirmed.get((ref.container, listing.stamp), 0.0))
+        return time.monotonic() - at < self._ttl
+
+    # -- asking the store -------------------------------------------------------------------------
+
+    def _submit(self, ref: ObjectRef, tree: ObjectRef | None, future: Future[None]) -> None:
+        def work() -> None:
+            error: BaseException | None = None
+            try:
+                self._refresh(ref, tree)
+            except BaseException as caught:
+                error = caught
+            with self._lock:
+                self._arriving.pop(ref, None)
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        try:
+            self._pool.submit(work)
+        except RuntimeError:
+            with self._lock:
+                self._arriving.pop(ref, None)
+            future.set_exception(Unavailable("the mount is being ended"))
+
+    def _refresh(self, ref: ObjectRef, tree: ObjectRef | None) -> None:
+        if not ref.container:
+            self._list_containers(ref)
+        elif tree is not None and self._list_tree(tree):
+            return
+        elif not self._still_valid(ref):
+            self._list_directory(ref)
+
+    def _still_valid(self, ref: ObjectRef) -> bool:
+        """Ask whether the container changed at all since this directory was listed."""
+        with self._lock:
+            listing = self._listings.get(ref)
+            stamp = listing.stamp if listing else None
+        if stamp is None:
+            return False
+        began = time.monotonic()
+        page = self._client_of(ref).list_page(
+            ref.container, prefix=ref.prefix, delimiter=True, limit=1, modified_since=stamp
+        )
+        if page is not None:
+            return False
+        with self._lock:
+            self._confirmed[ref.container, stamp] = began
+        return True
+
+    def _list_directory(self, ref: ObjectRef) -> None:
+        builder = TreeBuilder(ref)
+        began = time.monotonic()
+        stamp: str | None = None
+        for number, page in enumerate(
+            self._client_of(ref).list_all(
+                ref.container, prefix=ref.prefix, delimiter=True, until=self._until
+            )
+        ):
+            builder.add_entries(page.entries)
+            builder.add_subdirs(page.subdirs)
+            stamp = _settled(page) if number == 0 else None
+        self._store(ref, builder.directories[ref], began, stamp)
+
+    def _list_tree(self, top: ObjectRef) -> bool:
+        """List everything below ``top``; False if that is too much."""
+        builder = TreeBuilder(top)
+        began = time.monotonic()
+        stamp: str | None = None
+        count = 0
+        for number, page in enumerate(
+            self._client_of(top).list_all(top.container, prefix=top.prefix, until=self._until)
+        ):
+            builder.add_entries(page.entries)
+            stamp = _settled(page) if number == 0 else None
+            count += len(page.entries)
+            if count > _WALK_LIMIT:
+                log.info("%s has more than %d objects: listing one directory at a time", top, _WALK_LIMIT)
+                return False
+        for ref, children in builder.directories.items():
+            self._store(ref, children, began, stamp)
+        return True
+
+    def _list_containers(self, ref: ObjectRef) -> None:
+        began = time.monotonic()
+        children = {
+            names.to_path(each.name): virtual_directory(
+                ObjectRef(each.name, "", ref.account), wire.time_ns(each.last_modified) or 0
+            )
+            for each in self._client_of(ref).containers(until=self._until)
+        }
+        self._store(ref, children, began, None)
+
+    def _store(self, ref: ObjectRef, children: dict[str, Node], began: float, stamp: str | None) -> None:
+        """Take over a listing, but for what this mount changed since it was asked for."""
+        with self._lock:
+            before = self._listings.get(ref)
+            listing = _Listing(children, began, stamp)
+            if before is not None:
+                self._keep_changes(ref, before, listing)
+            if self._inodes:
+                for component, node in children.items():
+                    if not node.ino and node.uuid in self._inodes:
+                        children[component] = replace(node, ino=self._inodes[node.uuid])
+            self._listings[ref] = listing
+
+    def _keep_changes(self, ref: ObjectRef, before: _Listing, listing: _Listing) -> None:
+        children = listing.children
+        for component, node in children.items():
+            old = before.children.get(component)
+            if old is not None and old.ino and not old.uuid and node.uuid:
+                self._inodes[node.uuid] = old.ino
+                self._on_uuid(node.uuid, old.ino)
+        pinned = self._pinned.get(ref, set())
+        recent = {component: at for component, at in before.changes.items() if at >= listing.began}
+        listing.changes = recent
+        for component in pinned | recent.keys():
+            if component in before.children:
+                children[component] = before.children[component]
+            else:
+                children.pop(component, None)
+
+    # -- walks --------------------------------------------------------------------------------------
+
+    def _walk_top(self, ref: ObjectRef) -> ObjectRef | None:
+        """The directory whose subtree to list because a walk goes through it."""
+        if not ref.name or ref == self.top.ref:
+            return None
+        parent = _parent(ref)
+        last = self._walked.get(parent)
+        if last and last[0] != ref and time.monotonic() - last[1] < _WALK_SECONDS:
+            return parent
+        return None
+
+    def _note_walk(self, ref: ObjectRef) -> None:
+        if ref.name and ref != self.top.ref:
+            self._walked[_parent(ref)] = (ref, time.monotonic())
+            if len(self._walked) > 1000:
+                self._walked.pop(next(iter(self._walked)))
+
+    # -- what this mount changed ---------------------------------------------------------------------
+
+    def put(self, directory: ObjectRef, component: str, node: Node) -> None:
+        """An entry is new or different."""
+        with self._lock:
+            listing = self._listings.get(directory)
+            if listing is not None:
+                listing.children[component] = node
+                listing.changes[component] = time.monotonic()
+
+    def drop(self, directory: ObjectRef, component: str) -> None:
+        """An entry is gone."""
+        with self._lock:
+            listing = self._listings.get(directory)
+            if listing is not None:
+                listing.children.pop(component, None)
+                listing.changes[component] = time.monotonic()
+
+    def pin(self, directory: ObjectRef, component: str) -> None:
+        """This mount knows better than the store: no listing changes this entry."""
+        with self._lock:
+            self._pinned.setdefault(directory, set()).add(component)
+
+    def unpin(self, directory: ObjectRef, component: str) -> None:
+        """Undo :meth:`pin`; what is known stays until the next listing."""
+        with self._lock:
+            pinned = self._pinned.get(directory)
+            if pinned is not None:
+                pinned.discard(component)
+                if not pinned:
+                    del self._pinned[directory]
+                listing = self._listings.get(directory)
+                if listing is not None:
+                    listing.changes[component] = time.monotonic()
+
+    def made_directory(self, ref: ObjectRef) -> None:
+        """A directory was made just now: it is known to be empty."""
+        with self._lock:
+            self._listings[ref] = _Listing({}, time.monotonic())
+
+    def moved(self, old: ObjectRef, new: ObjectRef) -> None:
+        """A subtree was moved: its listings go along."""
+        with self._lock:
+            for ref in [each for each in self._listings if is_below(each, old)]:
+                listing = self._listings.pop(ref)
+                target = rebase(ref, old, new)
+                listing.children = {
+                    name: node.at(rebase(node.ref, old, new)) for name, node in listing.children.items()
+                }
+                listing.stamp = None
+                self._listings[target] = listing
+
+    def forget(self, ref: ObjectRef | None = None) -> None:
+        """Ask anew about this directory and all below it (or everything)."""
+        with self._lock:
+            for each in [each for each in self._listings if ref is None or is_below(each, ref)]:
+                listing = self._listings[each]
+                listing.began, listing.stamp = float("-inf"), None
+            if ref is None:
+                self._confirmed.clear()
+
+    # -- directories on the server ----------------------------------------------------------------------
+
+    def make_marker(self, ref: ObjectRef, kept: Attributes, *, only_new: bool) -> Node:
+        """Make a directory's object; Stale if ``only_new`` and somebody has made one."""
+        client = self._client_of(ref)
+        now = time.time_ns()
+        written = client.put_object(
+            ref.container,
+            ref.name,
+            b"",
+            content_type=kept.content_type,
+            meta={},
+            if_none_match="*" if only_new else None,
+        )
+        return Node(ref, kept, version=written.version, modified_ns=now)
+
+
+def directory_attributes(mode: int | None = None, mtime_ns: int | None = None) -> Attributes:
+    """What a directory's object says."""
+    return Attributes(attributes.DIRECTORY_TYPE, mtime_ns, mode)
+
+
+def is_below(ref: ObjectRef, top: ObjectRef) -> bool:
+    """Whether ``ref`` is ``top`` or something below it."""
+    return (
+        ref == top
+        or (not top.container and ref.account == top.account)
+        or (ref[::2] == top[::2] and (not top.name or ref.name.startswith(top.prefix)))
+    )
+
+
+def rebase(ref: ObjectRef, old: ObjectRef, new: ObjectRef) -> ObjectRef:
+    """Where ``ref``, which is ``old`` or below it, is after ``old`` became ``new``."""
+    return new._replace(name=new.name + ref.name[len(old.name) :])
+
+
+def parents(ref: ObjectRef) -> Iterable[ObjectRef]:
+    """All directories above an object, nearest first."""
+    while ref.name:
+        ref = _parent(ref)
+        yield ref
+
+
+def _parent(ref: ObjectRef) -> ObjectRef:
+    if not ref.name:
+        return ref._replace(container="")
+    return ref._replace(name=ref.name.rpartition("/")[0])
+
+
+parent_of = _parent
+
+
+def _settled(page: Page) -> str | None:
+    """The container's stamp, if nothing can have happened in that second that this page misses."""
+    changed = wire.time_ns(page.last_modified)
+    if not changed or page.date is None or page.date * 10**9 <= changed:
+        return None
+    return page.last_modified

@@ -1,0 +1,174 @@
+"""Nodes: what the store's listings say of files and directories, as a tree has them.  No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from pithosfs import attributes, names
+from pithosfs.api import Entry
+from pithosfs.attributes import Attributes, Kind
+from pithosfs.fetch import Origin
+from pithosfs.names import ObjectRef
+
+log = logging.getLogger(__name__)
+
+_DIRECTORY = Attributes(attributes.DIRECTORY_TYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One file, directory or symbolic link of the tree.
+
+    ``version`` is 0 where it is not known (after a move); ``origin`` says
+    where the bytes can be read in that case; ``ino`` is set where the inode
+    number was given before there was a uuid.  ``exists`` is False for a
+    directory that is known only from the names below it.  ``hash`` is the
+    Merkle hash, ``etags`` what a condition may name.
+    """
+
+    ref: ObjectRef
+    attributes: Attributes
+    size: int = 0
+    hash: str = ""
+    etags: tuple[str, ...] = ()
+    uuid: str = ""
+    version: int = 0
+    modified_ns: int = 0
+    exists: bool = True
+    sharing: str | None = None
+    public: str | None = None
+    allowed: str | None = None
+    origin: Origin | None = field(default=None, compare=False)
+    ino: int = field(default=0, compare=False)
+    links: int = field(default=1, compare=False)
+
+    @property
+    def kind(self) -> Kind:
+        """File, directory or symbolic link."""
+        return self.attributes.kind
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return self.kind is Kind.DIRECTORY
+
+    @property
+    def mtime_ns(self) -> int:
+        """When the content last changed, nanoseconds since 1970."""
+        return self.modified_ns if self.attributes.mtime_ns is None else self.attributes.mtime_ns
+
+    @property
+    def readable_at(self) -> Origin:
+        """Where the bytes can be read."""
+        return self.origin or Origin(self.ref, self.version)
+
+    def at(self, ref: ObjectRef) -> Node:
+        """The same after a move on the server: its version is unknown, its bytes are where they were."""
+        origin = self.readable_at if self.readable_at.version else None
+        return replace(self, ref=ref, version=0, origin=origin, sharing=None, public=None)
+
+
+def of_entry(ref: ObjectRef, entry: Entry) -> Node:
+    """The node of a listed object."""
+    etags = tuple(dict.fromkeys(each for each in (entry.hash, entry.etag) if each))
+    return Node(
+        ref,
+        attributes.parse(entry.content_type),
+        entry.size,
+        entry.hash,
+        etags,
+        entry.uuid,
+        entry.version,
+        entry.modified_ns,
+        sharing=entry.sharing,
+        public=entry.public,
+        allowed=entry.allowed_to,
+    )
+
+
+def virtual_directory(ref: ObjectRef, modified_ns: int = 0) -> Node:
+    """A directory nobody made: it is there because something is below it."""
+    return Node(ref, _DIRECTORY, modified_ns=modified_ns, exists=False)
+
+
+def inode_number(node: Node) -> int:
+    """A number that stays with the object: from its uuid, else from its name."""
+    if node.ino:
+        return node.ino
+    seed = node.uuid or f"{node.ref.account}\0{node.ref.container}\0{node.ref.name}"
+    digest = hashlib.blake2b(seed.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 1) | 2
+
+
+class TreeBuilder:
+    """Collects listed objects into directories: path component -> node, for each directory.
+
+    Where an object and names below it want one path, the directory gets the
+    name and the file is shown beside it (``names.distinct``).
+    """
+
+    def __init__(self, top: ObjectRef) -> None:
+        self.top = top
+        self.directories: dict[ObjectRef, dict[str, Node]] = {top: {}}
+
+    def add_entries(self, entries: Iterable[Entry]) -> None:
+        """Objects below the top directory, at any depth, in listing order."""
+        for entry in entries:
+            self._add(entry)
+
+    def add_subdirs(self, prefixes: Iterable[str]) -> None:
+        """Common prefixes of a listing of one level, each ending in a slash."""
+        for prefix in prefixes:
+            component = prefix[len(self.top.prefix) : -1]
+            if component or self.top.name:
+                self._directory_in(self.directories[self.top], self.top.child(component), component)
+
+    def _add(self, entry: Entry) -> None:
+        relative = entry.name[len(self.top.prefix) :]
+        *above, last = relative.split("/")
+        here = self.top
+        for component in above:
+            if not component and not here.name:
+                log.warning("object %r cannot be shown: its name begins with a slash", entry.name)
+                return
+            below = here.child(component)
+            self._directory_in(self.directories[here], below, component)
+            self.directories.setdefault(below, {})
+            here = below
+        ref = ObjectRef(self.top.container, entry.name, self.top.account)
+        node = of_entry(ref, entry)
+        if not last:
+            self._trailing_slash(here, node)
+        elif node.is_directory:
+            self._marker(here, node, last)
+        else:
+            children = self.directories[here]
+            children[names.distinct(names.to_path(last), children)] = node
+
+    def _trailing_slash(self, here: ObjectRef, node: Node) -> None:
+        """An object ``d/``: other tools' way to mark directory ``d``; shown only if it has content."""
+        if node.size or not node.is_directory:
+            children = self.directories[here]
+            children[names.distinct(names.to_path(""), children)] = node
+
+    def _marker(self, here: ObjectRef, node: Node, component: str) -> None:
+        children = self.directories[here]
+        name = names.to_path(component)
+        found = children.get(name)
+        if found is not None and not found.is_directory:
+            children[names.distinct(name, children)] = found
+        children[name] = node
+        self.directories.setdefault(node.ref, {})
+
+    def _directory_in(self, children: dict[str, Node], ref: ObjectRef, component: str) -> None:
+        name = names.to_path(component)
+        found = children.get(name)
+        if found is None:
+            children[name] = virtual_directory(ref)
+        elif not found.is_directory:
+            del children[name]
+            children[name] = virtual_directory(ref)
+            children[names.distinct(name, children)] = found

@@ -1,0 +1,451 @@
+"""The FUSE operations class: paths and handles in, stat structures and errnos out.
+
+The only module that knows errno.  Every operation goes through one border,
+which logs it, lets the caller give up waiting, and turns each error into its
+errno; an exception nobody expected is logged with its traceback and is EIO.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import itertools
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pithosfs import binding, errors
+from pithosfs.attributes import Kind
+from pithosfs.filesystem import FileSystem, Handle
+from pithosfs.nodes import Node, inode_number
+from pithosfs.waiting import patience
+
+log = logging.getLogger(__name__)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+#: The first class of an error's ancestry that stands here decides.
+ERRNO: dict[type[Exception], int] = {
+    errors.NotFound: errno.ENOENT,
+    errors.Unauthorized: errno.EACCES,
+    errors.Forbidden: errno.EACCES,
+    errors.QuotaExceeded: errno.EDQUOT,
+    errors.Stale: errno.ESTALE,
+    errors.NameTooLong: errno.ENAMETOOLONG,
+    errors.TimedOut: errno.ETIMEDOUT,
+    errors.Conflict: errno.EBUSY,
+    errors.StoreError: errno.EIO,
+    errors.NotADirectory: errno.ENOTDIR,
+    errors.IsADirectory: errno.EISDIR,
+    errors.NotEmpty: errno.ENOTEMPTY,
+    errors.Exists: errno.EEXIST,
+    errors.ReadOnly: errno.EROFS,
+    errors.InvalidArgument: errno.EINVAL,
+    errors.BadHandle: errno.EBADF,
+    errors.NoSpace: errno.ENOSPC,
+    errors.TooLarge: errno.EFBIG,
+    errors.NotSupported: errno.EPERM,
+    errors.NoAttribute: errno.ENODATA,
+    errors.AttributeTooBig: errno.ENOSPC,
+    errors.NoLink: errno.EINVAL,
+    errors.Interrupted: errno.EINTR,
+}
+
+#: What a program asks for all the time without anything being wrong.
+_ORDINARY = (errors.FileSystemError, errors.NotFound)
+
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+_FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE, _FALLOC_ZERO_RANGE = 1, 2, 16
+_XATTR_CREATE, _XATTR_REPLACE = 1, 2
+_MAX_XATTR_NAME, _MAX_XATTR_SIZE = 255, 64 * 1024
+_HIDDEN = re.compile(r"\.fuse_hidden[0-9a-f]{16}")
+_TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
+_BLOCK = 4096
+
+
+def errno_of(error: BaseException) -> int:
+    """The errno a program gets for an error."""
+    return next((ERRNO[each] for each in type(error).__mro__ if each in ERRNO), errno.EIO)
+
+
+def border(method: Method) -> Method:
+    """Around every operation: patience, the log line, the errno."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def guarded(self: Operations, *args: Any) -> Any:
+        began = time.monotonic()
+        try:
+            with patience(binding.interrupted):
+                result = method(self, *args)
+        except errors.PithosError as error:
+            code = errno_of(error)
+            level = logging.DEBUG if isinstance(error, _ORDINARY) else logging.WARNING
+            log.log(level, "%s %s: %s (%s)", name, _brief(args), error, errno.errorcode[code])
+            self.failed(name, error)
+            raise OSError(code, os.strerror(code)) from None
+        except OSError:
+            raise
+        except Exception as error:
+            log.exception("%s %s failed unexpectedly", name, _brief(args))
+            self.failed(name, error)
+            raise OSError(errno.EIO, os.strerror(errno.EIO)) from None
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s: %.1f ms", name, _brief(args), (time.monotonic() - began) * 1000)
+        return result
+
+    return guarded  # type: ignore[return-value]
+
+
+def _brief(args: tuple[Any, ...]) -> str:
+    return " ".join(
+        f"{len(each)} bytes" if isinstance(each, memoryview) else repr(each)
+        for each in args
+        if isinstance(each, str | int | tuple | memoryview)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who owns what is shown, and which mode bits are never set."""
+
+    uid: int
+    gid: int
+    umask: int = 0o022
+
+
+class Operations:
+    """The operations of one mount; ``ready`` is called once the kernel has it."""
+
+    use_ns = True
+
+    def __init__(
+        self,
+        filesystem: FileSystem,
+        owner: Owner,
+        *,
+        started: Callable[[], None],
+        kernel_cache_seconds: float = 1.0,
+    ) -> None:
+        self._fs = filesystem
+        self._owner = owner
+        self._started = started
+        self._kernel_cache_seconds = kernel_cache_seconds
+        self._born = time.time_ns()
+        self._numbers = itertools.count(1)
+        self._directories: dict[int, str] = {}
+        self.errors: dict[str, int] = {}
+
+    def failed(self, operation: str, error: BaseException) -> None:
+        """Count an error that is not ordinary."""
+        if not isinstance(error, _ORDINARY):
+            key = type(error).__name__
+            self.errors[key] = self.errors.get(key, 0) + 1
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def init_with_config(self, connection: Any, config: Any) -> None:
+        """The kernel is there: tell it how to cache, start what needs threads."""
+        if config is not None:
+            config.use_ino = 1
+            config.nullpath_ok = 1
+            config.entry_timeout = config.attr_timeout = self._kernel_cache_seconds
+            config.negative_timeout = 0.0
+        if connection is not None:
+            connection.max_background = 64
+            connection.congestion_threshold = 48
+        self._started()
+
+    def destroy(self, path: str) -> None:
+        """The mount is gone; what is left to do is done by ``mount``."""
+
+    # -- attributes ----------------------------------------------------------------------------------
+
+    @border
+    def getattr(self, path: str | None, number: int | None = None) -> dict[str, int]:
+        """stat(2), times in nanoseconds."""
+        node = self._fs.node_of(number) if path is None and number is not None else self._fs.node(path or "/")
+        return self._status(node)
+
+    def _status(self, node: Node) -> dict[str, int]:
+        kind = node.kind
+        mode = node.attributes.mode
+        if mode is None:
+            mode = (0o777 if kind is not Kind.FILE else 0o666) & ~self._owner.umask
+        if kind is Kind.SYMLINK:
+            mode = 0o777
+        mtime = node.mtime_ns or self._born
+        return {
+            "st_mode": _TYPE[kind] | mode,
+            "st_ino": inode_number(node),
+            "st_nlink": 2 if kind is Kind.DIRECTORY else node.links,
+            "st_uid": self._owner.uid,
+            "st_gid": self._owner.gid,
+            "st_size": node.size if kind is not Kind.DIRECTORY else _BLOCK,
+            "st_blocks": -(-node.size // 512),
+            "st_blksize": _BLOCK,
+            "st_atime": mtime,
+            "st_mtime": mtime,
+            "st_ctime": mtime,
+        }
+
+    @border
+    def access(self, path: str, mode: int) -> None:
+        """access(2): everything that is there, but no writing to what is read-only."""
+        self._fs.node(path)
+        if mode & os.W_OK and self._fs.read_only:
+            raise errors.ReadOnly("the mount is read-only")
+
+    @border
+    def chmod(self, path: str | None, mode: int, number: int | None = None) -> None:
+        """Keep the mode."""
+        self._set(path, number, mode=mode & 0o7777)
+
+    @border
+    def chown(self, path: str | None, uid: int | None, gid: int | None, number: int | None = None) -> None:
+        """Accepted without effect: whose a file is shown as is an option of the mount."""
+        if path is not None:
+            self._fs.node(path)
+
+    @border
+    def utimens(
+        self, path: str | None, times: tuple[int | None, int | None], number: int | None = None
+    ) -> None:
+        """Keep the modification time; access times are not kept."""
+        if times[1] is not None:
+            self._set(path, number, mtime_ns=times[1])
+
+    def _set(self, path: str | None, number: int | None, **changes: int) -> None:
+        if number is not None:
+            self._fs.set_handle_attributes(number, **changes)
+        else:
+            self._fs.set_attributes(path or "/", **changes)
+
+    @border
+    def statfs(self, path: str) -> dict[str, int]:
+        """Quota and usage of the account; without a quota, plenty."""
+        space = self._fs.space()
+        total = space.total or max(1 << 50, space.used * 2)
+        free = max(0, total - space.used)
+        return {
+            "f_bsize": _BLOCK,
+            "f_frsize": _BLOCK,
+            "f_blocks": total // _BLOCK,
+            "f_bfree": free // _BLOCK,
+            "f_bavail": free // _BLOCK,
+            "f_files": 1 << 32,
+            "f_ffree": 1 << 31,
+            "f_favail": 1 << 31,
+            "f_namemax": 255,
+        }
+
+    # -- extended attributes -----------------------------------------------------------------------------
+
+    @border
+    def getxattr(self, path: str, name: str) -> bytes:
+        """One attribute."""
+        if not name.startswith("user."):
+            raise errors.NoAttribute(name)
+        found = self._fs.xattrs(path).get(name)
+        if found is None:
+            raise errors.NoAttribute(name)
+        return found
+
+    @border
+    def listxattr(self, path: str) -> list[str]:
+        """The names of all attributes."""
+        return list(self._fs.xattrs(path))
+
+    @border
+    def setxattr(self, path: str, name: str, value: bytes, flags: int) -> None:
+        """Set an attribute."""
+        if not name.startswith("user."):
+            raise OSError(errno.EOPNOTSUPP, name)
+        if len(name) > _MAX_XATTR_NAME:
+            raise OSError(errno.ERANGE, name)
+        if len(value) > _MAX_XATTR_SIZE:
+            raise OSError(errno.E2BIG, name)
+        self._fs.set_xattr(
+            path, name, value, create=bool(flags & _XATTR_CREATE), exists=bool(flags & _XATTR_REPLACE)
+        )
+
+    @border
+    def removexattr(self, path: str, name: str) -> None:
+        """Remove an attribute."""
+        if not name.startswith("user."):
+            raise errors.NoAttribute(name)
+        self._fs.remove_xattr(path, name)
+
+    # -- names ----------------------------------------------------------------------------------------
+
+    @border
+    def opendir(self, path: str) -> int:
+        """Open a directory."""
+        number = next(self._numbers)
+        self._directories[number] = path
+        return number
+
+    @border
+    def releasedir(self, number: int) -> None:
+        """Close a directory."""
+        self._directories.pop(number, None)
+
+    @border
+    def readdir(self, number: int) -> Iterator[tuple[str, dict[str, int]]]:
+        """Every entry with its attributes."""
+        path = self._directories[number]
+        found = [(".", {"st_mode": stat.S_IFDIR | 0o755}), ("..", {"st_mode": stat.S_IFDIR | 0o755})]
+        found += [(name, self._status(node)) for name, node in self._fs.entries(path).items()]
+        return iter(found)
+
+    @border
+    def readlink(self, path: str) -> str:
+        """The target of a link."""
+        return self._fs.readlink(path)
+
+    @border
+    def mkdir(self, path: str, mode: int) -> None:
+        """Make a directory."""
+        self._fs.mkdir(path, mode)
+
+    @border
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+        self._fs.rmdir(path)
+
+    @border
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+        if _HIDDEN.fullmatch(path.rpartition("/")[2]) and self._fs.forget_hidden(path):
+            return
+        self._fs.unlink(path)
+
+    @border
+    def symlink(self, path: str, target: str) -> None:
+        """Make a symbolic link."""
+        self._fs.symlink(target, path)
+
+    @border
+    def link(self, path: str, target: str) -> None:
+        """Hard links: the store has none."""
+        raise errors.NotSupported("hard links are not supported")
+
+    @border
+    def mknod(self, path: str, mode: int, device: int) -> None:
+        """A plain file; FIFOs, sockets and devices the store has none of."""
+        if not stat.S_ISREG(mode):
+            raise errors.NotSupported("devices, sockets and FIFOs are not supported")
+        handle = self._fs.create(path, mode, exclusive=True)
+        try:
+            self._fs.flush(handle.number)
+        finally:
+            self._fs.release(handle.number)
+
+    @border
+    def rename(self, old: str, new: str, flags: int) -> None:
+        """Rename; libfuse's way to remove an open file comes here, too."""
+        if flags & ~_RENAME_NOREPLACE:
+            raise errors.InvalidArgument("names cannot be exchanged in one step")
+        if _HIDDEN.fullmatch(new.rpartition("/")[2]) and self._fs.hide(old, new):
+            return
+        self._fs.rename(old, new, overwrite=not flags & _RENAME_NOREPLACE)
+
+    # -- handles ----------------------------------------------------------------------------------------
+
+    @border
+    def open(self, path: str, info: Any) -> None:
+        """Open a file."""
+        flags = info.flags
+        access = flags & os.O_ACCMODE
+        handle = self._fs.open(
+            path,
+            read=access != os.O_WRONLY,
+            write=access != os.O_RDONLY,
+            append=bool(flags & os.O_APPEND),
+            truncate=bool(flags & os.O_TRUNC),
+        )
+        self._tell(info, handle)
+
+    @border
+    def create(self, path: str, mode: int, info: Any) -> None:
+        """Create a file and open it."""
+        handle = self._fs.create(
+            path,
+            mode,
+            read=info.flags & os.O_ACCMODE != os.O_WRONLY,
+            exclusive=bool(info.flags & os.O_EXCL),
+        )
+        self._tell(info, handle)
+
+    @staticmethod
+    def _tell(info: Any, handle: Handle) -> None:
+        info.fh = handle.number
+        info.keep_cache = int(handle.unchanged)
+        info.direct_io = int(handle.private)
+
+    @border
+    def read(self, number: int, offset: int, view: memoryview) -> int:
+        """Read into ``view``."""
+        return self._fs.read_into(number, offset, view)
+
+    @border
+    def write(self, number: int, offset: int, view: memoryview) -> int:
+        """Write all of ``view``."""
+        return self._fs.write(number, offset, view)
+
+    @border
+    def flush(self, number: int) -> None:
+        """close(2): its result is this one's."""
+        self._fs.flush(number)
+
+    @border
+    def fsync(self, number: int) -> None:
+        """fsync(2) and fdatasync(2)."""
+        self._fs.fsync(number)
+
+    @border
+    def release(self, number: int) -> None:
+        """Clean up; nobody would hear of an error."""
+        self._fs.release(number)
+
+    @border
+    def fsyncdir(self, number: int) -> None:
+        """Names are on the server as soon as an operation returns."""
+
+    @border
+    def truncate(self, path: str | None, size: int, number: int | None = None) -> None:
+        """Change the size."""
+        if number is not None:
+            self._fs.truncate_handle(number, size)
+        else:
+            self._fs.truncate(path or "/", size)
+
+    @border
+    def fallocate(self, number: int, mode: int, offset: int, size: int) -> None:
+        """Make room, punch holes, make zero."""
+        keep = bool(mode & _FALLOC_KEEP_SIZE)
+        kind = mode & ~_FALLOC_KEEP_SIZE
+        if kind == 0:
+            self._fs.allocate(number, offset, size, keep_size=keep)
+        elif kind in (_FALLOC_PUNCH_HOLE, _FALLOC_ZERO_RANGE):
+            self._fs.zero(number, offset, size, keep_size=keep)
+        else:
+            raise OSError(errno.EOPNOTSUPP, "this kind of fallocate is not supported")
+
+    @border
+    def copy_file_range(self, source: int, offset: int, target: int, to: int, size: int) -> int:
+        """Copy between open files."""
+        return self._fs.copy(source, offset, target, to, size)
+
+    @border
+    def lseek(self, number: int, offset: int, whence: int) -> int:
+        """SEEK_DATA and SEEK_HOLE."""
+        found = self._fs.seek(number, offset, data=whence == os.SEEK_DATA)
+        if found is None:
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+        return found

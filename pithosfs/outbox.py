@@ -1,0 +1,193 @@
+"""Files whose changes wait to be sent: held back, written back later, or failed.
+
+* A change of times or mode alone is *held* for a moment, so that the rename
+  that often follows carries it.
+* With write-back, a closed file is *queued*; it is on local disk by then.
+* A file whose commit failed is *kept* and tried again with growing pauses.
+
+Lock order: ``Outbox._lock`` is a leaf; nothing is sent under it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from pithosfs.errors import PithosError
+from pithosfs.openfile import OpenFile
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+
+
+class Why(Enum):
+    """Why a file waits."""
+
+    HELD = "held back for a moment"
+    QUEUED = "queued"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class _Waiting:
+    file: OpenFile
+    why: Why
+    due: float
+    since: float = field(default_factory=time.time)
+    attempts: int = 0
+    error: str | None = None
+    sending: bool = False
+    round: int = 0  # the drain in which it failed last
+
+
+class Outbox:
+    """Sends waiting files with ``workers`` threads; ``send`` commits one or raises."""
+
+    def __init__(self, send: Callable[[OpenFile], None], *, workers: int = 6) -> None:
+        self._send = send
+        self._lock = threading.Condition()
+        self._waiting: dict[int, _Waiting] = {}
+        self._round = 0
+        self._stopped = False
+        self._workers = workers
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start the threads."""
+        for number in range(self._workers):
+            thread = threading.Thread(target=self._run, name=f"outbox-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Stop; what is not sent stays in the journal."""
+        with self._lock:
+            self._stopped = True
+            self._lock.notify_all()
+        deadline = time.monotonic() + timeout
+        for each in self._threads:
+            each.join(max(0.0, deadline - time.monotonic()))
+
+    # -- coming and going ---------------------------------------------------------------------
+
+    def hold(self, file: OpenFile, seconds: float) -> None:
+        """Send the file's attributes in ``seconds``, unless something else does before."""
+        self._add(file, Why.HELD, seconds)
+
+    def queue(self, file: OpenFile, seconds: float) -> None:
+        """Send the file, which is in the journal, in ``seconds``."""
+        self._add(file, Why.QUEUED, seconds)
+
+    def keep(self, file: OpenFile, error: PithosError) -> None:
+        """Try a file again whose commit failed."""
+        self._add(file, Why.FAILED, _FIRST_PAUSE, error)
+
+    def _add(self, file: OpenFile, why: Why, seconds: float, error: PithosError | None = None) -> None:
+        due = time.monotonic() + seconds
+        with self._lock:
+            found = self._waiting.get(id(file))
+            if found is None:
+                found = self._waiting[id(file)] = _Waiting(file, why, due)
+            elif found.why is not Why.FAILED or why is Why.FAILED:
+                found.why, found.due = why, due
+            if error is not None:
+                found.error, found.round = str(error), self._round
+            self._lock.notify()
+
+    def forget(self, file: OpenFile) -> None:
+        """The file has nothing to send any more."""
+        with self._lock:
+            found = self._waiting.get(id(file))
+            if found is not None and not found.sending:
+                del self._waiting[id(file)]
+                self._lock.notify_all()
+
+    def __contains__(self, file: object) -> bool:
+        with self._lock:
+            return id(file) in self._waiting
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """What waits: path, size, bytes to send, why, since when (seconds since 1970), last error."""
+        with self._lock:
+            items = list(self._waiting.values())
+        return [
+            {
+                "object": str(each.file.ref),
+                "size": each.file.size,
+                "unsent": each.file.unsent,
+                "state": "sending" if each.sending else each.why.value,
+                "since": each.since,
+                "attempts": each.attempts,
+                "error": each.error,
+            }
+            for each in items
+        ]
+
+    def drain(self, timeout: float | None) -> list[dict[str, Any]]:
+        """Send everything now; returns what could not be, each tried once more."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            self._round += 1
+            mine = self._round
+            for each in self._waiting.values():
+                each.due = 0.0
+            self._lock.notify_all()
+            while any(each.sending or each.round < mine for each in self._waiting.values()):
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                self._lock.wait(left)
+        return self.waiting()
+
+    # -- the threads -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (item := self._next()) is not None:
+            error: PithosError | None = None
+            try:
+                self._send(item.file)
+            except PithosError as caught:
+                error = caught
+            except Exception as caught:
+                log.exception("sending %s failed", item.file.ref)
+                error = PithosError(f"internal error: {caught}")
+            self._done(item, error)
+
+    def _next(self) -> _Waiting | None:
+        with self._lock:
+            while not self._stopped:
+                ready = [each for each in self._waiting.values() if not each.sending]
+                first = min(ready, key=lambda each: each.due, default=None)
+                left = None if first is None else first.due - time.monotonic()
+                if first is not None and left is not None and left <= 0:
+                    first.sending = True
+                    return first
+                self._lock.wait(left)
+        return None
+
+    def _done(self, item: _Waiting, error: PithosError | None) -> None:
+        with self._lock:
+            item.sending = False
+            if error is None:
+                if item.file.dirty and not item.file.handles:
+                    item.due = time.monotonic() + _FIRST_PAUSE  # changed again while it was sent
+                else:
+                    self._waiting.pop(id(item.file), None)
+            else:
+                item.attempts += 1
+                if str(error) != item.error:
+                    log.warning("%s is not sent yet: %s", item.file.ref, error)
+                item.why, item.error, item.round = Why.FAILED, str(error), self._round
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(item.attempts, 10))
+                item.due = time.monotonic() + pause * random.uniform(0.7, 1.3)  # noqa: S311 - only spreads load
+            self._lock.notify_all()

@@ -1,0 +1,138 @@
+"""Objects whose open files were removed: deleted on the server a moment later.
+
+libfuse removes an open file, and replaces one by a rename, in the same way at
+first: it asks to move the name out of the way.  Only what comes next tells
+which it is, so the deletion waits that moment: a rename onto the name takes
+its place (the object is overwritten in one request, never missing), a new
+file of the name waits for the deletion.  Meanwhile the tree shows no such
+name, whatever listings say.
+
+Lock order: ``Removals._lock`` is a leaf; nothing is deleted under it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pithosfs.errors import PithosError
+from pithosfs.names import ObjectRef
+from pithosfs.nodes import Node
+
+log = logging.getLogger(__name__)
+
+_MOMENT = 0.05
+_LONGEST_PAUSE = 30.0
+
+
+@dataclass(slots=True)
+class _Removal:
+    node: Node
+    ended: Callable[[], None]
+    due: float
+    pause: float = 1.0
+    error: str | None = None
+    busy: bool = False
+
+
+class Removals:
+    """Deletes objects with ``delete``, a moment after :meth:`add`, until it worked."""
+
+    def __init__(self, delete: Callable[[ObjectRef], None]) -> None:
+        self._delete = delete
+        self._lock = threading.Condition()
+        self._waiting: dict[ObjectRef, _Removal] = {}
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def add(self, node: Node, ended: Callable[[], None]) -> None:
+        """Delete ``node``'s object soon; ``ended`` is called when the name is free or taken over."""
+        with self._lock:
+            self._waiting[node.ref] = _Removal(node, ended, time.monotonic() + _MOMENT)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="removals", daemon=True)
+                self._thread.start()
+            self._lock.notify_all()
+
+    def take_over(self, ref: ObjectRef) -> Node | None:
+        """Something replaces the object: do not delete it.  What is there, if it was to be deleted."""
+        with self._lock:
+            found = self._waiting.get(ref)
+            while found is not None and found.busy:
+                self._lock.wait()
+                found = self._waiting.get(ref)
+            if found is None:
+                return None
+            del self._waiting[ref]
+        found.ended()
+        return found.node
+
+    def finish(self, ref: ObjectRef) -> None:
+        """Return when the object is deleted; raises why it could not be."""
+        node = self.take_over(ref)
+        if node is not None:
+            self._delete(ref)
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """What is not deleted yet."""
+        with self._lock:
+            return [
+                {"object": str(ref), "state": "to be deleted", "unsent": 0, "size": 0, "error": each.error}
+                for ref, each in self._waiting.items()
+            ]
+
+    def drain(self) -> None:
+        """Delete everything now, as far as it works."""
+        with self._lock:
+            refs = list(self._waiting)
+        for ref in refs:
+            with self._lock:
+                found = self._waiting.get(ref)
+                if found is None or found.busy:
+                    continue
+                found.busy = True
+            self._attempt(ref, found)
+
+    def stop(self) -> None:
+        """Stop the thread."""
+        with self._lock:
+            self._stopped = True
+            self._lock.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if self._stopped:
+                    return
+                idle = [(each.due, ref) for ref, each in self._waiting.items() if not each.busy]
+                due, ref = min(idle, default=(None, None))
+                left = None if due is None else due - time.monotonic()
+                if ref is None or left is None or left > 0:
+                    self._lock.wait(left)
+                    continue
+                found = self._waiting[ref]
+                found.busy = True
+            self._attempt(ref, found)
+
+    def _attempt(self, ref: ObjectRef, found: _Removal) -> None:
+        error: PithosError | None = None
+        try:
+            self._delete(ref)
+        except PithosError as caught:
+            error = caught
+            log.warning("%s is not deleted yet: %s", ref, error)
+        with self._lock:
+            found.busy = False
+            if error is None:
+                self._waiting.pop(ref, None)
+            else:
+                found.error = str(error)
+                found.due = time.monotonic() + found.pause
+                found.pause = min(_LONGEST_PAUSE, found.pause * 2)
+            self._lock.notify_all()
+        if error is None:
+            found.ended()

@@ -1,0 +1,717 @@
+"""One ``send()``: requests to the store, with all that makes them dependable.
+
+* **Token**: ``X-Auth-Token`` on every request.  After a 401 the token source
+  is read again, by one thread for all, and the request sent once more with
+  each token not yet refused.  A token never goes to another host.
+* **Time**: a request takes at most ``timeout`` seconds over all its attempts,
+  longer only while its bytes keep moving (:class:`~pithosfs.connections.Patience`).
+* **Repeating**: what is lost or refused for the moment is sent again with
+  growing, random pauses, if sending it twice is the same as once.  By default
+  that is GET, HEAD, PUT, DELETE and POST; the caller excludes single requests
+  (``repeatable=False``: MOVE, COPY, recursive DELETE), which are only repeated
+  when the server cannot have got them (no connection, or 429).  A connection
+  the server closed while it was idle is replaced at once.  An error after a
+  lost answer says so (``maybe_done``): a repeated PUT under a condition may
+  find its own success, a repeated DELETE nothing.
+* **Circuit breaker**: once a server could not be reached in all the time
+  allowed, further requests fail at once for a moment, then one at a time
+  tries again, so that a dead network does not cost each of them the full time.
+* **Errors**: a status becomes one of :mod:`pithosfs.errors`, with the server's
+  own message on one line.
+
+Locks: ``Transport._lock`` (pools, breakers), ``_Credentials._lock`` (held
+while the token source is read, so that one thread asks for all), and
+``Stats._lock``; none is taken while another is held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import json
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from pithosfs import __version__, errors
+from pithosfs.blocks import Buffer
+from pithosfs.connections import TLS, Answer, Connection, Failure, Patience, Pool
+
+log = logging.getLogger(__name__)
+
+USER_AGENT = f"pithosfs/{__version__}"
+#: Longest request line common front ends accept, with a little room.
+MAX_REQUEST_LINE = 4000
+#: Largest answer read into memory: the hashmap of an object of some 15 TiB.
+MAX_BODY = 256 * 1024 * 1024
+#: Seconds for which requests fail at once after the server could not be reached.
+BREAKER_PAUSE = 3.0
+#: Seconds a request may take that tries whether the server is back.
+PROBE_TIMEOUT = 10.0
+
+_REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "POST"})
+_REDIRECTS = frozenset({301, 302, 307, 308})
+_MAX_REDIRECTS = 5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_DRAIN = 64 * 1024
+
+T = TypeVar("T")
+
+
+class TokenReader(Protocol):
+    """Where tokens come from: ``read()`` returns the candidates as they are now."""
+
+    def read(self) -> list[str]:
+        """Tokens to try, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request: an absolute, percent-encoded ``url`` and what goes with it.
+
+    ``label`` names its object in messages.  ``timeout`` is in seconds, None
+    for the transport's own.  Statuses in ``allow`` are returned, not raised.
+    ``expected`` is the length the body of a successful answer must have; then
+    it is never decoded, for an object may be stored compressed.  ``check``
+    looks at status and headers of a successful answer and raises
+    ProtocolError; such an answer is asked for again like a broken one.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Buffer | None = None
+    label: str = ""
+    timeout: float | None = None
+    repeatable: bool | None = None
+    allow: frozenset[int] = frozenset()
+    expected: int | None = None
+    check: Callable[[int, Mapping[str, str]], None] | None = None
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether sending it twice does the same as sending it once."""
+        return self.method in _REPEATABLE if self.repeatable is None else self.repeatable
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer.  ``maybe_done``: an earlier sending's answer was lost."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | bytearray
+    maybe_done: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Counters at one moment; ``errors`` by the name of the error raised."""
+
+    requests: Mapping[str, int]
+    bytes_up: int
+    bytes_down: int
+    retries: int
+    errors: Mapping[str, int]
+
+
+class Stats:
+    """Thread-safe counters: requests sent by method, body bytes, retries, errors."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+        self._up = self._down = self._retries = 0
+
+    def sent(self, method: str, body: int) -> None:
+        """Count one request with ``body`` bytes."""
+        with self._lock:
+            self._requests[method] += 1
+            self._up += body
+
+    def received(self, count: int) -> None:
+        """Count bytes of an answer's body."""
+        with self._lock:
+            self._down += count
+
+    def retried(self) -> None:
+        """Count one repetition."""
+        with self._lock:
+            self._retries += 1
+
+    def failed(self, error: BaseException) -> None:
+        """Count an error that is raised to the caller."""
+        with self._lock:
+            self._errors[type(error).__name__] += 1
+
+    def snapshot(self) -> Snapshot:
+        """The counters now."""
+        with self._lock:
+            return Snapshot(dict(self._requests), self._up, self._down, self._retries, dict(self._errors))
+
+
+class StreamedBody:
+    """The body of a successful answer, to be read once and in order."""
+
+    def __init__(self, answer: Answer, stats: Stats, length: int | None) -> None:
+        self._answer = answer
+        self._stats = stats
+        self.status = answer.status
+        self.headers = answer.headers
+        #: Bytes of the body, None where only its end will tell.
+        self.length = length
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill ``view``; fewer bytes only at the end of the body, 0 after it.
+
+        Raises TimedOut or ProtocolError when the body breaks off.
+        """
+        try:
+            count = self._answer.readinto(view)
+        except Failure as failure:
+            self._stats.failed(failure.error)
+            raise failure.error from failure
+        self._stats.received(count)
+        return count
+
+
+class Transport:
+    """Sends requests to any number of servers; safe for use by many threads.
+
+    ``timeout`` in seconds, ``pool`` connections to each server, ``retries``
+    repetitions of a repeatable request at most.  ``token`` is the candidate
+    already known to be good.  Without a ``token_source`` requests are
+    anonymous and redirects to other hosts are followed.
+    """
+
+    def __init__(
+        self,
+        token_source: TokenReader | None,
+        *,
+        token: str | None = None,
+        timeout: float = 60.0,
+        pool: int = 16,
+        ca_certs: str | None = None,
+        verify: bool = True,
+        user_agent: str = USER_AGENT,
+        retries: int = 4,
+    ) -> None:
+        self.timeout = timeout
+        self.retries = retries
+        self.user_agent = user_agent
+        self.stats = Stats()
+        self.credentials = None if token_source is None else _Credentials(token_source, token)
+        self._pool_size = pool
+        self._tls = TLS(ca_certs, verify)
+        self._lock = threading.Lock()
+        self._servers: dict[tuple[str, str, int], _Server] = {}
+        self._closed = threading.Event()
+
+    def send(self, request: Request) -> Response:
+        """Send a request and read the whole answer; raises StoreError."""
+        return _Sending(self, request).run(self._collect)
+
+    @contextlib.contextmanager
+    def stream(self, request: Request) -> Iterator[StreamedBody]:
+        """Send a request and hand out the body as it arrives.
+
+        Repeats until the head of the answer is there, not later.
+        """
+        held, body = _Sending(self, request).run(self._open)
+        try:
+            yield body
+        finally:
+            held.give_back()
+
+    def close(self) -> None:
+        """Close all connections; requests under way and later ones fail."""
+        self._closed.set()
+        with self._lock:
+            servers = list(self._servers.values())
+        for each in servers:
+            each.pool.close()
+
+    def server(self, url: str) -> _Server:
+        """The server of a URL, with its connections and breaker."""
+        parts = urlsplit(url)
+        scheme, host = parts.scheme, parts.hostname
+        if scheme not in ("http", "https") or not host:
+            raise errors.ConfigError(f"{url} is not an http or https URL")
+        key = (scheme, host, parts.port or (443 if scheme == "https" else 80))
+        with self._lock:
+            if key not in self._servers:
+                self._servers[key] = _Server(Pool(*key, self._pool_size, self._tls), _Breaker())
+            return self._servers[key]
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond ``close()``."""
+        self._closed.wait(seconds)
+
+    def _collect(self, held: _Held, answer: Answer) -> Response:
+        """Read all of an answer and give its connection back."""
+        length = _body_length(answer, held.request.expected)
+        if length is None:
+            data = _read_to_end(answer)
+        elif length <= MAX_BODY:
+            data = bytearray(length)
+            answer.readinto(memoryview(data))
+        else:
+            raise Failure(errors.ProtocolError("the answer is too large"), final=True)
+        self.stats.received(len(data))
+        _check_length(len(data), held.request.expected)
+        held.give_back()
+        return Response(answer.status, answer.headers, data, held.maybe_done)
+
+    def _open(self, held: _Held, answer: Answer) -> tuple[_Held, StreamedBody]:
+        length = _body_length(answer, held.request.expected)
+        return held, StreamedBody(answer, self.stats, length)
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    pool: Pool
+    breaker: _Breaker
+
+
+class _Held:
+    """A connection in use for a request, and the answer once there is one."""
+
+    def __init__(self, request: Request, pool: Pool, connection: Connection) -> None:
+        self.request = request
+        self.maybe_done = False
+        self._pool = pool
+        self._connection = connection
+        self.answer: Answer | None = None
+
+    def give_back(self) -> None:
+        """Let others use the connection, if the answer was read to its end."""
+        self._pool.release(self._connection, reusable=self.answer is not None and self.answer.complete)
+
+
+class _Sending:
+    """One request on its way, over all its attempts."""
+
+    def __init__(self, transport: Transport, request: Request) -> None:
+        self._transport = transport
+        self._request = request
+        self._url = request.url
+        self._patience = Patience(0)
+        self._repeats = 0
+        self._repeats_left = transport.retries
+        self._redirects = 0
+        self._maybe_done = False
+        self._token: str | None = None
+        self._refused: set[str] = set()
+
+    def run(self, take: Callable[[_Held, Answer], T]) -> T:
+        """Send until ``take`` accepts an answer; raises StoreError."""
+        started = time.monotonic()
+        breaker = self._transport.server(self._url).breaker
+        probing = False
+        try:
+            check_request_line(self._request)
+            probing = breaker.enter()
+            self._set_limits(probing=probing)
+            while True:
+                try:
+                    return self._attempt(take)
+                except Failure as failure:
+                    self._after(failure)
+        except errors.StoreError as error:
+            if error.status == 0 and isinstance(error, errors.Unavailable):
+                breaker.failed(error, started, probing=probing)
+            self._transport.stats.failed(error)
+            error.maybe_done = self._maybe_done
+            raise
+
+    def _set_limits(self, *, probing: bool) -> None:
+        seconds = self._request.timeout or self._transport.timeout
+        repeatable = self._request.may_repeat
+        if probing and repeatable:
+            seconds, self._repeats_left = min(seconds, PROBE_TIMEOUT), 0
+        self._patience = Patience(seconds, stall=seconds / 2 if repeatable else None)
+
+    def _attempt(self, take: Callable[[_Held, Answer], T]) -> T:
+        """Send once; what ``take`` makes of the answer, or Failure.
+
+        A successful ``take`` gives the connection back, or hands it on.
+        """
+        request, headers = self._request, self._headers()
+        server = self._transport.server(self._url)
+        connection = server.pool.acquire(self._patience)
+        held = _Held(request, server.pool, connection)
+        try:
+            self._transport.stats.sent(request.method, _size(request.body))
+            answer = held.answer = connection.exchange(
+                request.method, _target(self._url), headers, request.body, self._patience
+            )
+            server.breaker.succeeded()
+            self._judge(answer)
+            held.maybe_done = self._maybe_done
+            return take(held, answer)
+        except BaseException:
+            held.give_back()
+            raise
+
+    def _judge(self, answer: Answer) -> None:
+        """Raise Failure unless the answer is a success, or allowed."""
+        request, status = self._request, answer.status
+        if 200 <= status < 300:
+            try:
+                if request.check is not None:
+                    request.check(status, answer.headers)
+            except errors.ProtocolError as error:
+                raise Failure(error) from error
+        elif status != 304 and status not in request.allow:
+            raise self._refusal(answer)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"User-Agent": self._transport.user_agent, "Accept-Encoding": "identity"}
+        if self._transport.credentials is not None and "X-Auth-Token" not in self._request.headers:
+            if self._token is None:
+                self._token = self._transport.credentials.current()
+            headers["X-Auth-Token"] = self._token
+        return headers | dict(self._request.headers)
+
+    def _refusal(self, answer: Answer) -> Failure:
+        """What an answer that is no success means."""
+        body = _read_some(answer)
+        if answer.status in _REDIRECTS:
+            return _Redirected(errors.ProtocolError("redirected"), answer.headers.get("location", ""))
+        error = error_of(
+            answer.status, body, self._request.label, self._token or self._request.headers.get("X-Auth-Token")
+        )
+        if answer.status == 401:
+            return _Refused(error)
+        pause = _retry_after(answer.headers) if answer.status in (429, 503) else None
+        transient = answer.status in (408, 429, 500, 502, 503, 504)
+        return _Status(error, pause, sent=answer.status != 429, final=not transient)
+
+    def _after(self, failure: Failure) -> None:
+        """Prepare the next attempt, or raise the error if there is none."""
+        if isinstance(failure, _Redirected):
+            self._follow(failure.location)
+        elif isinstance(failure, _Refused):
+            self._renew_token(failure)
+        else:
+            self._repeat(failure)
+
+    def _repeat(self, failure: Failure) -> None:
+        lost = failure.sent and not isinstance(failure, _Status)
+        self._maybe_done = self._maybe_done or lost
+        allowed = self._request.may_repeat or not failure.sent
+        if failure.final or not allowed:
+            raise failure.error from failure
+        if failure.stale and not self._repeats:
+            # Only the first one: were every connection closed like this, it would not be idleness.
+            self._repeats += 1
+            return
+        pause = self._pause_for(failure)
+        if self._repeats_left <= 0 or pause >= self._patience.left():
+            raise failure.error from failure
+        self._repeats += 1
+        self._repeats_left -= 1
+        if failure.error.status == 500:
+            self._repeats_left = 0  # mostly a defect that stays; once more is enough
+        self._transport.stats.retried()
+        log.info("%s %s again after: %s", self._request.method, self._request.label, failure.error)
+        self._transport.pause(pause)
+
+    def _pause_for(self, failure: Failure) -> float:
+        asked = failure.pause if isinstance(failure, _Status) else None
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**self._repeats)
+        return max(asked or 0.0, longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+
+    def _renew_token(self, failure: Failure) -> None:
+        credentials = self._transport.credentials
+        if credentials is None or self._token is None:
+            raise failure.error from failure
+        self._refused.add(self._token)
+        self._token = credentials.renew(self._refused)
+        if self._token is None:
+            raise failure.error from failure
+        log.info("the token was refused; going on with another one")
+
+    def _follow(self, location: str) -> None:
+        """Go on at ``location`` if the token may be shown there."""
+        target = urljoin(self._url, location)
+        old, new = urlsplit(self._url), urlsplit(target)
+        self._redirects += 1
+        upgrade = old.scheme == "http" and new.scheme == "https" and old.hostname == new.hostname
+        same = (old.scheme, old.hostname, old.port) == (new.scheme, new.hostname, new.port)
+        anonymous = self._transport.credentials is None and "X-Auth-Token" not in self._request.headers
+        elsewhere = anonymous and new.scheme in ("https", old.scheme)
+        if not location or self._redirects > _MAX_REDIRECTS:
+            raise errors.ProtocolError(f"{old.netloc} redirects without end or without a target")
+        if not (same or upgrade or elsewhere):
+            raise errors.ProtocolError(
+                f"{old.netloc} redirects to {new.netloc}; the token is not sent there."
+                " Set the URL to that server if you trust it"
+            )
+        self._url = target
+
+
+class _Redirected(Failure):
+    """A 3xx with its target."""
+
+    def __init__(self, error: errors.StoreError, location: str) -> None:
+        super().__init__(error)
+        self.location = location
+
+
+class _Refused(Failure):
+    """A 401."""
+
+
+class _Status(Failure):
+    """An error status; ``pause`` is what Retry-After asks for, in seconds."""
+
+    def __init__(self, error: errors.StoreError, pause: float | None, *, sent: bool, final: bool) -> None:
+        super().__init__(error, sent=sent, final=final)
+        self.pause = pause
+
+
+class _Credentials:
+    """The token in use, and how another one is found."""
+
+    #: Seconds before a source that had nothing new is read again.
+    _BARREN = 5.0
+
+    def __init__(self, source: TokenReader, token: str | None) -> None:
+        self._source = source
+        self._token = token
+        self._lock = threading.Lock()
+        self._barren_until = 0.0
+
+    def current(self) -> str:
+        """The token in use; ConfigError if there is none."""
+        with self._lock:
+            if self._token is None:
+                candidates = self._source.read()
+                if not candidates:
+                    raise errors.ConfigError("there is no token")
+                self._token = candidates[0]
+            return self._token
+
+    def renew(self, refused: set[str]) -> str | None:
+        """A token that is not among the ``refused``, from another thread or the source."""
+        with self._lock:
+            if self._token not in refused:
+                return self._token
+            if time.monotonic() < self._barren_until:
+                return None
+            candidates = [each for each in self._read() if each not in refused]
+            if not candidates:
+                self._barren_until = time.monotonic() + self._BARREN
+                return None
+            self._token = candidates[0]
+            return self._token
+
+    def _read(self) -> list[str]:
+        try:
+            return self._source.read()
+        except errors.ConfigError as error:
+            log.warning("the token was refused, and there is no other: %s", error)
+            return []
+
+
+class _Breaker:
+    """Lets requests fail at once while a server is known to be out of reach.
+
+    Closed (no reason): all pass.  Open: all fail at once.  When its time is
+    over, one request passes and tries the server while the others still fail.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reason: str | None = None
+        self._until = 0.0
+        self._last_answer = 0.0
+
+    def enter(self) -> bool:
+        """Raise Unavailable if open; True if this request is the one that tries."""
+        with self._lock:
+            if self._reason is None:
+                return False
+            now = time.monotonic()
+            if now < self._until:
+                raise _FailedFast(f"{self._reason} (tried a moment ago)")
+            self._until = now + PROBE_TIMEOUT
+            return True
+
+    def succeeded(self) -> None:
+        """Note an answer, whatever it says."""
+        with self._lock:
+            self._reason = None
+            self._last_answer = time.monotonic()
+
+    def failed(self, error: errors.StoreError, started: float, *, probing: bool) -> None:
+        """Note that a request begun at ``started`` got no answer in all its time.
+
+        Another request's answer since then shows that the server is there.
+        """
+        if isinstance(error, _FailedFast):
+            return
+        with self._lock:
+            if self._last_answer < started and (probing or self._reason is None):
+                self._reason = str(error)
+                self._until = time.monotonic() + BREAKER_PAUSE
+
+
+class _FailedFast(errors.Unavailable):
+    """Raised without asking the server."""
+
+
+# -- what answers say ------------------------------------------------------------
+
+_BY_STATUS: Mapping[int, type[errors.StoreError]] = {
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    408: errors.TimedOut,
+    409: errors.Conflict,
+    412: errors.Stale,
+    413: errors.QuotaExceeded,
+    414: errors.NameTooLong,
+    416: errors.BadRange,
+    429: errors.Unavailable,
+}
+
+
+def error_of(status: int, body: bytes, label: str = "", token: str | None = None) -> errors.StoreError:
+    """The error a status and its body stand for, with the server's message on one line."""
+    fallback = errors.Unavailable if status >= 500 else errors.BadRequest
+    kind = _BY_STATUS.get(status, fallback)
+    said = _message(body)
+    if status == 413 and said is None and body:
+        # Not the store's: a proxy in front of it takes no bodies of this size.
+        kind, said = errors.BadRequest, "a server in between refuses requests of this size"
+    text = _one_line(said or _WORDS.get(status) or "the server refused the request")
+    if token:
+        text = text.replace(token, "(token)")
+    return kind(f"{label}: {text} ({status})" if label else f"{text} ({status})", status)
+
+
+_WORDS: Mapping[int, str] = {
+    401: "the token is refused; it is wrong or has expired",
+    403: "access denied",
+    404: "not found",
+    409: "conflict",
+    412: "changed meanwhile",
+    413: "quota exceeded",
+    416: "the range is not inside the object",
+    429: "too many requests",
+    500: "the server failed",
+    502: "the server behind the proxy failed",
+    503: "the server is not available",
+    504: "the server behind the proxy does not answer",
+}
+
+
+def _message(body: bytes) -> str | None:
+    """The message in a Pithos error body, None if it is none."""
+    try:
+        fault = next(iter(json.loads(body).values()))
+        message, details = fault.get("message", ""), fault.get("details", "")
+    except (ValueError, AttributeError, StopIteration, RecursionError):
+        return None
+    plain = isinstance(details, str) and details and not details.lstrip().startswith("{")
+    parts = [part for part in (message, details if plain else "") if isinstance(part, str) and part]
+    return " ".join(parts) or None
+
+
+def _one_line(text: str) -> str:
+    """``text`` on one line, printable and not too long."""
+    line = " ".join(text.split())
+    line = "".join(each if each.isprintable() else "?" for each in line)
+    return line if len(line) <= 200 else line[:199] + "…"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        moment: float = email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, moment - time.time())
+
+
+def _read_some(answer: Answer) -> bytes:
+    """The beginning of an error body, its rest dropped if it is short."""
+    answer.decode()
+    data = bytearray(_DRAIN)
+    try:
+        done = answer.readinto(memoryview(data))
+        if done == _DRAIN:
+            answer.readinto(memoryview(bytearray(_DRAIN)))
+    except Failure:
+        return b""
+    return bytes(data[:done])
+
+
+def _body_length(answer: Answer, expected: int | None) -> int | None:
+    """How long the body will be, None if only its end tells; Failure if not as ``expected``.
+
+    A body of just the expected length is taken as it is, whatever its
+    Content-Encoding: an object may be stored compressed.  Any other was
+    compressed on the way.
+    """
+    if expected is None or answer.length != expected:
+        answer.decode()
+    if answer.length is not None:
+        _check_length(answer.length, expected)
+    return answer.length
+
+
+def _check_length(length: int, expected: int | None) -> None:
+    if expected is not None and length != expected:
+        raise Failure(errors.ProtocolError(f"{length} bytes came where {expected} were asked for"))
+
+
+def _size(body: Buffer | None) -> int:
+    return 0 if body is None else memoryview(body).nbytes
+
+
+def _read_to_end(answer: Answer) -> bytearray:
+    data = bytearray()
+    piece = memoryview(bytearray(256 * 1024))
+    while count := answer.readinto(piece):
+        data += piece[:count]
+        if len(data) > MAX_BODY:
+            raise Failure(errors.ProtocolError("the answer is too large"), final=True)
+    return data
+
+
+def _target(url: str) -> str:
+    """Path and query of a URL, exactly as they are: object names may hold ``//`` and ``..``."""
+    rest = url.split("://", 1)[1].partition("#")[0]
+    slash = rest.find("/")
+    return rest[slash:] if slash >= 0 else "/"
+
+
+def check_request_line(request: Request) -> None:
+    """Raise NameTooLong for a request line no common server takes."""
+    length = len(request.method) + len(_target(request.url)) + len("  HTTP/1.1")
+    if length > MAX_REQUEST_LINE:
+        raise errors.NameTooLong(f"{request.label[:60]}…: the name is too long for a request")
+
+
+__all__ = [
+    "Request",
+    "Response",
+    "Snapshot",
+    "Stats",
+    "StreamedBody",
+    "TokenReader",
+    "Transport",
+    "error_of",
+]

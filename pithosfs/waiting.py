@@ -1,0 +1,61 @@
+"""Waiting that a caller can give up: Ctrl-C on a stuck ``cat`` must work.
+
+Whoever serves a caller that may lose patience says so with :func:`patience`;
+everything below waits with :func:`wait`, which looks from time to time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, TimeoutError as FutureTimeout
+from typing import TypeVar
+
+from pithosfs.errors import Interrupted, TimedOut, Unavailable
+
+Result = TypeVar("Result")
+
+_FIRST_LOOK = 0.05
+_LOOK_EVERY = 0.2
+
+
+class _Caller(threading.local):
+    gone: Callable[[], bool] | None = None
+
+
+_caller = _Caller()
+
+
+@contextlib.contextmanager
+def patience(gone: Callable[[], bool]) -> Iterator[None]:
+    """Within this context, :func:`wait` raises Interrupted once ``gone()`` is true."""
+    before = _caller.gone
+    _caller.gone = gone
+    try:
+        yield
+    finally:
+        _caller.gone = before
+
+
+def wait(future: Future[Result], timeout: float | None = None) -> Result:
+    """The future's result; TimedOut after ``timeout`` seconds, Interrupted if the caller left."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    step = _FIRST_LOOK
+    while True:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimedOut(f"no answer within {timeout:.0f} seconds")
+        try:
+            if _caller.gone is None:
+                return future.result(left)
+            return future.result(step if left is None else min(step, left))
+        except CancelledError as error:
+            raise Unavailable("the mount is being ended") from error
+        except FutureTimeout:
+            if future.done():
+                raise  # the work itself timed out
+            if _caller.gone is not None and _caller.gone():
+                raise Interrupted("interrupted") from None
+            step = _LOOK_EVERY

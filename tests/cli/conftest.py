@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pithosfs import mountpoints, registry
+
+TINY = Path(__file__).with_name("tiny.py")
+
+
+def eventually(true: Callable[[], object], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.02)
+
+
+class Place:
+    """A mount point, and a user who has mounted nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mountpoint = folder / "mnt"
+        self.mountpoint.mkdir()
+        self.unsent = folder / "unsent"
+        runtime = folder / "run"
+        runtime.mkdir(mode=0o700)
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("KAMAKI", "PITHOSFS"))},
+            "HOME": str(folder),
+            "XDG_RUNTIME_DIR": str(runtime),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "LC_ALL": "C.UTF-8",
+        }
+        self._started: list[subprocess.Popen[str]] = []
+
+    def mount(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Mount the tiny file system in the background."""
+        command = [sys.executable, str(TINY), str(self.mountpoint), "--unsent", str(self.unsent), *options]
+        return self._run(command, check)
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """Mount it as a process of the test's own."""
+        command = [sys.executable, str(TINY), str(self.mountpoint), "--unsent", str(self.unsent), *options]
+        process = subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
+        self._started.append(process)
+        return process
+
+    def start_mounted(self, *options: str) -> subprocess.Popen[str]:
+        process = self.start("--foreground", *options)
+        eventually(self.is_announced)
+        return process
+
+    def pithosfs(
+        self, *arguments: str | Path, check: bool = True, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return self._run([sys.executable, "-m", "pithosfs", *map(str, arguments)], check, cwd)
+
+    def json(self, *arguments: str | Path) -> Any:
+        return json.loads(self.pithosfs(*arguments).stdout)
+
+    def _run(
+        self, command: list[str], check: bool, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False, cwd=cwd
+        )
+        assert "Traceback" not in done.stderr
+        if check:
+            assert done.returncode == 0, f"exit code {done.returncode}: {done.stdout}{done.stderr}"
+        return done
+
+    @property
+    def is_mounted(self) -> bool:
+        return mountpoints.mount_at(self.mountpoint) is not None
+
+    def is_announced(self) -> bool:
+        return self.entry is not None
+
+    @property
+    def entry(self) -> dict[str, Any] | None:
+        """What the mount's process has announced, read from the file itself."""
+        for file in (self.folder / "run" / "pithosfs").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                return dict(json.loads(file.read_text()))
+        return None
+
+    @property
+    def pid(self) -> int:
+        assert self.entry is not None
+        return int(self.entry["pid"])
+
+    def kill(self) -> None:
+        """The process dies, its mount point stays."""
+        pid = self.pid
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: registry.birth(pid) is None)
+
+    def is_over(self) -> bool:
+        """Neither mount point nor entry nor socket is left."""
+        return not self.is_mounted and not list((self.folder / "run").glob("pithosfs/*"))
+
+    def destroy(self) -> None:
+        for pid in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self._started:
+            process.communicate()
+        if self.is_mounted:
+            subprocess.run(["fusermount3", "-u", "-z", str(self.mountpoint)], check=False, timeout=20)
+
+    def _processes(self) -> Iterator[int]:
+        """All that run in this user's environment, however they were started."""
+        mark = f"XDG_RUNTIME_DIR={self.environment['XDG_RUNTIME_DIR']}\0".encode()
+        for file in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in file.read_bytes():
+                    yield int(file.parent.name)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    if not Path("/dev/fuse").exists():
+        pytest.skip("no /dev/fuse on this machine")
+    place = Place(tmp_path)
+    yield place
+    place.destroy()

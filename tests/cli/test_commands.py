@@ -1,0 +1,101 @@
+"""The command line as such: help, mistakes, exit codes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pithosfs import __version__, cli, errors, mountpoints
+from pithosfs.cli import exits
+from pithosfs.cli.exits import CommandError, ExitCode
+
+README = Path(__file__).parents[2] / "README.md"
+COMMANDS = ("mount", "umount", "status", "doctor", "serve")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pithosfs {__version__}\n"
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in COMMANDS:
+        assert re.search(rf"^ +{command} +\w", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(rf"^Example:\n(  .*\n)*  .*pithosfs {command}", text, re.MULTILINE)
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("", "required: COMMAND"),
+        ("teleport", "invalid choice: 'teleport'"),
+        ("mount pithos", "required: MOUNTPOINT"),
+        ("mount pithos /mnt --cache-size much", "argument --cache-size: 'much' is no size"),
+        ("mount pithos /mnt --timeout 0", "argument --timeout: '0' must be more than zero"),
+        ("mount pithos /mnt --log-level loud", "'loud' is no log level: use one of debug, info"),
+        ("mount pithos /mnt -o ro,colour=red", "unknown mount option 'colour'"),
+        ("mount pithos /mnt --token x", "unrecognized arguments: --token"),
+        ("mount pithos /mnt --cache x", "unrecognized arguments: --cache"),
+        ("serve /tmp/x --port 70000", "argument --port: '70000' is no port"),
+        ("umount /mnt --timeout soon", "'soon' is no duration"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(line: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(line.split()) == ExitCode.USAGE
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("pithosfs")
+    assert complaint in last
+
+
+def test_every_exit_code_is_documented() -> None:
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", README.read_text(), re.MULTILINE)}
+    assert documented == {code.value for code in ExitCode}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("x"), ExitCode.SETTINGS),
+        (errors.Unauthorized("x"), ExitCode.ACCESS),
+        (errors.Forbidden("x"), ExitCode.ACCESS),
+        (errors.NotFound("x"), ExitCode.NOT_FOUND),
+        (errors.TimedOut("x"), ExitCode.UNAVAILABLE),
+        (errors.ProtocolError("x"), ExitCode.UNAVAILABLE),
+        (errors.NoSpace("x"), ExitCode.FAILED),
+        (mountpoints.StillInUse("x"), ExitCode.IN_USE),
+        (mountpoints.MountPointError("x"), ExitCode.MOUNTPOINT),
+        (CommandError("x", ExitCode.UNSENT), ExitCode.UNSENT),
+        (OSError(2, "No such file", "/log"), ExitCode.FAILED),
+        (RuntimeError("x"), ExitCode.FAILED),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+    ],
+)
+def test_each_error_is_one_line_and_a_code(
+    error: BaseException, code: ExitCode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> int:
+        raise error
+
+    assert exits.guarded("mount", run) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(r"pithosfs mount: .+\n", said.err)
+
+
+def test_an_error_of_many_lines_becomes_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> int:
+        raise errors.BadRequest("first\nsecond")
+
+    exits.guarded("mount", run)
+    assert capsys.readouterr().err == "pithosfs mount: first second\n"
