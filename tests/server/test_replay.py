@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import recording
-from conftest import ALICE, running
+
+from tests.server import recording
+from tests.server.harness import ALICE, running
 
 DEFAULT_QUOTA = 100 * 1024**3
 
