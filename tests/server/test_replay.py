@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.server import recording
 from tests.server.harness import ALICE, running
@@ -59,13 +58,12 @@ def replay(directory: Path) -> tuple[int, dict[str, list[str]]]:
     return count, found
 
 
-def test_recorded_exchanges(tmp_path: Path, record_property: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recorded_exchanges(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     with (recording.DATA / "deviations.toml").open("rb") as file:
         listed = {each["name"]: set(each["differs"]) for each in tomllib.load(file)["deviation"]}
     count, found = replay(tmp_path / "store")
-    with capsys.disabled():
-        print(f"\nreplay: {count} exchanges, {count - len(found)} equal, {len(found)} deviate ({len(listed)} listed)")
-    record_property("exchanges", count)
+    equal = count - len(found)
+    record_property("summary", f"{count} exchanges, {equal} equal, {len(found)} deviate, {len(listed)} listed")
     assert count == 1166
     kinds = {name: {line.split()[0] for line in lines} for name, lines in found.items()}
     unlisted = {name: lines for name, lines in found.items() if not kinds[name] <= listed.get(name, set())}

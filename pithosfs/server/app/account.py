@@ -101,31 +101,34 @@ def _containers(context: Context, account: str) -> list[Container]:
     limit = min(request.number("limit") or MAX_ENTRIES, MAX_ENTRIES)
     marker = request.parameters.get("marker")
     shared, public = "shared" in request.parameters, "public" in request.parameters
+    if public and context.user != account:
+        raise NotAllowed("PUblic container listing is not allowed to non path owners")
     if context.user == account and not (shared or public):
         return store.containers.names(account, marker, limit, request.number("until"))
     if context.user == account:
         visible = store.sharing.containers_shared(account, shared=shared, public=public)
     else:
         visible = set(store.sharing.containers_for(context.user, account))
-    found = store.containers.names(account, marker, MAX_ENTRIES, None)
-    return [place for place in found if place.name in visible][:limit]
+    found = {place.name: place for place in store.containers.names(account, None, MAX_ENTRIES, None)}
+    return [found[name] for name in _page(sorted(visible & found.keys()), marker, limit)]
 
 
 def _item(context: Context, place: Container) -> dict[str, Any]:
     if context.user != place.account:
         return {"last_modified": iso(place.changed), "name": place.name}
-    return {
+    item: dict[str, Any] = {
         "count": place.count,
         "last_modified": iso(place.changed),
         "bytes": place.bytes,
         "name": place.name,
-        "x_container_policy": policy_of(place),
     }
-
-
-def policy_of(place: Container) -> dict[str, str]:
-    """The policy as listings show it."""
-    return {"project": place.project, "quota": str(place.quota), "versioning": place.versioning}
+    until = context.request.number("until")
+    if until is not None:
+        state = context.store.containers.state(place.account, place.name, until)
+        item |= {"count": state.count, "bytes": state.bytes}
+        item["x_container_until_timestamp"] = iso(state.until or 0)
+    policy = {"project": place.project, "quota": str(place.quota), "versioning": place.versioning}
+    return {**item, "x_container_policy": policy}
 
 
 def _page(names: list[str], marker: str | None, limit: int | None) -> list[str]:
