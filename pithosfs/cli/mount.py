@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     settings = options.mount_options(vars(args))
     _refuse_own_files_inside(mountpoints.locate(args.mountpoint), settings)
     logs.start(settings.log_level, settings.log_file, brief=not settings.foreground)
+    if settings.log_level in ("debug", "info") and not (settings.foreground or settings.log_file):
+        log.warning("in the background the log goes nowhere; add --log-file FILE, or --foreground")
     checks.require_fuse(settings)
     mountpoint = prepare(args.mountpoint)
     connection = arguments.connection(args)
