@@ -182,7 +182,9 @@ class Files:
         try:
             file.persist()
         except PithosError as trouble:
-            log.error("%s is only in memory: %s", file.ref, trouble)
+            log.error(  # noqa: TRY400 - a full disk is no bug of ours
+                "%s is only in memory: %s", file.ref, trouble
+            )
         self.outbox.keep(file, error)
 
     def _commit(self, file: OpenFile) -> None:
@@ -322,7 +324,10 @@ class Files:
             with self._lock:
                 self._table[file.ref] = file
                 directory, _, _ = file.ref.name.rpartition("/")
-                self._places[file] = (file.ref._replace(name=directory), to_path(file.ref.name.rpartition("/")[2]))
+                self._places[file] = (
+                    file.ref._replace(name=directory),
+                    to_path(file.ref.name.rpartition("/")[2]),
+                )
                 self._pin(file)
             self.outbox.queue(file, 0.0)
             count += 1

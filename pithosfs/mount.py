@@ -124,9 +124,7 @@ class Mount:
 
         self._operations = Operations(self.filesystem, owner, started=started)
         try:
-            binding.Binding(
-                self._operations, str(mountpoint), foreground=True, **self._fuse_options(options)
-            )
+            binding.Binding(self._operations, str(mountpoint), foreground=True, **self._fuse_options(options))
         except RuntimeError as error:
             raise OSError(f"cannot mount on {mountpoint} (libfuse says {error})") from error
         finally:
@@ -262,4 +260,3 @@ def _site(client: Client) -> str:
     host = re.sub(r"[^A-Za-z0-9.-]+", "_", client.endpoint.partition("://")[2])[:40]
     digest = sha256(f"{client.endpoint}\0{client.account_id}".encode()).hexdigest()[:12]
     return f"{host}-{digest}"
-
