@@ -196,7 +196,9 @@ class Files:
         try:
             file.persist()
         except PithosError as trouble:
-            log.error("%s is only in memory: %s", file.ref, trouble)
+            log.error(  # noqa: TRY400 - a full disk is no bug of ours
+                "%s is only in memory: %s", file.ref, trouble
+            )
         self.outbox.keep(file, error)
 
     def _commit(self, file: OpenFile) -> None:

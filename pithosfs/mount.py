@@ -49,7 +49,9 @@ class Mount:
     ``build`` checks all that can be checked; ``run`` returns when the mount is gone.
     """
 
-    def __init__(self, client: AccountedClient, top: ObjectRef, options: MountOptions, block_size: int) -> None:
+    def __init__(
+        self, client: AccountedClient, top: ObjectRef, options: MountOptions, block_size: int
+    ) -> None:
         self.client = client
         self.options = options
         self.source = str(top) or "/"
@@ -129,9 +131,7 @@ class Mount:
 
         self._operations = Operations(self.filesystem, owner, started=started)
         try:
-            binding.Binding(
-                self._operations, str(mountpoint), foreground=True, **self._fuse_options(options)
-            )
+            binding.Binding(self._operations, str(mountpoint), foreground=True, **self._fuse_options(options))
         except RuntimeError as error:
             raise OSError(f"cannot mount on {mountpoint} (libfuse says {error})") from error
         finally:
@@ -276,4 +276,3 @@ def _site(client: Client) -> str:
     host = re.sub(r"[^A-Za-z0-9.-]+", "_", client.endpoint.partition("://")[2])[:40]
     digest = sha256(f"{client.endpoint}\0{client.account_id}".encode()).hexdigest()[:12]
     return f"{host}-{digest}"
-

@@ -64,7 +64,7 @@ class Namespace:
         until: int | None = None,
         timeout: float = 60.0,
         inodes: dict[str, int] | None = None,
-        on_uuid: Callable[[str, int], None] = lambda uuid, ino: None,
+        on_uuid: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
         self._inodes = {} if inodes is None else inodes
         self._on_uuid = on_uuid
@@ -227,9 +227,7 @@ class Namespace:
         began = time.monotonic()
         stamp: str | None = None
         for number, page in enumerate(
-            self._client_of(ref).list_all(
-                ref.container, prefix=ref.prefix, delimiter=True, until=self._until
-            )
+            self._client_of(ref).list_all(ref.container, prefix=ref.prefix, delimiter=True, until=self._until)
         ):
             builder.add_entries(page.entries)
             builder.add_subdirs(page.subdirs)

@@ -33,6 +33,7 @@ from pithosfs.errors import MissingBlocks, PithosError, ProtocolError, Unavailab
 from pithosfs.names import ObjectRef
 from pithosfs.waiting import wait
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: Blocks to be hashed before the server is first asked which of them it has.
@@ -199,7 +200,10 @@ class Uploader:
     # -- commit --------------------------------------------------------------------------
 
     def commit(self, ref: ObjectRef, source: Source, terms: Terms, ahead: Ahead | None = None) -> Committed:
-        """Make ``source`` the object ``ref``.  Raises what the store raised; Changed after too many rounds."""
+        """Make ``source`` the object ``ref``.
+
+        Raises what the store raised; Changed after too many rounds.
+        """
         hashes = ahead.finish() if ahead else {}
         job = _Job(self, ref, source, hashes, ahead.sent if ahead else set())
         for attempt in range(_ROUNDS):
@@ -324,7 +328,7 @@ class _Job:
             raise Changed(f"{self.ref} changed while it was sent")
         return data
 
-    def _in_parallel(self, work: Callable[[object], Result], items: Sequence[object]) -> list[Result]:
+    def _in_parallel(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """``work`` on each item in the pool, a bounded number at a time; the first error is raised."""
         results: list[Result] = []
         pending: deque[Future[Result]] = deque()
