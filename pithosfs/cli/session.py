@@ -22,8 +22,8 @@ from pithosfs.options import MountOptions
 
 log = logging.getLogger(__name__)
 
-#: Seconds for sending what is pending after a signal (systemd kills after 90).
-_SEND_TIME = 60.0
+#: Seconds for sending what is pending after a signal (systemd kills after 90; the mount tries once more).
+_SEND_TIME = 20.0
 #: Seconds for programs to let go of a detached mount.
 _GRACE = 3.0
 

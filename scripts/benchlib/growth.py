@@ -84,6 +84,10 @@ class _Case:
     mount: Mount
     store: Store
 
+    def plant(self, names: list[str]) -> None:
+        """Put these files on the server, as the system would have done."""
+        plant(self.store, names, times_in_types=getattr(self.mount, "times_in_types", False))
+
     def time(self, curve: str, count: float, call: Callable[[], Any]) -> Point:
         """Measure one call on a fresh mount."""
         self.mount.fresh()
@@ -129,7 +133,7 @@ def _objects(case: _Case, scale: Scale) -> list[Point]:
             top = f"tree/{planted // step:04}"
             if planted == 0:
                 case.store.put("tree", b"", Content_Type="application/directory")
-                plant(case.store, [f"{top}/dir-{n % 20:02}/file-{n:05}.dat" for n in range(step)])
+                case.plant([f"{top}/dir-{n % 20:02}/file-{n:05}.dat" for n in range(step)])
             else:
                 case.store.send(
                     "COPY", "tree/0000", "delimiter=/", Destination=quote(f"/{case.store.container}/{top}")
@@ -170,7 +174,7 @@ def _read_all(path: Path, mib: int) -> None:
 
 def _opened(case: _Case, scale: Scale) -> list[Point]:
     names = [f"many/file-{number:05}.dat" for number in range(max(scale.opened))]
-    plant(case.store, names)
+    case.plant(names)
     return [
         case.time("open", count, lambda: in_child(_open_all, case.mount.top, names[:count]))  # noqa: B023
         for count in scale.opened

@@ -37,6 +37,11 @@ class Traffic:
     down: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
 
+    def by_kind(self) -> str:
+        """The requests by kind, the most frequent first."""
+        ordered = sorted(self.kinds.items(), key=lambda pair: -pair[1])
+        return ", ".join(f"{number} {kind}" for kind, number in ordered)
+
 
 class Proxy:
     """A running proxy."""

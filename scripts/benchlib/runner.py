@@ -96,8 +96,7 @@ class Bench:
         return result
 
     def _prepare(self, case: Case, workload: Workload) -> None:
-        workload.needs(case)
-        if workload.fresh:
+        if workload.needs(case) or workload.fresh:
             case.system.fresh()
         os.sync()  # what was prepared is not to be written out while we measure
 
@@ -127,5 +126,5 @@ def describe(result: Result) -> str:
     traffic = result.traffic
     return (
         f"{lead} {result.seconds:8.2f} s  {traffic.requests:5} requests"
-        f"  {traffic.up / 1e6:8.2f} MB up {traffic.down / 1e6:8.2f} MB down"
+        f"  {traffic.up / 1e6:8.2f} MB up {traffic.down / 1e6:8.2f} MB down  {traffic.by_kind()}"
     )

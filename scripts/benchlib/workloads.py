@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .corpus import OLD, SMALL, Corpus
@@ -25,49 +26,67 @@ class Case:
     moving: str = ""  # the same of the directory of k and l
     done: set[str] = field(default_factory=set)  # what was put there for the workloads
 
-    def need_big(self) -> None:
-        """See to it that the big file is on the server."""
-        if not self.big:
-            self.store.upload(BIG, self.corpus.big)
-            self.big = BIG
+    # Each makes sure that something is there; whether it had to be put there behind the system's back.
 
-    def need_small(self) -> None:
-        """See to it that the small files are."""
-        if "small" not in self.done:
-            self.done.add("small")
-            paths = self.corpus.small_files()
-            self.store.each(
-                lambda path: self.store.put(
-                    f"small/{path.relative_to(self.corpus.small)}", path.read_bytes()
-                ),
-                paths,
-            )
+    def need_big(self) -> bool:
+        """The big file."""
+        if self.big:
+            return False
+        self.store.upload(BIG, self.corpus.big)
+        self.big = BIG
+        return True
 
-    def need_listed(self) -> None:
-        """See to it that the tree to list is."""
-        if "listed" not in self.done:
-            self.done.add("listed")
-            plant(self.store, self.corpus.listed)
+    def need_small(self) -> bool:
+        """The small files."""
+        return self._need("small", self._put_small)
 
-    def need_moving(self) -> None:
-        """See to it that the directory to rename and delete is, with its marker."""
-        if not self.moving:
-            self.moving = "moving"
-            plant(self.store, self.corpus.moved)
+    def need_listed(self) -> bool:
+        """The tree to list."""
+        return self._need("listed", lambda: self._plant(self.corpus.listed))
+
+    def need_moving(self) -> bool:
+        """The directory to rename and delete, with its marker."""
+        if self.moving:
+            return False
+        self.moving = "moving"
+        self._plant(self.corpus.moved)
+        return True
+
+    def _need(self, what: str, put: Callable[[], None]) -> bool:
+        missing = what not in self.done
+        if missing:
+            self.done.add(what)
+            put()
+        return missing
+
+    def _put_small(self) -> None:
+        def put(path: Path) -> None:
+            self.store.put(f"small/{path.relative_to(self.corpus.small)}", path.read_bytes())
+
+        self.store.each(put, self.corpus.small_files())
+
+    def _plant(self, names: list[str]) -> None:
+        plant(self.store, names, times_in_types=getattr(self.system, "times_in_types", False))
 
 
-def plant(store: Store, names: list[str]) -> None:
-    """Put small files with an old time, and their directories' markers, as pithosfs writes them.
+def plant(store: Store, names: list[str], *, times_in_types: bool) -> None:
+    """Put small files with an old time, and their directories' markers, as the system would have done.
 
-    The time stands in the content type and, where rclone looks for it, in X-Object-Meta-Mtime.
+    The time is in X-Object-Meta-Mtime, where rclone looks for it, and with
+    ``times_in_types`` in the content type too, as pithosfs writes it.
     """
-    folders = sorted({name.rpartition("/")[0] for name in names} | {name.partition("/")[0] for name in names})
-    for folder in folders:
-        store.put(folder, b"", Content_Type=f"application/directory; mtime={OLD}.000000000; mode=0755")
-    kind = f"application/octet-stream; mtime={OLD}.000000000; mode=0644"
+    time = f"{OLD}.000000000"
+    folder_words, file_words = (
+        f"; mtime={time}; mode={mode}" if times_in_types else "" for mode in ("0755", "0644")
+    )
+    for folder in sorted(
+        {name.rpartition("/")[0] for name in names} | {name.partition("/")[0] for name in names}
+    ):
+        store.put(folder, b"", Content_Type=f"application/directory{folder_words}")
 
     def put(name: str) -> None:
-        store.put(name, name.encode().ljust(SMALL), Content_Type=kind, X_Object_Meta_Mtime=f"{OLD}.000000000")
+        kind = f"application/octet-stream{file_words}"
+        store.put(name, name.encode().ljust(SMALL), Content_Type=kind, X_Object_Meta_Mtime=time)
 
     store.each(put, names)
 
@@ -83,7 +102,9 @@ class Workload:
     """One line of the table.
 
     ``run`` is timed; ``expect`` says, before that, what the server must hold
-    afterwards; ``after`` checks more and keeps the books.
+    afterwards; ``after`` checks more and keeps the books.  With ``fresh`` the
+    system begins with nothing cached; also where ``needs`` had to put
+    something on the server that it cannot know of.
     """
 
     key: str
@@ -91,7 +112,7 @@ class Workload:
     action: str  # the method a system must have
     run: Callable[[Case], Any]
     fresh: bool = False
-    needs: Callable[[Case], None] = lambda _: None
+    needs: Callable[[Case], bool] = lambda _: False
     expect: Callable[[Case], Expected] = lambda _: {}
     after: Callable[[Case, Any], None] = lambda *_: None
 
