@@ -146,11 +146,13 @@ class Staging:
             path.rename(self.directory / path.name)
             _sync_directory(self.directory)
             return path.stem, entry, Scratch(self, name)
-        except (OSError, RecursionError, TypeError, ValueError) as error:
+        except (FileNotFoundError, RecursionError, TypeError, ValueError) as error:
             log.warning("journal entry %s cannot be used (%s): set aside", path, error)
             with contextlib.suppress(OSError):
                 path.rename(path.with_suffix(".damaged"))
-            return None
+        except OSError as error:
+            log.warning("journal entry %s is left to the next mount: %s", path, error)
+        return None
 
 
 class Scratch:

@@ -29,9 +29,14 @@ PATIENCE = 120.0
 
 
 class Scene:
-    """One test's world: the mounts of ``container`` see the server through ``proxy``, ``store`` sees it directly."""
+    """One test's world: mounts of ``container`` see the server through ``proxy``, ``store`` sees it directly.
 
-    def __init__(self, folder: Path, server: Server, container: str) -> None:
+    After ``patience`` seconds (None: never) the mounts are killed.
+    """
+
+    def __init__(
+        self, folder: Path, server: Server, container: str, patience: float | None = PATIENCE
+    ) -> None:
         self.folder = folder
         self.server = server
         self.container = container
@@ -41,9 +46,10 @@ class Scene:
         self._homes: dict[str, dict[str, str]] = {}
         self._mounts: list[Mount] = []
         self.store: Store = server.store(container)
-        self._watchdog = threading.Timer(PATIENCE, self._abort)
+        self._watchdog = threading.Timer(patience or 0, self._abort)
         self._watchdog.daemon = True
-        self._watchdog.start()
+        if patience is not None:
+            self._watchdog.start()
 
     def close(self) -> None:
         """End everything, whatever state it is in."""
