@@ -616,7 +616,7 @@ class FileSystem:
 
     def _new_ref(self, directory: Node, component: str, path: str) -> ObjectRef:
         ref = self.namespace.new_ref(directory, component)
-        if len(component.encode("utf-8", "surrogateescape")) > names.MAX_COMPONENT or not names.storable(ref):
+        if not names.storable(ref):
             raise NameTooLong(f"{path[:60]}…: the name is too long for the store")
         return ref
 
