@@ -34,7 +34,10 @@ def generated(seed: str, size: int) -> bytes:
         (bytes(BLOCK_SIZE), EMPTY_HASH),  # fresh/hashmap-of-zero-block-…
         (b"hello world", "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"),  # put/simple
         # update/append-after-truncate: the block keeps what was cut off
-        (DIGITS[:10] + b"NEW" + DIGITS[13:], "176c7112e0e6075c6eb167105a3a8320c3f87af043fcc05524d39ceef23d2d12"),
+        (
+            DIGITS[:10] + b"NEW" + DIGITS[13:],
+            "176c7112e0e6075c6eb167105a3a8320c3f87af043fcc05524d39ceef23d2d12",
+        ),
     ],
 )
 def test_block_hash(data: bytes, expected: str) -> None:
@@ -47,9 +50,18 @@ def test_block_hash(data: bytes, expected: str) -> None:
     [
         ([], EMPTY_HASH),
         ([A], A),
-        ([A, B, C], "5e2252ebd270841b43d7db26da5c525aa03abb5ec80fdf0b782afae2fa0d66d7"),  # hashmap/put-complete
-        ([C, A], "c29b6b3de5aaef5a040a8fdbfec90aff0bfacfdc43daff624d803b17dcacc045"),  # …/short-block-in-the-middle
-        ([A, B, A, A], "790ab41383402f8dc79a9dda63383445a5a416cc410369a81afe58bea6e40f55"),  # …/duplicate-hashes
+        (
+            [A, B, C],
+            "5e2252ebd270841b43d7db26da5c525aa03abb5ec80fdf0b782afae2fa0d66d7",
+        ),  # hashmap/put-complete
+        (
+            [C, A],
+            "c29b6b3de5aaef5a040a8fdbfec90aff0bfacfdc43daff624d803b17dcacc045",
+        ),  # …/short-block-in-the-middle
+        (
+            [A, B, A, A],
+            "790ab41383402f8dc79a9dda63383445a5a416cc410369a81afe58bea6e40f55",
+        ),  # …/duplicate-hashes
     ],
 )
 def test_merkle(hashes: list[str], expected: str) -> None:
@@ -57,7 +69,9 @@ def test_merkle(hashes: list[str], expected: str) -> None:
 
 
 def test_merkle_of_five_blocks_is_padded_to_eight() -> None:
-    exchange = next(each for each in recording.exchanges() if each["name"] == "hashmap/five-blocks-post-all-at-once")
+    exchange = next(
+        each for each in recording.exchanges() if each["name"] == "hashmap/five-blocks-post-all-at-once"
+    )
     content = blocks.hashmap_of(recording.request_body(exchange["request"]))
     assert len(content.hashes) == 5
     assert content.merkle == "f1b24485f0e4e13d52b277268ef10325baab5c2d997f40ce820a82940d72617a"

@@ -35,7 +35,12 @@ class Api:
     pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, maxsize=20))
 
     def request(
-        self, method: str, path: str, body: bytes | str | None = None, account: str | None = None, **headers: str
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | None = None,
+        account: str | None = None,
+        **headers: str,
     ) -> urllib3.BaseHTTPResponse:
         url = f"http://{self.address}{ENDPOINT}/{account or self.user.uuid}{path}"
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -82,7 +87,10 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    directory: Path, settings: Settings | None = None, clock: Callable[[], int] = system_clock, **options: bool
+    directory: Path,
+    settings: Settings | None = None,
+    clock: Callable[[], int] = system_clock,
+    **options: bool,
 ) -> Iterator[Server]:
     store = Store(directory, clock=clock, **options)
     if not store.accounts.users():

@@ -185,7 +185,9 @@ def _close(recorded: list[str], ours: list[str]) -> bool:
     if _DATE.split(left) != _DATE.split(right):
         return False
     dates = zip(_DATE.findall(left), _DATE.findall(right), strict=True)
-    return all(abs((parsedate_to_datetime(a) - parsedate_to_datetime(b)).total_seconds()) <= 1 for a, b in dates)
+    return all(
+        abs((parsedate_to_datetime(a) - parsedate_to_datetime(b)).total_seconds()) <= 1 for a, b in dates
+    )
 
 
 def translated(request: dict[str, Any], mapping: Mapping) -> dict[str, Any]:
@@ -224,7 +226,11 @@ def _header_differences(
     for key in sorted(left.keys() | right.keys()):
         if key not in right or key not in left or not mapping.same(left[key], right[key]):
             yield f"header {names[key]}: {left.get(key)} / {right.get(key)}"
-    spelled = {name for name, _ in ours if name.lower() in left} - {name for name, _ in recorded} - {"Server", "Date"}
+    spelled = (
+        {name for name, _ in ours if name.lower() in left}
+        - {name for name, _ in recorded}
+        - {"Server", "Date"}
+    )
     if spelled:
         yield f"spelling of {sorted(spelled)}"
 
@@ -245,7 +251,9 @@ def _same_body(recorded: dict[str, Any], answer: Answer, mapping: Mapping) -> bo
         except ValueError:
             return body == answer.body
         return mapping.same(json.dumps(left, sort_keys=True), json.dumps(right, sort_keys=True))
-    if "xml" in kind and body.startswith(b"<?xml"):  # the order of an object's fields is that of a Python 2 dict
+    if "xml" in kind and body.startswith(
+        b"<?xml"
+    ):  # the order of an object's fields is that of a Python 2 dict
         return mapping.same(*(_sorted_xml(text.decode()) for text in (body, answer.body)))
     return mapping.same(body.decode("latin-1"), answer.body.decode("latin-1"))
 

@@ -109,7 +109,11 @@ def kamaki(
 
 def test_containers(kamaki: Kamaki) -> None:
     kamaki("container", "create", "boxes")
-    assert {line.split()[0] for line in kamaki("container", "list").splitlines()} == {"boxes", "pithos", "trash"}
+    assert {line.split()[0] for line in kamaki("container", "list").splitlines()} == {
+        "boxes",
+        "pithos",
+        "trash",
+    }
     assert "x-container-versioning: auto" in kamaki("container", "info", "boxes").replace("-policy", "")
     kamaki("container", "delete", "boxes", "--yes")
     assert "boxes" not in kamaki("container", "list")
@@ -145,7 +149,11 @@ def test_copy_move_delete(kamaki: Kamaki) -> None:
     kamaki("file", "mkdir", "/pithos/dir")
     kamaki("file", "copy", "/pithos/f", "/trash/other")
     assert kamaki.server.api.names("/pithos") == ["dir", "f", "moved"]
-    assert [line.split()[-1] for line in kamaki("file", "list", "/pithos").splitlines()] == ["dir/", "f", "moved"]
+    assert [line.split()[-1] for line in kamaki("file", "list", "/pithos").splitlines()] == [
+        "dir/",
+        "f",
+        "moved",
+    ]
     kamaki("file", "delete", "/pithos/moved", "--yes")
     kamaki("file", "delete", "/pithos/dir", "-r", "--yes")
     assert kamaki.server.api.names("/pithos") == ["f"]

@@ -63,10 +63,14 @@ def test_recorded_exchanges(tmp_path: Path, record_property: Callable[[str, obje
         listed = {each["name"]: set(each["differs"]) for each in tomllib.load(file)["deviation"]}
     count, found = replay(tmp_path / "store")
     equal = count - len(found)
-    record_property("summary", f"{count} exchanges, {equal} equal, {len(found)} deviate, {len(listed)} listed")
+    record_property(
+        "summary", f"{count} exchanges, {equal} equal, {len(found)} deviate, {len(listed)} listed"
+    )
     assert count == 1166
     kinds = {name: {line.split()[0] for line in lines} for name, lines in found.items()}
     unlisted = {name: lines for name, lines in found.items() if not kinds[name] <= listed.get(name, set())}
     assert not unlisted, "\n".join(f"{name}:\n  " + "\n  ".join(lines) for name, lines in unlisted.items())
     stale = {name: differs - kinds.get(name, set()) for name, differs in listed.items()}
-    assert not {name for name, differs in stale.items() if differs}, "listed, but it does not deviate any more"
+    assert not {name for name, differs in stale.items() if differs}, (
+        "listed, but it does not deviate any more"
+    )

@@ -61,7 +61,10 @@ def meta(request: Request, prefix: str) -> dict[str, str]:
 def policy(request: Request) -> dict[str, str]:
     """X-Container-Policy-* by the names of the policies in lower case."""
     prefix = "X-Container-Policy-"
-    return {name[len(prefix) :].lower(): value.replace(" ", "") for name, value in with_prefix(request, prefix).items()}
+    return {
+        name[len(prefix) :].lower(): value.replace(" ", "")
+        for name, value in with_prefix(request, prefix).items()
+    }
 
 
 def object_meta(request: Request) -> dict[str, str]:
