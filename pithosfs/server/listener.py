@@ -93,7 +93,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Wait for a free place, then start the thread."""
         self._free.acquire()
         try:
-            super().process_request(request, address)  # type: ignore[arg-type]
+            super().process_request(request, address)
         except BaseException:
             self._free.release()
             raise
@@ -103,7 +103,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     ) -> None:
         """Serve the connection, then free the place."""
         try:
-            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
+            super().process_request_thread(request, client_address)
         finally:
             self._free.release()
 
@@ -262,7 +262,7 @@ def _line(file: io.BufferedReader, limit: int, message: str) -> bytes:
 def _request_line(line: bytes) -> tuple[str, str, str]:
     parts = line.decode("latin-1").rstrip("\r\n").split(" ")
     if len(parts) != 3:
-        raise _BadRequest(f"Invalid Request Line '{line.decode('latin-1').strip()}'")
+        raise _BadRequest("Invalid Request Line")
     method, target, version = parts
     if not _METHOD.fullmatch(method):
         raise _BadRequest(f"Invalid Method 'Invalid HTTP method: '{method}''")

@@ -68,9 +68,8 @@ class BlockFiles:
         self._root = root
         self._durable = durable
         self._temporary = root / _TEMPORARY
-        self._temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for number in range(256):
-            (root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+        for directory in (root, self._temporary, *(root / f"{number:02x}" for number in range(256))):
+            directory.mkdir(mode=0o700, exist_ok=True)
         for leftover in self._temporary.iterdir():
             leftover.unlink(missing_ok=True)
 
