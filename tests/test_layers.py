@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("content", "nodes"),
     ("journal", "namespace"),
     ("openfile",),
-    ("outbox",),
+    ("outbox", "removals"),
     ("files",),
     ("filesystem",),
     # the mount
