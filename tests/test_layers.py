@@ -31,8 +31,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
     ("cache", "server", "transport"),
     # the store
-    ("api", "identity"),
+    ("identity",),
+    ("api",),
     ("fetch", "upload"),
+    ("transfer",),
     # files
     ("content", "nodes"),
     ("journal", "namespace"),
