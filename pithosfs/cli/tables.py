@@ -42,7 +42,7 @@ def _figures(details: dict[str, Any]) -> Iterator[str]:
         return
     pending, upload = details.get("pending", ()), details.get("upload", {})
     yield str(details.get("open_files", 0))
-    yield f"{len(pending)} files, {format_size(_unsent(pending))}" if pending else "-"
+    yield f"{_count(len(pending), 'file')}, {format_size(_unsent(pending))}" if pending else "-"
     yield format_size(upload.get("bytes_sent", 0))
     yield format_size(upload.get("bytes_spared", 0))
     yield _hit_rate(details.get("cache", {}))
@@ -88,7 +88,12 @@ def _details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _blocks(upload: dict[str, Any], what: str) -> str:
-    return f"{format_size(upload.get(f'bytes_{what}', 0))} in {upload.get(f'blocks_{what}', 0)} blocks"
+    count = _count(upload.get(f"blocks_{what}", 0), "block")
+    return f"{format_size(upload.get(f'bytes_{what}', 0))} in {count}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _unsent(pending: list[dict[str, Any]]) -> int:

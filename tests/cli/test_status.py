@@ -75,7 +75,7 @@ class TestTables:
         (place.mountpoint / "a").write_text("b")
         text = place.pithosfs("status", place.mountpoint).stdout
         assert re.search(rf"^server +{server.url}\S*, account \S+", text, re.MULTILINE)
-        assert re.search(r"^sent +1B in 1 blocks", text, re.MULTILINE)
+        assert re.search(r"^sent +1B in 1 block", text, re.MULTILINE)
 
     def test_what_waits_and_why(self) -> None:
         pending = [{"object": "pithos/a", "unsent": 2048, "state": "failed", "error": "no answer"}]
@@ -91,7 +91,7 @@ class TestTables:
         text = shown(
             tables.overview([report(open_files=3, cache=cache, pending=pending), report(State.DEAD)])
         )
-        assert re.search(r"/mnt +pithos +ready +3 +1 files, 2K +0B +0B +75%", text)
+        assert re.search(r"/mnt +pithos +ready +3 +1 file, 2K +0B +0B +75%", text)
         assert re.search(r"/mnt +pithos +dead *$", text, re.MULTILINE)
 
 
