@@ -79,6 +79,7 @@ class Patience:
         self.seconds = seconds
         self._stall = seconds if stall is None else min(stall, seconds)
         self._until = time.monotonic() + seconds
+        self._left_over = seconds
         self._moved = 0
 
     def left(self) -> float:
@@ -91,6 +92,14 @@ class Patience:
         if not left:
             raise TimeoutError
         return min(left, self._stall)
+
+    def suspend(self) -> None:
+        """What comes now, until :meth:`resume`, is the caller's own time and does not count."""
+        self._left_over = self.left()
+
+    def resume(self) -> None:
+        """Go on with the time that was left."""
+        self._until = time.monotonic() + self._left_over
 
     def moved(self, count: int) -> None:
         """Note that ``count`` bytes were sent or received."""
@@ -324,6 +333,11 @@ class Answer:
             # Its end could not be told from a broken connection.
             raise Failure(ProtocolError(f"{connection.place} sent an answer without a length"))
 
+    @property
+    def patience(self) -> Patience:
+        """How long its body may take."""
+        return self._timed.patience
+
     def decode(self) -> None:
         """Undo the Content-Encoding; to be called before the first read."""
         self._decode = bool(self.headers.get("content-encoding", "").strip())
@@ -335,12 +349,15 @@ class Answer:
         if self.complete or not view:
             return 0
         try:
-            reader = self._timed.reader
-            if self._decode or self._remaining is None or reader is None:
-                return self._read_decoded(view)
-            return self._read_direct(reader, view[: self._remaining])
+            return self._read(view)
         except _BROKEN as error:
             raise self._broken(error) from error
+
+    def _read(self, view: memoryview) -> int:
+        reader = self._timed.reader
+        if self._decode or self._remaining is None or reader is None:
+            return self._read_decoded(view)
+        return self._read_direct(reader, view[: self._remaining])
 
     def _read_direct(self, reader: io.BufferedReader, view: memoryview) -> int:
         count = reader.readinto(view)

@@ -14,7 +14,21 @@ PACKAGE = Path(__file__).parents[1] / "pithosfs"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors", "blocks", "names"),  # "" is the package itself: its version
     # without the store: this machine, settings, pure parts
-    ("attributes", "extents", "readahead", "waiting", "wire", "options", "signals", "daemon", "notify"),
+    (
+        "attributes",
+        "extents",
+        "readahead",
+        "waiting",
+        "wire",
+        "options",
+        "answers",
+        "breaker",
+        "credentials",
+        "stats",
+        "signals",
+        "daemon",
+        "notify",
+    ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
     ("cache", "server", "transport"),
     # the store

@@ -748,6 +748,7 @@ def test_names_in_paths_and_headers(pithos: Callable[..., Any]) -> None:
         ("c", "\ud800", errors.BadRequest),
         ("c", "n" * 1025, errors.NameTooLong),
         ("c", "é" * 1024, errors.NameTooLong),
+        ("c", "😀" * 340, errors.NameTooLong),
         ("c" * 257, "n", errors.NameTooLong),
     ],
 )
@@ -763,10 +764,9 @@ def test_names_that_are_refused_before_anything_is_sent(
         lambda: client.put_object(container, name, b"", content_type="a/b"),
         lambda: client.move(container, name, "c", "b"),
         lambda: client.move("c", "b", container, name),
-        lambda: client.copy(container, name, "c", "b"),
+        lambda: client.copy("c", "b", container, name),
     ]
-    as_a_header_it_would_fit = len(name) == 1024
-    for call in calls[:1] if as_a_header_it_would_fit else calls:
+    for call in calls:
         with pytest.raises(kind) as caught:
             call()
         assert len(str(caught.value).splitlines()) == 1

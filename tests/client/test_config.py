@@ -253,7 +253,9 @@ def test_a_url_alone_never_gets_the_token_of_a_cloud(home: Home) -> None:
         home.load(url="http://host/v1", environ={"PITHOSFS_TOKEN": "t"})
 
 
-@pytest.mark.parametrize("url", ["host/v1", "ftp://host", "http://", "http:///v1", "", " http://x"])
+@pytest.mark.parametrize(
+    "url", ["host/v1", "ftp://host", "http://", "http:///v1", "", " http://x", "http://x/ü", "http://x y"]
+)
 def test_urls_that_are_none(home: Home, url: str) -> None:
     home.write(f'[cloud "x"]\nurl = {url}\ntoken = t\n'.replace("= \n", '= ""\n'))
     with pytest.raises(ConfigError, match=r"not an http or https URL|has no url"):
@@ -338,6 +340,21 @@ def test_an_empty_token_file(home: Home, content: str) -> None:
         home.load(token_file=file).token.read()
     with pytest.raises(ConfigError, match="cannot read the token file"):
         home.load(token_file=home.path / "absent").token.read()
+
+
+@pytest.mark.parametrize("token", ["tökên", "a\x07b", "\ufffd"])
+def test_what_no_token_can_be(home: Home, token: str) -> None:
+    home.write(f'[cloud "x"]\nurl = http://x\ntoken = {token}\n')
+    file = home.write(token, home.path / "token")
+    for connection in (
+        home.load(),
+        home.load(token_file=file),
+        home.load(token_command=f"cat {file}"),
+        home.load(environ={"PITHOSFS_TOKEN": token}),
+    ):
+        with pytest.raises(ConfigError, match="that is no token") as caught:
+            connection.token.read()
+        assert token not in str(caught.value)
 
 
 def test_no_token_in_any_repr(home: Home) -> None:
