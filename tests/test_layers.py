@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "options",
         "answers",
         "breaker",
+        "ledger",
         "credentials",
         "stats",
         "signals",
@@ -33,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cache", "server", "transport"),
     # the store
     ("api", "identity"),
-    ("fetch", "upload"),
+    ("accounting", "fetch", "guard", "upload"),
     # files
     ("content", "nodes"),
     ("journal", "namespace"),
