@@ -60,6 +60,10 @@ class Server:
         if self._process:
             processes.stop(self._process)
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
