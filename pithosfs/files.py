@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import socket
 import threading
 import time
@@ -23,7 +22,7 @@ from pithosfs.errors import NotFound, PithosError, Stale
 from pithosfs.fetch import Origin
 from pithosfs.names import ObjectRef, to_path
 from pithosfs.namespace import Namespace, is_below, rebase
-from pithosfs.nodes import Node, inode_number, of_entry
+from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
 from pithosfs.openfile import OpenFile, Services
 from pithosfs.outbox import Outbox
 from pithosfs.removals import Removals
@@ -96,8 +95,7 @@ class Files:
     def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
         """A new file; nothing is sent before it is closed."""
         self.removals.finish(ref)
-        ino = secrets.randbits(61) | 1 << 61
-        file = OpenFile(self.services, ref, None, kept, ino)
+        file = OpenFile(self.services, ref, None, kept, new_inode_number())
         with self._lock:
             self._table[ref] = file
             self._place(file, directory, component)

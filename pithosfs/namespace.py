@@ -27,7 +27,7 @@ from pithosfs.api import Client, Page
 from pithosfs.attributes import Attributes
 from pithosfs.errors import NotADirectory, NotFound, Unavailable
 from pithosfs.names import ObjectRef
-from pithosfs.nodes import Node, TreeBuilder, virtual_directory
+from pithosfs.nodes import Node, TreeBuilder, new_inode_number, virtual_directory
 from pithosfs.waiting import wait
 
 log = logging.getLogger(__name__)
@@ -384,7 +384,7 @@ class Namespace:
             meta={},
             if_none_match="*" if only_new else None,
         )
-        return Node(ref, kept, version=written.version, modified_ns=now)
+        return Node(ref, kept, version=written.version, modified_ns=now, ino=new_inode_number())
 
 
 def directory_attributes(mode: int | None = None, mtime_ns: int | None = None) -> Attributes:
