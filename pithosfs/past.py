@@ -26,9 +26,9 @@ from dataclasses import replace
 
 from cachetools import LRUCache
 
-from pithosfs import moments, names, wire
+from pithosfs import moments, wire
 from pithosfs.api import Client, Info, Version
-from pithosfs.errors import NotADirectory, NotFound, StoreError
+from pithosfs.errors import NotADirectory, NotFound
 from pithosfs.moments import SECOND
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
@@ -44,7 +44,7 @@ _MOMENTS = 16
 #: Times shown in a listing of ``at``.
 _SHOWN = 200
 #: How far back a listing of ``at`` looks for what is gone now: seconds.
-_LOOKS_BACK = (3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400)
+_LOOKS_BACK = (60, 600, 3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400)
 #: Seconds for which ``2 hours ago``, as a directory, stays the same moment.
 _PINNED = 600.0
 #: Seconds for which lists of versions and of times are believed.
@@ -118,8 +118,7 @@ class Moments:
         if not below:
             return _directory("at")
         until = self._moment(below[0]) // SECOND
-        found = self.tree(until).find("/".join(below[1:]))
-        return found if len(below) > 1 and not found.ref.name and not found.exists else _then(found, until)
+        return _then(self.tree(until).find("/".join(below[1:])), until)
 
     def entries(self, below: Sequence[str]) -> dict[str, Node]:
         """The entries of one of these directories."""
@@ -175,18 +174,27 @@ class Moments:
         now = int(time.time())
         found: set[int] = set()
         for container in self._containers():
-            client = self._client_of(container)
-            for until in (None, *(now - each for each in _LOOKS_BACK)):
-                try:
-                    page = client.list_page(container.container, prefix=container.prefix, until=until)
-                except StoreError:
-                    break  # older than the container
-                if page is None:
-                    break
-                found |= {-(-each.modified_ns // SECOND) for each in page.entries if each.modified_ns}
-                stamp = wire.time_ns(page.last_modified) if until is None else None
-                found |= {stamp // SECOND + 1} if stamp else set()
+            found |= self._changes_in(container, now)
         return {each for each in found if each <= now}
+
+    def _changes_in(self, container: ObjectRef, now: int) -> set[int]:
+        found: set[int] = set()
+        probes: list[int | None] = [None, *(now - each for each in _LOOKS_BACK)]
+        for until in probes:
+            try:
+                page = self._client_of(container).list_page(
+                    container.container, prefix=container.prefix, until=until
+                )
+            except NotFound:
+                break  # older than the container
+            if page is None:
+                break
+            found |= {-(-each.modified_ns // SECOND) for each in page.entries if each.modified_ns}
+            stamp = wire.time_ns(page.last_modified) if until is None else None
+            if stamp:  # the last change, maybe a deletion: what was there before it?
+                found.add(stamp // SECOND + 1)
+                probes.insert(1, stamp // SECOND - 1)
+        return found
 
     def _containers(self) -> list[ObjectRef]:
         if self._top.container:
@@ -235,11 +243,15 @@ class Versions:
         place, left = self._resolve(below)
         if not left and place.is_directory:
             found = self._live.children(place, reading=True)
-            return {name: _directory(f"versions/{each.ref}", each.modified_ns) for name, each in found.items()}
+            return {
+                name: _directory(f"versions/{each.ref}", each.modified_ns) for name, each in found.items()
+            }
         ref, rest = self._file(place, left)
         if rest:
             raise NotADirectory(f"a version of {ref} is a file")
         listed = self._list(ref)
+        if self._version(ref, listed[-1]).is_directory:
+            return {}  # gone; what was in it can be named, and listed below ``at``
         nodes = self._pool.map(lambda each: self._version(ref, each), listed)
         return {moments.exact_name_of(each.time_ns): node for each, node in zip(listed, nodes, strict=True)}
 
@@ -257,18 +269,23 @@ class Versions:
         """The file a path leads to, and what comes behind it; names that are gone count, too."""
         if not place.is_directory:
             return place.ref, left
-        ref = place.ref
+        ref, was = place.ref, None
         for index, component in enumerate(left):
             ref = self._live.new_ref(replace(place, ref=ref), component)
-            if ref.name and self._is_known(ref):
+            was = self._last(ref)
+            if was is not None and not was.is_directory:
                 return ref, left[index + 1 :]
-        raise NotFound(f"there never was a file {ref}", 404)
+        if was is None:
+            raise NotFound(f"there never was a file {ref}", 404)
+        return ref, []
 
-    def _is_known(self, ref: ObjectRef) -> bool:
+    def _last(self, ref: ObjectRef) -> Node | None:
+        """The newest version of a name, which may be gone."""
         try:
-            return bool(self._list(ref))
+            listed = self._list(ref) if ref.name else []
         except NotFound:
-            return False
+            return None
+        return self._version(ref, listed[-1]) if listed else None
 
     def _list(self, ref: ObjectRef) -> list[Version]:
         with self._lock:
@@ -318,6 +335,6 @@ def _then(node: Node, until: int) -> Node:
 
 
 def _number(seed: str) -> int:
-    """An inode number no object of now has: theirs have bit 1 set and bit 0 anyhow."""
+    """An inode number from the same words each time, unlike any object's of now."""
     digest = hashlib.blake2b(seed.encode("utf-8", "surrogateescape"), digest_size=8, person=b"past").digest()
     return int.from_bytes(digest, "big") >> 1 | 1 << 62

@@ -14,19 +14,20 @@ PACKAGE = Path(__file__).parents[1] / "pithosfs"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors", "blocks", "names"),  # "" is the package itself: its version
     # without the store: this machine, settings, pure parts
-    ("attributes", "extents", "readahead", "waiting", "wire", "options", "signals", "daemon"),
+    ("attributes", "extents", "moments", "readahead", "waiting", "wire", "options", "signals", "daemon"),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
     ("cache", "server", "transport"),
     # the store
     ("api", "identity"),
-    ("fetch", "upload"),
+    ("facts", "fetch", "upload"),
     # files
     ("content", "nodes"),
     ("journal", "namespace"),
-    ("openfile",),
+    ("openfile", "past"),
     ("outbox",),
     ("files",),
     ("filesystem",),
+    ("mounted",),
     # the mount
     ("binding",),
     ("operations",),

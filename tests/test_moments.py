@@ -89,7 +89,7 @@ def test_a_month_ago_stays_inside_the_month() -> None:
 
 @pytest.mark.parametrize(
     ("text", "fixed"),
-    [("2026-11-01 10:00", True), ("1793520000", True), ("yesterday", False), ("2 hours ago", False), ("10:00", False)],
+    [("2026-11-01 10:00", True), ("1793520000", True), ("yesterday", False), ("2 hours ago", False)],
 )
 def test_which_words_always_mean_the_same(text: str, fixed: bool) -> None:
     assert moments.is_fixed(text) is fixed
