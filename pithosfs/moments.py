@@ -76,7 +76,7 @@ def is_fixed(text: str) -> bool:
 
 
 def name_of(moment: int) -> str:
-    """The second of ``moment`` as a file name, ``2026-11-01T10:00:00``, that :func:`parse` reads as that second.
+    """The second of ``moment`` as a file name that :func:`parse` reads, ``2026-11-01T10:00:00``.
 
     In local time; with the zone where the clock shows that time twice.
     """

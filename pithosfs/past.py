@@ -193,7 +193,7 @@ class Moments:
             stamp = wire.time_ns(page.last_modified) if until is None else None
             if stamp:  # the last change, maybe a deletion: what was there before it?
                 found.add(stamp // SECOND + 1)
-                probes.insert(1, stamp // SECOND - 1)
+                probes.insert(1, stamp // SECOND)
         return found
 
     def _containers(self) -> list[ObjectRef]:
