@@ -66,7 +66,7 @@ class Namespace:
         accounts: Callable[[], list[str]] | None = None,
         timeout: float = 60.0,
         inodes: dict[str, int] | None = None,
-        on_uuid: Callable[[str, int], None] = lambda uuid, ino: None,
+        on_uuid: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
         self._inodes = {} if inodes is None else inodes
         self._on_uuid = on_uuid
@@ -81,6 +81,7 @@ class Namespace:
         self._confirmed: dict[tuple[str, str], float] = {}  # (container, stamp) -> monotonic
         self._arriving: dict[ObjectRef, Future[None]] = {}
         self._walked: dict[ObjectRef, tuple[ObjectRef, float]] = {}  # parent -> child read last
+        self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
         self._pinned: dict[ObjectRef, set[str]] = {}
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
 
@@ -172,6 +173,8 @@ class Namespace:
         if self._until is not None:
             return True
         at = listing.began
+        if self._quiet[0] <= at <= self._quiet[1]:
+            at = self._quiet[1]
         if listing.stamp:
             at = max(at, self._confirmed.get((ref.container, listing.stamp), 0.0))
         return time.monotonic() - at < self._ttl
@@ -231,9 +234,7 @@ class Namespace:
         began = time.monotonic()
         stamp: str | None = None
         for number, page in enumerate(
-            self._client_of(ref).list_all(
-                ref.container, prefix=ref.prefix, delimiter=True, until=self._until
-            )
+            self._client_of(ref).list_all(ref.container, prefix=ref.prefix, delimiter=True, until=self._until)
         ):
             builder.add_entries(page.entries)
             builder.add_subdirs(page.subdirs)
@@ -373,6 +374,15 @@ class Namespace:
                 listing.stamp = None
                 self._listings[target] = listing
 
+    def quiet(self, began: float, until: float) -> None:
+        """Between these moments (monotonic) nobody but this mount changed anything."""
+        with self._lock:
+            known_from, known_until = self._quiet
+            if known_from and began <= known_until:
+                self._quiet = (known_from, max(known_until, until))
+            else:
+                self._quiet = (began, until)
+
     def forget(self, ref: ObjectRef | None = None) -> None:
         """Ask anew about this directory and all below it (or everything)."""
         with self._lock:
@@ -381,6 +391,7 @@ class Namespace:
                 listing.began, listing.stamp = float("-inf"), None
             if ref is None:
                 self._confirmed.clear()
+                self._quiet = (0.0, 0.0)
 
     # -- directories on the server ----------------------------------------------------------------------
 

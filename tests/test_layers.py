@@ -14,7 +14,21 @@ PACKAGE = Path(__file__).parents[1] / "pithosfs"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors", "blocks", "names"),  # "" is the package itself: its version
     # without the store: this machine, settings, pure parts
-    ("attributes", "extents", "moments", "readahead", "waiting", "wire", "options", "signals", "daemon"),
+    (
+        "attributes",
+        "extents",
+        "moments",
+        "readahead",
+        "waiting",
+        "wire",
+        "options",
+        "answers",
+        "breaker",
+        "credentials",
+        "stats",
+        "signals",
+        "daemon",
+    ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
     ("cache", "server", "transport"),
     # the store
@@ -23,8 +37,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # files
     ("content", "nodes"),
     ("journal", "namespace"),
-    ("openfile", "past"),
-    ("outbox",),
+    ("openfile",),
+    ("outbox", "removals"),
     ("files",),
     ("filesystem",),
     ("mounted",),
