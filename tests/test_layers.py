@@ -17,6 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "attributes",
         "extents",
+        "moments",
         "readahead",
         "waiting",
         "wire",
@@ -35,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the store
     ("identity",),
     ("api",),
-    ("accounting", "fetch", "guard", "upload"),
+    ("accounting", "facts", "fetch", "guard", "upload"),
     ("transfer",),
     # files
     ("content", "nodes"),
@@ -44,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),
+    ("mounted",),
     # the mount
     ("binding",),
     ("operations",),
