@@ -26,9 +26,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from pithosfs import blocks, wire
+from pithosfs.answers import error_of
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.errors import BadRequest, MissingBlocks, NotFound, ProtocolError, Stale
-from pithosfs.transport import Request, Response, StreamedBody, Transport, error_of
+from pithosfs.transport import Request, Response, StreamedBody, Transport, check_request_line
 from pithosfs.wire import AccountInfo, ContainerInfo, Entry, Info, Page, Version, Written
 
 #: Most entries a listing returns at once.
@@ -388,6 +389,7 @@ class Client:
         """
         headers = _placing(content_type, meta)
         headers["Destination"] = wire.path_of(to_container, to_name)
+        check_request_line(self._request("HEAD", to_container, to_name))  # it must be within reach there
         answer = self._send(
             "MOVE",
             container,

@@ -65,9 +65,7 @@ class FileTokens(TokenSource):
             tokens = self.path.read_text("utf-8", errors="replace").split()
         except OSError as error:
             raise ConfigError(f"cannot read the token file {self.path}: {error.strerror}") from error
-        if not tokens:
-            raise ConfigError(f"the token file {self.path} is empty")
-        return tokens
+        return _checked(tokens, f"the token file {self.path} is empty", self.name)
 
 
 class CommandTokens(TokenSource):
@@ -101,9 +99,7 @@ class CommandTokens(TokenSource):
         if done.returncode:
             raise ConfigError(f"{self.name} failed (exit status {done.returncode})")
         tokens = done.stdout.decode("utf-8", errors="replace").split()
-        if not tokens:
-            raise ConfigError(f"{self.name} printed no token")
-        return tokens
+        return _checked(tokens, f"{self.name} printed no token", self.name)
 
 
 class VariableTokens(TokenSource):
@@ -119,9 +115,7 @@ class VariableTokens(TokenSource):
 
     def read(self) -> list[str]:
         """The tokens."""
-        if not self._tokens:
-            raise ConfigError(f"{TOKEN_VARIABLE} is empty")
-        return list(self._tokens)
+        return _checked(list(self._tokens), f"{TOKEN_VARIABLE} is empty", self.name)
 
 
 class CloudTokens(TokenSource):
@@ -136,12 +130,18 @@ class CloudTokens(TokenSource):
     def read(self) -> list[str]:
         """The tokens in the file."""
         settings = _File.read(self._path).clouds.get(self._cloud, {})
-        for key in self._keys:
-            if tokens := settings.get(key, "").split():
-                return tokens
-        raise ConfigError(
-            f"{self.name} has no token; set it with: kamaki config set cloud.{self._cloud}.token"
-        )
+        tokens = next((settings[key] for key in self._keys if settings.get(key)), "").split()
+        remedy = f"set it with: kamaki config set cloud.{self._cloud}.token TOKEN"
+        return _checked(tokens, f"{self.name} has no token; {remedy}", self.name)
+
+
+def _checked(tokens: list[str], if_none: str, name: str) -> list[str]:
+    """The tokens; ConfigError if there are none or one could not be sent."""
+    if not tokens:
+        raise ConfigError(if_none)
+    if not all(each.isascii() and each.isprintable() for each in tokens):
+        raise ConfigError(f"{name}: that is no token, it has characters no token can have")
+    return tokens
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def _from_cloud(
 
 
 def _http_url(url: str, what: str) -> str:
-    if not re.match(r"https?://[^/\s]+", url):
+    if not re.fullmatch(r"https?://[!-.0-~][!-~]*", url):
         raise ConfigError(f"{what} is not an http or https URL")
     return url
 
@@ -365,6 +365,7 @@ def _settings(parser: configparser.RawConfigParser, section: str) -> dict[str, s
 
 def _line_of(error: configparser.Error) -> str:
     """The line a parser's error is about, without what it says (it may hold a token)."""
-    if isinstance(error, configparser.ParsingError) and error.errors:
-        return str(error.errors[0][0])
-    return str(getattr(error, "lineno", "?"))
+    if (lineno := getattr(error, "lineno", None)) is not None:
+        return str(lineno)
+    errors = getattr(error, "errors", None)
+    return str(errors[0][0]) if errors else "?"

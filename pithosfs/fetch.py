@@ -15,15 +15,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from pithosfs import blocks
 from pithosfs.api import Client, Info
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
-from pithosfs.errors import CorruptBlock, NotFound, PithosError, ProtocolError, Stale, TimedOut, Unavailable
+from pithosfs.errors import CorruptBlock, PithosError, ProtocolError, Stale, TimedOut, Unavailable
 from pithosfs.names import ObjectRef
 from pithosfs.waiting import wait
 
@@ -48,7 +48,7 @@ class Address(NamedTuple):
     """One block of one object: ``length`` of its bytes belong to the object."""
 
     origin: Origin
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     hash: str
     length: int
     block_size: int = blocks.BLOCK_SIZE
@@ -293,7 +293,8 @@ class Fetcher:
         if found is not None:
             return found
         reads = [
-            self._submit(partial(self._read, address, start, stop)) for _ in range(1 if self._protected else 2)
+            self._submit(partial(self._read, address, start, stop))
+            for _ in range(1 if self._protected else 2)
         ]
         first, *others = [wait(each, self._timeout) for each in reads]
         if any(bytes(each) != bytes(first) for each in others):

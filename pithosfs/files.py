@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import socket
 import threading
 import time
@@ -21,9 +20,10 @@ from typing import Any
 from pithosfs.attributes import Attributes
 from pithosfs.errors import NotFound, PithosError, Stale
 from pithosfs.fetch import Origin
+from pithosfs.guard import Guard
 from pithosfs.names import ObjectRef, to_path
-from pithosfs.namespace import Namespace, is_below, rebase
-from pithosfs.nodes import Node, inode_number, of_entry
+from pithosfs.namespace import Namespace, is_below, parent_of, rebase
+from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
 from pithosfs.openfile import OpenFile, Services
 from pithosfs.outbox import Outbox
 from pithosfs.removals import Removals
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: How long a change of attributes waits for a rename that could carry it.
 HOLD_SECONDS = 1.0
+#: Seconds at the end to look what the last commits replaced.
+_LAST_LOOK = 5.0
 
 
 class Files:
@@ -42,6 +44,7 @@ class Files:
         services: Services,
         namespace: Namespace,
         delete: Callable[[ObjectRef], None],
+        guard_for: Callable[[Callable[[ObjectRef, ObjectRef], None]], Guard],
         *,
         write_back: float | None,
     ) -> None:
@@ -49,11 +52,23 @@ class Files:
         self.removals = Removals(delete)
         self.conflicts: deque[dict[str, Any]] = deque(maxlen=100)
         self._namespace = namespace
+        self._guard = guard_for(self._conflict)
         self._write_back = write_back
         self._lock = threading.RLock()
         self._table: dict[ObjectRef, OpenFile] = {}
         self._places: dict[OpenFile, tuple[ObjectRef, str]] = {}
         self.outbox = Outbox(self._send)
+
+    def start(self) -> None:
+        """Start the threads."""
+        self.outbox.start()
+
+    def stop(self) -> None:
+        """Stop the threads; what is not sent stays in the journal."""
+        self.removals.stop()
+        self.outbox.stop()
+        self._guard.drain(_LAST_LOOK)
+        self._guard.stop()
 
     # -- finding ------------------------------------------------------------------------------
 
@@ -96,8 +111,7 @@ class Files:
     def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
         """A new file; nothing is sent before it is closed."""
         self.removals.finish(ref)
-        ino = secrets.randbits(61) | 1 << 61
-        file = OpenFile(self.services, ref, None, kept, ino)
+        file = OpenFile(self.services, ref, None, kept, new_inode_number())
         with self._lock:
             self._table[ref] = file
             self._place(file, directory, component)
@@ -182,13 +196,17 @@ class Files:
         try:
             file.persist()
         except PithosError as trouble:
-            log.error("%s is only in memory: %s", file.ref, trouble)
+            log.error(  # noqa: TRY400 - a full disk is no bug of ours
+                "%s is only in memory: %s", file.ref, trouble
+            )
         self.outbox.keep(file, error)
 
     def _commit(self, file: OpenFile) -> None:
         with file.committing:
+            before, base = self._guard.mark(), file.node.version if file.node else 0
             try:
-                file.commit()
+                if file.commit() and file.node is not None:
+                    self._guard.committed(file.ref, file.node.hash, file.node.version, base, before)
             except Stale as error:
                 self._stale(file, error)
             if not file.dirty:
@@ -236,10 +254,14 @@ class Files:
             except Stale:
                 continue
             log.warning("%s was changed by somebody else: this mount's version is kept as %s", file.ref, copy)
-            self.conflicts.append({"object": str(file.ref), "copy": str(copy), "time": time.time()})
-            self._namespace.forget(file.ref._replace(name=file.ref.name.rpartition("/")[0]))
+            self._conflict(file.ref, copy)
             return copy
         raise Stale(f"no free name for a conflict copy of {file.ref}", 412)
+
+    def _conflict(self, ref: ObjectRef, copy: ObjectRef) -> None:
+        """Both versions of an object are there now."""
+        self.conflicts.append({"object": str(ref), "copy": str(copy), "time": time.time()})
+        self._namespace.forget(parent_of(ref))
 
     # -- names change -------------------------------------------------------------------------------
 
@@ -321,8 +343,7 @@ class Files:
                 continue
             with self._lock:
                 self._table[file.ref] = file
-                directory, _, _ = file.ref.name.rpartition("/")
-                self._places[file] = (file.ref._replace(name=directory), to_path(file.ref.name.rpartition("/")[2]))
+                self._places[file] = (parent_of(file.ref), to_path(file.ref.name.rpartition("/")[2]))
                 self._pin(file)
             self.outbox.queue(file, 0.0)
             count += 1

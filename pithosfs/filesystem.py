@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from pithosfs import attributes, blocks, names
+from pithosfs import attributes, names
 from pithosfs.api import Client
 from pithosfs.attributes import Attributes, Kind
 from pithosfs.blocks import Buffer
@@ -167,7 +167,13 @@ class FileSystem:
         return found
 
     def open(
-        self, path: str, *, read: bool = True, write: bool = False, append: bool = False, truncate: bool = False
+        self,
+        path: str,
+        *,
+        read: bool = True,
+        write: bool = False,
+        append: bool = False,
+        truncate: bool = False,
     ) -> Handle:
         """Open a file."""
         if write or truncate:
@@ -203,9 +209,7 @@ class FileSystem:
 
     def _new_handle(self, file: OpenFile, read: bool, write: bool, append: bool) -> Handle:
         self.files.opened(file)
-        handle = Handle(
-            next(self._numbers), file, read, write, append, Readahead(self._services.block_size)
-        )
+        handle = Handle(next(self._numbers), file, read, write, append, Readahead(self._services.block_size))
         self._handles[handle.number] = handle
         return handle
 
@@ -334,7 +338,9 @@ class FileSystem:
         with self._brief(path) as file:
             self._change(file, mtime_ns, mode)
 
-    def set_handle_attributes(self, number: int, mtime_ns: int | None = None, mode: int | None = None) -> None:
+    def set_handle_attributes(
+        self, number: int, mtime_ns: int | None = None, mode: int | None = None
+    ) -> None:
         """Change times or mode by handle."""
         self._change(self.handle(number).file, mtime_ns, mode)
 
@@ -419,6 +425,7 @@ class FileSystem:
         except Stale as error:
             self.namespace.forget(directory.ref)
             raise Exists(f"{path} is there already") from error
+        self._services.store.remember_meta(made.version, {})
         self.namespace.put(directory.ref, component, made)
         self.namespace.made_directory(ref)
         self._touch(directory.ref)
@@ -582,7 +589,9 @@ class FileSystem:
         if touched is not None:
             self._touched[ref] = touched
 
-    def _move(self, node: Node, ref: ObjectRef, changed: Attributes | None, *, recursive: bool = False) -> None:
+    def _move(
+        self, node: Node, ref: ObjectRef, changed: Attributes | None, *, recursive: bool = False
+    ) -> None:
         client = self._client_of(node.ref)
         client.move(
             node.ref.container,

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from pithosfs import binding
+from pithosfs.accounting import AccountedClient
 from pithosfs.api import Client
 from pithosfs.cache import BlockCache
 from pithosfs.config import Connection
 from pithosfs.disk import DiskCache
 from pithosfs.errors import NotFound
 from pithosfs.fetch import Fetcher
-from pithosfs.files import Files
+from pithosfs.files import Files, conflict_ref
 from pithosfs.filesystem import FileSystem, delete
+from pithosfs.guard import Guard
 from pithosfs.identity import resolve
+from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
@@ -46,7 +49,9 @@ class Mount:
     ``build`` checks all that can be checked; ``run`` returns when the mount is gone.
     """
 
-    def __init__(self, client: Client, top: ObjectRef, options: MountOptions, block_size: int) -> None:
+    def __init__(
+        self, client: AccountedClient, top: ObjectRef, options: MountOptions, block_size: int
+    ) -> None:
         self.client = client
         self.options = options
         self.source = str(top) or "/"
@@ -82,7 +87,9 @@ class Mount:
             inodes=self._store.inodes(),
             on_uuid=self._store.remember_inode,
         )
-        self.files = Files(services, self._namespace, self._delete, write_back=options.write_back)
+        self.files = Files(
+            services, self._namespace, self._delete, self._guard_for, write_back=options.write_back
+        )
         self.filesystem = FileSystem(
             services, self._namespace, self.files, self._client_of, read_only=options.read_only
         )
@@ -100,7 +107,7 @@ class Mount:
             ca_certs=connection.ca_certs,
             verify=connection.verify,
         )
-        client = Client(transport, site.endpoint, site.account)
+        client = AccountedClient(transport, site.endpoint, site.account, Ledger())
         top = parse_source(source)
         return cls(client, top, options, _check(client, top, options))
 
@@ -124,9 +131,7 @@ class Mount:
 
         self._operations = Operations(self.filesystem, owner, started=started)
         try:
-            binding.Binding(
-                self._operations, str(mountpoint), foreground=True, **self._fuse_options(options)
-            )
+            binding.Binding(self._operations, str(mountpoint), foreground=True, **self._fuse_options(options))
         except RuntimeError as error:
             raise OSError(f"cannot mount on {mountpoint} (libfuse says {error})") from error
         finally:
@@ -151,7 +156,7 @@ class Mount:
 
     def _start(self) -> None:
         self._cache.start()
-        self.files.outbox.start()
+        self.files.start()
         if not self.options.read_only:
             threading.Thread(target=self.files.recover, name="recover", daemon=True).start()
 
@@ -164,8 +169,7 @@ class Mount:
         left = self.drain(self.options.timeout)
         for each in left:
             log.warning("%s is not sent: %s; the next mount will send it", each["object"], each.get("error"))
-        self.files.removals.stop()
-        self.files.outbox.stop()
+        self.files.stop()
         for part in (self._namespace, self._fetcher, self._uploader, self._cache):
             part.close()
         self._staging.close()
@@ -229,7 +233,17 @@ class Mount:
     def _client_of(self, ref: ObjectRef) -> Client:
         if not ref.account or ref.account == self.client.account_id:
             return self.client
-        return Client(self.client.transport, self.client.endpoint, ref.account)
+        client = self.client
+        return AccountedClient(client.transport, client.endpoint, ref.account, client.ledger)
+
+    def _guard_for(self, found: Callable[[ObjectRef, ObjectRef], None]) -> Guard:
+        return Guard(
+            self._client_of,
+            self.client.ledger,
+            conflict_name=conflict_ref,
+            found=found,
+            quiet=self._namespace.quiet,
+        )
 
     def _delete(self, ref: ObjectRef) -> None:
         delete(self._client_of(ref), ref)
@@ -262,4 +276,3 @@ def _site(client: Client) -> str:
     host = re.sub(r"[^A-Za-z0-9.-]+", "_", client.endpoint.partition("://")[2])[:40]
     digest = sha256(f"{client.endpoint}\0{client.account_id}".encode()).hexdigest()[:12]
     return f"{host}-{digest}"
-

@@ -27,7 +27,7 @@ from pithosfs.api import Client, Page
 from pithosfs.attributes import Attributes
 from pithosfs.errors import NotADirectory, NotFound, Unavailable
 from pithosfs.names import ObjectRef
-from pithosfs.nodes import Node, TreeBuilder, virtual_directory
+from pithosfs.nodes import Node, TreeBuilder, new_inode_number, virtual_directory
 from pithosfs.waiting import wait
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Namespace:
         until: int | None = None,
         timeout: float = 60.0,
         inodes: dict[str, int] | None = None,
-        on_uuid: Callable[[str, int], None] = lambda uuid, ino: None,
+        on_uuid: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
         self._inodes = {} if inodes is None else inodes
         self._on_uuid = on_uuid
@@ -78,6 +78,7 @@ class Namespace:
         self._confirmed: dict[tuple[str, str], float] = {}  # (container, stamp) -> monotonic
         self._arriving: dict[ObjectRef, Future[None]] = {}
         self._walked: dict[ObjectRef, tuple[ObjectRef, float]] = {}  # parent -> child read last
+        self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
         self._pinned: dict[ObjectRef, set[str]] = {}
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
 
@@ -167,6 +168,8 @@ class Namespace:
         if self._until is not None:
             return True
         at = listing.began
+        if self._quiet[0] <= at <= self._quiet[1]:
+            at = self._quiet[1]
         if listing.stamp:
             at = max(at, self._confirmed.get((ref.container, listing.stamp), 0.0))
         return time.monotonic() - at < self._ttl
@@ -224,9 +227,7 @@ class Namespace:
         began = time.monotonic()
         stamp: str | None = None
         for number, page in enumerate(
-            self._client_of(ref).list_all(
-                ref.container, prefix=ref.prefix, delimiter=True, until=self._until
-            )
+            self._client_of(ref).list_all(ref.container, prefix=ref.prefix, delimiter=True, until=self._until)
         ):
             builder.add_entries(page.entries)
             builder.add_subdirs(page.subdirs)
@@ -361,6 +362,15 @@ class Namespace:
                 listing.stamp = None
                 self._listings[target] = listing
 
+    def quiet(self, began: float, until: float) -> None:
+        """Between these moments (monotonic) nobody but this mount changed anything."""
+        with self._lock:
+            known_from, known_until = self._quiet
+            if known_from and began <= known_until:
+                self._quiet = (known_from, max(known_until, until))
+            else:
+                self._quiet = (began, until)
+
     def forget(self, ref: ObjectRef | None = None) -> None:
         """Ask anew about this directory and all below it (or everything)."""
         with self._lock:
@@ -369,6 +379,7 @@ class Namespace:
                 listing.began, listing.stamp = float("-inf"), None
             if ref is None:
                 self._confirmed.clear()
+                self._quiet = (0.0, 0.0)
 
     # -- directories on the server ----------------------------------------------------------------------
 
@@ -384,7 +395,7 @@ class Namespace:
             meta={},
             if_none_match="*" if only_new else None,
         )
-        return Node(ref, kept, version=written.version, modified_ns=now)
+        return Node(ref, kept, version=written.version, modified_ns=now, ino=new_inode_number())
 
 
 def directory_attributes(mode: int | None = None, mtime_ns: int | None = None) -> Attributes:

@@ -81,7 +81,7 @@ class OpenFile:
     # -- state ------------------------------------------------------------------------------
 
     @property
-    def committing(self) -> threading.RLock:  # type: ignore[valid-type]
+    def committing(self) -> threading.RLock:
         """Held by a commit, a rename, a removal: one at a time."""
         return self._committing
 
@@ -318,7 +318,9 @@ class OpenFile:
         for span in blocks.spans(start, stop - start, content.block_size):
             first = span.index * content.block_size
             if span.start == 0 and (span.stop == content.block_size or first + span.stop >= content.size):
-                hole = Address(Origin(self.ref, 0), span.index, blocks.ZERO_HASH, span.stop, content.block_size)
+                hole = Address(
+                    Origin(self.ref, 0), span.index, blocks.ZERO_HASH, span.stop, content.block_size
+                )
                 self._splice(span.index, hole, min(span.stop, content.size - first))
             else:
                 self.write(first + span.start, bytes(span.stop - span.start))
@@ -396,11 +398,7 @@ class OpenFile:
     def _completed(self, content: Content, start: int, stop: int) -> list[int]:
         """Full blocks that this write has ended."""
         size = content.block_size
-        return [
-            index
-            for index in range(start // size, stop // size)
-            if content.complete(index)
-        ]
+        return [index for index in range(start // size, stop // size) if content.complete(index)]
 
     def _send_ahead(self, complete: list[int]) -> None:
         with self._lock:
@@ -582,7 +580,9 @@ class OpenFile:
         """The file of a journal entry; ValueError if it is none."""
         try:
             ref = ObjectRef(*entry["ref"])
-            file = cls(services, ref, unpack_node(entry["node"]), Attributes(*entry["attributes"]), entry["ino"])
+            file = cls(
+                services, ref, unpack_node(entry["node"]), Attributes(*entry["attributes"]), entry["ino"]
+            )
             file._content = unpack_content(entry["content"])
             file._emptied, file._meta = entry["emptied"], entry["meta"]
         except (KeyError, TypeError, AttributeError) as error:

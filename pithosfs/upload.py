@@ -33,6 +33,7 @@ from pithosfs.errors import MissingBlocks, PithosError, ProtocolError, Unavailab
 from pithosfs.names import ObjectRef
 from pithosfs.waiting import wait
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: Blocks to be hashed before the server is first asked which of them it has.
@@ -199,7 +200,10 @@ class Uploader:
     # -- commit --------------------------------------------------------------------------
 
     def commit(self, ref: ObjectRef, source: Source, terms: Terms, ahead: Ahead | None = None) -> Committed:
-        """Make ``source`` the object ``ref``.  Raises what the store raised; Changed after too many rounds."""
+        """Make ``source`` the object ``ref``.
+
+        Raises what the store raised; Changed after too many rounds.
+        """
         hashes = ahead.finish() if ahead else {}
         job = _Job(self, ref, source, hashes, ahead.sent if ahead else set())
         for attempt in range(_ROUNDS):
@@ -238,7 +242,8 @@ class _Job:
             lacking = set(missing.hashes)
             self._send(missing.hashes)
             written = self._put(content, terms)
-        self._count_spared([each for each in fresh if each not in lacking and each not in self.sent])
+        looked_at = {block for block in content.hashes if block in self.where}
+        self._count_spared([each for each in looked_at if each not in lacking and each not in self.sent])
         return Committed(written, content)
 
     def _small(self, terms: Terms) -> Committed | None:
@@ -323,7 +328,7 @@ class _Job:
             raise Changed(f"{self.ref} changed while it was sent")
         return data
 
-    def _in_parallel(self, work: Callable[[object], Result], items: Sequence[object]) -> list[Result]:
+    def _in_parallel(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """``work`` on each item in the pool, a bounded number at a time; the first error is raised."""
         results: list[Result] = []
         pending: deque[Future[Result]] = deque()

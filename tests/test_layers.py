@@ -14,7 +14,20 @@ PACKAGE = Path(__file__).parents[1] / "pithosfs"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors", "blocks", "names"),  # "" is the package itself: its version
     # without the store: this machine, settings, pure parts
-    ("attributes", "extents", "readahead", "waiting", "wire", "options", "signals", "daemon"),
+    (
+        "attributes",
+        "extents",
+        "readahead",
+        "waiting",
+        "wire",
+        "options",
+        "answers",
+        "breaker",
+        "credentials",
+        "stats",
+        "signals",
+        "daemon",
+    ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
     ("cache", "server", "transport"),
     # the store
@@ -24,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("content", "nodes"),
     ("journal", "namespace"),
     ("openfile",),
-    ("outbox",),
+    ("outbox", "removals"),
     ("files",),
     ("filesystem",),
     # the mount

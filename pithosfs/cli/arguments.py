@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,5 +102,7 @@ def connection(args: argparse.Namespace) -> Connection:
     """The account the arguments, the environment and kamaki's file name.  Raises ConfigError."""
     from pithosfs import config  # commands without an account do without it
 
-    given = vars(args)
-    return config.load(**{o.key: given[o.key] for o in CONNECTION_OPTIONS if o.key in given})
+    given = {each.key: getattr(args, each.key) for each in CONNECTION_OPTIONS if each.key in args}
+    found = config.load(**given)
+    os.environ.pop(config.TOKEN_VARIABLE, None)  # read by now; programs we start need it not
+    return found

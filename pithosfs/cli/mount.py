@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,10 +51,12 @@ def add(commands: arguments.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check what can be checked in sight of the user, then mount in the background."""
     settings = options.mount_options(vars(args))
-    logs.start(settings.log_level, settings.log_file)
+    _refuse_own_files_inside(mountpoints.locate(args.mountpoint), settings)
+    logs.start(settings.log_level, settings.log_file, brief=not settings.foreground)
+    if settings.log_level in ("debug", "info") and not (settings.foreground or settings.log_file):
+        log.warning("in the background the log goes nowhere; add --log-file FILE, or --foreground")
     checks.require_fuse(settings)
     mountpoint = prepare(args.mountpoint)
-    _refuse_own_files_inside(mountpoint, settings)
     connection = arguments.connection(args)
 
     def work(ready: daemon.Ready) -> int:
@@ -97,6 +100,9 @@ def _require_directory(path: Path) -> None:
         raise MountPointError(f"{path} is no directory") from None
     except OSError as error:
         raise MountPointError(f"{path} cannot be used: {error.strerror}") from None
+    if not os.access(path, os.W_OK):
+        # fusermount3 would say so on a line of its own
+        raise MountPointError(f"{path} cannot be used: only a directory you may write to can be mounted on")
     if content is not None:
         log.warning("%s is not empty; what it holds is hidden while mounted", path)
 

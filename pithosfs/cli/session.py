@@ -22,12 +22,10 @@ from pithosfs.options import MountOptions
 
 log = logging.getLogger(__name__)
 
-#: Seconds for sending what is pending after a signal (systemd kills after 90).
-_SEND_TIME = 60.0
+#: Seconds for sending what is pending after a signal (systemd kills after 90; the mount tries once more).
+_SEND_TIME = 20.0
 #: Seconds for programs to let go of a detached mount.
 _GRACE = 3.0
-#: Seconds for the rest of this process to come to its end.
-_ENDING = 2.0
 
 
 class Servable(Protocol):
@@ -136,10 +134,7 @@ class Session:
         here = mountpoints.mount_at(self._mountpoint)
         if here is not None and here.device == self._entry.device:
             mountpoints.unmount(self._mountpoint, lazy=True)
-        if self._ended.wait(grace):
-            return
-        mountpoints.abort(self._entry.device)
-        if not self._ended.wait(_ENDING):
+        if not self._ended.wait(grace) and not mountpoints.abort(self._entry.device):
             # where the connection may not be cut, the end of the process cuts it
             self._close()
             os._exit(exits.ExitCode.OK)

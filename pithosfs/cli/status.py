@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from pithosfs import control, mountpoints, registry
+from pithosfs import mountpoints
 from pithosfs.cli import arguments
 from pithosfs.cli.exits import ExitCode
-from pithosfs.mountpoints import Mounted, MountPointError
+from pithosfs.cli.reports import Report, State, gather
+from pithosfs.mountpoints import MountPointError
+from pithosfs.options import format_size
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _DESCRIPTION = """\
-Show the mounts of this user (for root: of everybody): their state, open files,
-what waits to be sent, what the caches saved, and errors.
+Show the mounts of this user (for root: of everybody): state, open files, what
+waits to be sent, what did not have to be sent, how often the cache helped.
+With a MOUNTPOINT, all that is known about this one.
 
 Exit code 1 if the mount asked for, or one of them, hangs or is dead.
 
@@ -28,48 +31,11 @@ Example:
   pithosfs status ~/cloud --json
 """
 
-#: Seconds a mount may take to answer before it is shown as hanging.
-_PATIENCE = 3.0
-
-
-class State(StrEnum):
-    """What a mount is doing."""
-
-    READY = "ready"
-    HANGS = "hangs"  # the process lives but does not answer
-    DEAD = "dead"  # the process is gone, its mount point is not
-    ENDING = "ending"  # unmounted, the process still has work or open files
-    UNKNOWN = "unknown"  # a mount whose process did not announce it to this user
-
-
 _REMEDIES = {
     State.HANGS: "does not answer; to end it: pithosfs umount --force {0}",
     State.DEAD: "lost its process; mount it again, or: pithosfs umount {0}",
     State.UNKNOWN: "was not mounted by you, or is still starting",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One mount: where, what, how it is; ``details`` are its own words (empty unless it is ready)."""
-
-    mountpoint: str
-    source: str
-    state: State
-    pid: int | None
-    since: float | None
-    details: dict[str, Any]
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it, flat."""
-        return {
-            "mountpoint": self.mountpoint,
-            "source": self.source,
-            "state": self.state.value,
-            "pid": self.pid,
-            "since": self.since,
-            **self.details,
-        }
 
 
 def add(commands: arguments.Subparsers) -> None:
@@ -93,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         content = [report.as_json() for report in reports]
         print(json.dumps(content if args.mountpoint is None else content[0], indent=2))
     elif reports:
-        _show(reports)
+        _show(reports, in_full=args.mountpoint is not None)
     else:
         print("nothing is mounted")
     troubled = any(each.state in (State.HANGS, State.DEAD) for each in reports)
@@ -109,72 +75,93 @@ def _find(path: str) -> Report:
     raise MountPointError(f"nothing is mounted on {located}{hint}")
 
 
-# -- gathering --------------------------------------------------------------------------
-
-
-def gather(path: str | None = None) -> list[Report]:
-    """All mounts, or the one on ``path``: the kernel's table and the announced ones together.
-
-    Never hangs.  Announced mounts of which nothing is left are forgotten.
-    """
-    entries = [each for each in registry.entries() if path in (None, each.mountpoint)]
-    kernels = [each for each in mountpoints.mounted() if _is_shown(each) and path in (None, each.path)]
-    present = {(each.path, each.device) for each in kernels}
-    announced = {(each.mountpoint, each.device) for each in entries}
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        waiting = [pool.submit(_report, each, (each.mountpoint, each.device) in present) for each in entries]
-        lost = [each for each in kernels if (each.path, each.device) not in announced]
-        found = [*(each.result() for each in waiting), *pool.map(_unannounced, lost)]
-    reports = [each for each in found if each is not None]
-    return sorted(reports, key=lambda report: (report.mountpoint, report.state is State.ENDING))
-
-
-def _is_shown(mount: Mounted) -> bool:
-    return mount.is_ours and (os.geteuid() == 0 or mount.uid == os.geteuid())
-
-
-def _report(entry: registry.Entry, is_mounted: bool) -> Report | None:
-    running = entry.is_running()
-    details: dict[str, Any] = {}
-    if not running and not is_mounted:
-        entry.forget()
-        return None
-    if not running:
-        state = State.DEAD
-    elif not is_mounted:
-        state = State.ENDING
-    else:
-        state, details = _ask(entry)
-    return Report(entry.mountpoint, entry.source, state, entry.pid, entry.since, details)
-
-
-def _ask(entry: registry.Entry) -> tuple[State, dict[str, Any]]:
-    try:
-        return State.READY, dict(control.ask(entry.socket, "status", timeout=_PATIENCE))
-    except control.ControlError:
-        return State.HANGS, {}
-
-
-def _unannounced(mount: Mounted) -> Report:
-    state = State.DEAD if mountpoints.is_dead(mount.path, _PATIENCE) else State.UNKNOWN
-    return Report(mount.path, mount.source, state, None, None, {})
-
-
 # -- showing --------------------------------------------------------------------------
 
 
-def _show(reports: list[Report]) -> None:
+def _show(reports: list[Report], in_full: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("MOUNT POINT", "SOURCE", "STATE", "SINCE"):
-        table.add_column(heading, overflow="fold")
-    for report in reports:
-        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(report.since)) if report.since else ""
-        table.add_row(report.mountpoint, report.source, report.state.value, since)
     # a program that reads this wants whole lines, whatever their length
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
+    console.print(_in_full(reports[0]) if in_full else _overview(reports))
     for report in reports:
         if remedy := _REMEDIES.get(report.state):
             print(f"{report.mountpoint} {remedy.format(report.mountpoint)}")
+
+
+def _overview(reports: list[Report]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("MOUNT POINT", overflow="fold")
+    for heading in ("SOURCE", "STATE", "OPEN", "UNSENT", "SENT", "SPARED", "CACHE HITS"):
+        table.add_column(heading)
+    for report in reports:
+        table.add_row(report.mountpoint, report.source, report.state.value, *_figures(report.details))
+    return table
+
+
+def _figures(details: dict[str, Any]) -> Iterator[str]:
+    """The columns of numbers; none for a mount that says nothing."""
+    if not details:
+        return
+    pending, upload = details.get("pending", ()), details.get("upload", {})
+    yield str(details.get("open_files", 0))
+    yield f"{len(pending)} files, {format_size(_unsent(pending))}" if pending else "-"
+    yield format_size(upload.get("bytes_sent", 0))
+    yield format_size(upload.get("bytes_spared", 0))
+    yield _hit_rate(details.get("cache", {}))
+
+
+def _in_full(report: Report) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    since = time.strftime(", since %Y-%m-%d %H:%M", time.localtime(report.since)) if report.since else ""
+    table.add_row("mount point", report.mountpoint)
+    table.add_row("source", report.source)
+    table.add_row("state", f"{report.state.value}{since}")
+    for name, text in _details(report.details):
+        table.add_row(name, text)
+    return table
+
+
+def _details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if not details:
+        return
+    upload, cache = details.get("upload", {}), details.get("cache", {})
+    yield "server", f"{details.get('server', '?')}, account {details.get('account', '?')}"
+    yield "files", f"{details.get('open_files', 0)} open, {details.get('dirty_files', 0)} with changes"
+    yield "sent", _blocks(upload, "sent")
+    yield "spared", f"{_blocks(upload, 'spared')} that the server had already"
+    yield (
+        "cache",
+        (
+            f"{format_size(cache.get('disk_bytes', 0))} on disk "
+            f"of {format_size(cache.get('disk_limit', 0))} allowed, "
+            f"{format_size(cache.get('memory_bytes', 0))} in memory; {_hit_rate(cache)} hits"
+        ),
+    )
+    for each in details.get("pending", ()):
+        reason = f": {each['error']}" if each.get("error") else ""
+        yield "unsent", f"{each['object']} ({format_size(each.get('unsent', 0))}) {each['state']}{reason}"
+    for each in details.get("conflicts", ()):
+        yield "conflict", f"{each['object']} was changed elsewhere; what was written here is {each['copy']}"
+    if errors := details.get("errors"):
+        yield "errors", ", ".join(f"{name} {count}" for name, count in sorted(errors.items()))
+
+
+def _blocks(upload: dict[str, Any], what: str) -> str:
+    return f"{format_size(upload.get(f'bytes_{what}', 0))} in {upload.get(f'blocks_{what}', 0)} blocks"
+
+
+def _unsent(pending: list[dict[str, Any]]) -> int:
+    return sum(each.get("unsent", 0) for each in pending)
+
+
+def _hit_rate(cache: dict[str, Any]) -> str:
+    hits = cache.get("memory_hits", 0) + cache.get("disk_hits", 0)
+    asked = hits + cache.get("misses", 0)
+    return f"{hits / asked:.0%}" if asked else "-"

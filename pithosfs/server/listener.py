@@ -162,10 +162,11 @@ class _Connection(socketserver.StreamRequestHandler):
 
     def _send(self, request: Request, response: Response, *, keep: bool) -> tuple[int, bool]:
         """Send an answer; (bytes of its body, whether the connection can be kept)."""
-        chunked = response.length is None and keep
-        keep = keep and (chunked or response.length is not None)
+        bodyless = request.method == "HEAD" or response.status in (204, 304)
+        chunked = response.length is None and keep and not bodyless
+        keep = keep and (chunked or bodyless or response.length is not None)
         head = _head_of(response, chunked=chunked, keep=keep)
-        if request.method == "HEAD" or response.status in (204, 304):
+        if bodyless:
             self.connection.sendall(head)
             return 0, keep
         sent = 0
@@ -254,7 +255,7 @@ def _line(file: io.BufferedReader, limit: int, message: str) -> bytes:
     line = file.readline(limit + 1)
     if len(line) > limit:
         rest = file.readline(64 * 1024)
-        raise _BadRequest(message.format(len(line) + len(rest) - 2, limit))
+        raise _BadRequest(message.format(min(len(line) + len(rest) - 2, MAX_HEADER + 2), limit))
     return line
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from pithosfs.errors import PithosError
 from pithosfs.server import users
 from pithosfs.server.accesslog import AccessLog
 from pithosfs.server.app import App, Settings
@@ -25,7 +26,7 @@ _ADDRESS = "address"
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (recognised, not bound to)
 
 
-class ServerProblem(Exception):
+class ServerProblem(PithosError):
     """The server cannot do what it was asked; one line for the user."""
 
 

@@ -60,13 +60,13 @@ class TinyMount:
         mfusepy.FUSE(OneFile(ready), str(mountpoint), foreground=True, **options)
 
     def status(self) -> dict[str, Any]:
-        return {"open_files": 0, "refreshed": self._refreshed, "unsent": self.pending()}
+        return {"open_files": 0, "refreshed": self._refreshed, "pending": self.pending()}
 
     def pending(self) -> list[dict[str, Any]]:
         if self._unsent is None or not self._unsent.exists():
             return []
         return [
-            {"path": line, "bytes": 1536, "error": "no answer"}
+            {"object": line, "unsent": 1536, "state": "failed", "error": "no answer"}
             for line in self._unsent.read_text().splitlines()
         ]
 

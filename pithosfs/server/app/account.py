@@ -19,9 +19,9 @@ def list_accounts(context: Context) -> Response:
     names = store.sharing.accounts_for(context.user)
     names = _page(names, request.parameters.get("marker"), request.number("limit"))
     if request.serialization == "text":
-        if not names:
-            return answer(request, 204)
-        return answer(request, 200, render.lines(names))
+        response = answer(request, 200 if names else 204, render.lines(names))
+        response.reason = "OK"
+        return response
     items = [{"last_modified": iso(store.accounts.state(name).modified), "name": name} for name in names]
     if request.serialization == "xml":
         return answer(request, 200, render.accounts_xml(context.user, items))
@@ -56,7 +56,7 @@ def list_containers(context: Context, account: str) -> Response:
 def update(context: Context, account: str) -> Response:
     """Groups and metadata."""
     request = context.request
-    meta = headers.with_prefix(request, "X-Account-Meta-")
+    meta = headers.meta(request, "X-Account-Meta-")
     groups = headers.groups(request)
     if context.user != account:
         raise NotAllowed("User does not have write access to the account")
@@ -101,33 +101,36 @@ def _containers(context: Context, account: str) -> list[Container]:
     limit = min(request.number("limit") or MAX_ENTRIES, MAX_ENTRIES)
     marker = request.parameters.get("marker")
     shared, public = "shared" in request.parameters, "public" in request.parameters
+    if public and context.user != account:
+        raise NotAllowed("PUblic container listing is not allowed to non path owners")
     if context.user == account and not (shared or public):
         return store.containers.names(account, marker, limit, request.number("until"))
     if context.user == account:
         visible = store.sharing.containers_shared(account, shared=shared, public=public)
     else:
         visible = set(store.sharing.containers_for(context.user, account))
-    found = store.containers.names(account, marker, MAX_ENTRIES, None)
-    return [place for place in found if place.name in visible][:limit]
+    found = {place.name: place for place in store.containers.names(account, None, MAX_ENTRIES, None)}
+    return [found[name] for name in _page(sorted(visible & found.keys()), marker, limit)]
 
 
 def _item(context: Context, place: Container) -> dict[str, Any]:
     if context.user != place.account:
         return {"last_modified": iso(place.changed), "name": place.name}
-    return {
+    item: dict[str, Any] = {
         "count": place.count,
         "last_modified": iso(place.changed),
         "bytes": place.bytes,
         "name": place.name,
-        "x_container_policy": policy_of(place),
     }
-
-
-def policy_of(place: Container) -> dict[str, str]:
-    """The policy as listings show it."""
-    return {"project": place.project, "quota": str(place.quota), "versioning": place.versioning}
+    until = context.request.number("until")
+    if until is not None:
+        state = context.store.containers.state(place.account, place.name, until)
+        item |= {"count": state.count, "bytes": state.bytes}
+        item["x_container_until_timestamp"] = iso(state.until or 0)
+    policy = {"project": place.project, "quota": str(place.quota), "versioning": place.versioning}
+    return {**item, "x_container_policy": policy}
 
 
 def _page(names: list[str], marker: str | None, limit: int | None) -> list[str]:
-    after = [name for name in names if not marker or name > marker]
-    return after[: limit or MAX_ENTRIES]
+    start = names.index(marker) + 1 if marker in names else 0
+    return names[start:][: limit or MAX_ENTRIES]

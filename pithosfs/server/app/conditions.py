@@ -26,7 +26,7 @@ def check_dates(request: Request, modified: int) -> None:
 
 def has_tags(request: Request) -> bool:
     """Whether the request depends on an ETag."""
-    return "if-match" in request.headers or "if-none-match" in request.headers
+    return bool(request.headers.get("if-match") or request.headers.get("if-none-match"))
 
 
 def check_tags(request: Request, tag: str | None) -> None:

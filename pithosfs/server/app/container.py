@@ -32,7 +32,7 @@ def list_objects(context: Context, account: str, name: str) -> Response:
     request = context.request
     state = _state(context, account, name)
     conditions.check_dates(request, state.container.changed)
-    found = context.store.objects.entries(context.user, state.container, _query(context))
+    found = context.store.objects.entries(context.user, state.container, _query(context, account))
     fields = _headers(context, state)
     if request.serialization == "text":
         body = render.lines([each.entry.name for each in found])
@@ -47,7 +47,7 @@ def list_objects(context: Context, account: str, name: str) -> Response:
 
 def create(context: Context, account: str, name: str) -> Response:
     """Make the container, or update the one there."""
-    meta = headers.with_prefix(context.request, "X-Container-Meta-")
+    meta = headers.meta(context.request, "X-Container-Meta-")
     policy = headers.policy(context.request)
     _check_owner(context, account)
     if len(name) > MAX_NAME:
@@ -59,7 +59,7 @@ def create(context: Context, account: str, name: str) -> Response:
 def update(context: Context, account: str, name: str) -> Response:
     """Policy, metadata, and blocks in the body."""
     request = context.request
-    meta = headers.with_prefix(request, "X-Container-Meta-")
+    meta = headers.meta(request, "X-Container-Meta-")
     policy = headers.policy(request)
     replace = "update" not in request.parameters
     _check_owner(context, account)
@@ -133,7 +133,7 @@ def _store_blocks(context: Context) -> list[str]:
     return hashes
 
 
-def _query(context: Context) -> ListQuery:
+def _query(context: Context, account: str) -> ListQuery:
     request = context.request
     parameters = request.parameters
     path = parameters.get("path")
@@ -155,7 +155,7 @@ def _query(context: Context) -> ListQuery:
             until=request.number("until"),
         ),
         shared="shared" in parameters,
-        public="public" in parameters,
+        public="public" in parameters and context.user == account,
         wanted=_meta_filter(parameters.get("meta", "")),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,7 +66,7 @@ def answer(
 
 def finished(request: Request, response: Response, content_type: str | None = None) -> Response:
     """Add the headers all answers have to one that is otherwise complete."""
-    now = http_date(time.time_ns() // 1000)
+    now = http_date(request.time)
     names = {name for name, _ in response.headers}
     common: Headers = [
         ("Content-Language", "en"),
@@ -79,10 +78,10 @@ def finished(request: Request, response: Response, content_type: str | None = No
         common.append(("Last-Modified", now))
     if "Content-Type" not in names:
         common.append(("Content-Type", content_type or render.CONTENT_TYPES[request.serialization]))
-    response.headers = headers.encoded(response.headers) + common
-    for name, value in response.headers:
+    for _, value in response.headers:
         if "\n" in value or "\r" in value:
             raise ApiError(400, f"Header values can't contain newlines (got {value!r})")
+    response.headers = headers.encoded(response.headers) + common
     return response
 
 

@@ -37,12 +37,17 @@ def key_of(name: str) -> str:
 
 
 def with_prefix(request: Request, prefix: str) -> dict[str, str]:
-    """Headers whose names start with ``prefix`` (and are longer).  Raises ApiError 400 over the limits."""
-    found = {
+    """Headers whose names start with ``prefix`` and are longer than that."""
+    return {
         key_of(name): value.replace("~", "")
         for name, value in request.decoded_headers().items()
         if name.startswith(prefix.lower()) and len(name) > len(prefix)
     }
+
+
+def meta(request: Request, prefix: str) -> dict[str, str]:
+    """Metadata headers with this prefix.  Raises ApiError 400 over the limits."""
+    found = with_prefix(request, prefix)
     if len(found) > MAX_HEADERS:
         raise ApiError(400, "Too many headers.")
     for name, value in found.items():
@@ -56,17 +61,20 @@ def with_prefix(request: Request, prefix: str) -> dict[str, str]:
 def policy(request: Request) -> dict[str, str]:
     """X-Container-Policy-* by the names of the policies in lower case."""
     prefix = "X-Container-Policy-"
-    return {name[len(prefix) :].lower(): value for name, value in with_prefix(request, prefix).items()}
+    return {
+        name[len(prefix) :].lower(): value.replace(" ", "")
+        for name, value in with_prefix(request, prefix).items()
+    }
 
 
 def object_meta(request: Request) -> dict[str, str]:
     """What is kept with an object: X-Object-Meta-* and the headers of ``KEPT``."""
-    meta = with_prefix(request, "X-Object-Meta-")
+    found = meta(request, "X-Object-Meta-")
     for name in KEPT:
         value = request.header(name.lower())
-        if value is not None:
-            meta[name] = value
-    return meta
+        if value:
+            found[name] = value
+    return found
 
 
 def groups(request: Request) -> dict[str, list[str]]:
@@ -78,7 +86,7 @@ def groups(request: Request) -> dict[str, list[str]]:
         if "-" in group or "_" in group:
             raise ApiError(400, "Bad characters in group name")
         members = value.replace(" ", "").split(",")
-        found[group] = list(dict.fromkeys(member for member in members if member))
+        found[group] = [member for member in members if member]
     return found
 
 

@@ -91,6 +91,8 @@ class Request:
     chunked: bool = False
     #: what an answer is written in: text, json or xml
     serialization: str = "json"
+    #: when it came, in microseconds since 1970
+    time: int = 0
 
     @property
     def base(self) -> str:
@@ -139,9 +141,9 @@ class Request:
 
 
 def decoded(value: str) -> str:
-    """A header value, percent-decoded.  Raises ApiError 400 if that is not UTF-8."""
+    """A header value, percent-decoded.  Raises ApiError 400 if it is not ASCII, or then not UTF-8."""
     try:
-        return unquote_to_bytes(value.encode("latin-1")).decode()
+        return unquote_to_bytes(value.encode("ascii")).decode()
     except UnicodeError:
         raise ApiError(400, "Bad character in headers.") from None
 

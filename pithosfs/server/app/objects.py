@@ -17,7 +17,7 @@ from pithosfs.server.store.versions import Version
 def head(context: Context, target: Target) -> Response:
     """What is known of the object."""
     state = _state(context, target)
-    conditions.check_dates(context.request, state.version.stamp)
+    conditions.check_dates(context.request, state.modified)
     conditions.check_tags(context.request, context.etag(state.version))
     size = content_of(context, state).size
     response = Response(200, object_headers(context, state), (), size)
@@ -30,12 +30,12 @@ def get(context: Context, target: Target) -> Response:
     if request.parameters.get("version") == "list":
         return _history(context, target)
     state = _state(context, target)
-    conditions.check_dates(request, state.version.stamp)
+    conditions.check_dates(request, state.modified)
     conditions.check_tags(request, context.etag(state.version))
     fields = object_headers(context, state)
-    found = content_of(context, state)
     if "hashmap" in request.parameters:
-        return _hashmap(context, target, state, found, fields)
+        return _hashmap(context, target, state.version, fields)
+    found = content_of(context, state)
     request.serialization = "text"
     return data(context, state, found, fields)
 
@@ -59,17 +59,12 @@ class Readable:
         self._versions = versions
         self.size = sum(version.size for version in versions)
 
-    @property
-    def hashes(self) -> list[str]:
-        """All hashes in order."""
-        return [each for version in self._versions for each in self._objects.hashes(version)]
-
     def pieces(self, start: int, stop: int) -> Iterator[Piece]:
         """The bytes from ``start`` to ``stop``."""
         for version in self._versions:
             if start < version.size and stop > 0 and start < stop:
                 found = self._objects.hashes(version)
-                yield from self._objects.extents(version, found, max(start, 0), min(stop, version.size))
+                yield from self._objects.extents(found, max(start, 0), min(stop, version.size))
             start, stop = start - version.size, stop - version.size
 
 
@@ -154,14 +149,12 @@ def _history(context: Context, target: Target) -> Response:
     return answer(request, 200, render.as_json({"versions": found}))
 
 
-def _hashmap(
-    context: Context, target: Target, state: ObjectState, content: Readable, fields: Headers
-) -> Response:
+def _hashmap(context: Context, target: Target, version: Version, fields: Headers) -> Response:
     hashmap = {
         "block_hash": blocks.ALGORITHM,
-        "hashes": content.hashes,
+        "hashes": context.store.objects.hashes(version),
         "block_size": blocks.BLOCK_SIZE,
-        "bytes": content.size,
+        "bytes": version.size,
     }
     request = context.request
     if request.serialization == "xml":
@@ -175,18 +168,18 @@ def object_headers(context: Context, state: ObjectState, *, public: bool = False
     found: Headers = [
         ("ETag", context.etag(version)),
         ("Content-Type", version.type),
-        ("Last-Modified", http_date(version.stamp)),
+        ("Last-Modified", http_date(state.modified)),
+        ("Available", "1"),
     ]
     kept = [(name, version.meta[name]) for name in headers.KEPT if name in version.meta]
     if public:
-        return found + kept
+        return found + [field for field in kept if field[0] != "X-Object-Manifest"]
     found += [
         ("X-Object-Hash", version.merkle),
         ("X-Object-UUID", version.uuid),
         ("X-Object-Version", str(version.serial)),
         ("X-Object-Version-Timestamp", http_date(version.stamp)),
         ("X-Object-Modified-By", version.author),
-        ("Available", "1"),
         *((name, value) for name, value in version.meta.items() if name not in headers.KEPT),
         *kept,
     ]

@@ -12,7 +12,7 @@ from pithosfs.server.store.objects import ObjectState, Target
 def head(context: Context, token: str) -> Response:
     """Size and type."""
     state = _state(context, token)
-    conditions.check_dates(context.request, state.version.stamp)
+    conditions.check_dates(context.request, state.modified)
     conditions.check_tags(context.request, context.etag(state.version))
     size = objects.content_of(context, state).size
     response = Response(200, objects.object_headers(context, state, public=True), (), size)
@@ -22,7 +22,7 @@ def head(context: Context, token: str) -> Response:
 def get(context: Context, token: str) -> Response:
     """The data."""
     state = _state(context, token)
-    conditions.check_dates(context.request, state.version.stamp)
+    conditions.check_dates(context.request, state.modified)
     conditions.check_tags(context.request, context.etag(state.version))
     context.request.serialization = "text"
     fields = objects.object_headers(context, state, public=True)

@@ -18,7 +18,7 @@ from pithosfs.server.app.context import (
     choose_serialization,
     error_answer,
 )
-from pithosfs.server.app.http import ApiError, Incomplete, Request, Response
+from pithosfs.server.app.http import ApiError, Headers, Incomplete, Request, Response
 from pithosfs.server.store import Store
 from pithosfs.server.store import errors as refused
 from pithosfs.server.store.objects import Target, check_name
@@ -69,6 +69,7 @@ class App:
 
     def __call__(self, request: Request) -> Response:
         """The answer to a request; never raises, but for a body cut short after its start."""
+        request.time = self._store.clock()
         try:
             return self._dispatch(request)
         except Exception as error:  # the one place where errors become answers
@@ -79,14 +80,14 @@ class App:
         try:
             path = raw.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
-            return _page(400, "Bad Request")
+            return _page(400, b"")
         if path.startswith((PREFIX + "/", PREFIX.rsplit("/", 1)[0])):
             return self._object_store(request, path)
         if path.startswith(PUBLIC + "/"):
             return self._public(request, path[len(PUBLIC) + 1 :])
         if path.startswith(("/identity/", "/account/")):
             return identity.handle(self._store, request, path)
-        return _page(404, "Page not found")
+        return _page(404, _NOT_FOUND, [("Content-Language", "en"), ("Vary", "Accept-Language")])
 
     def _object_store(self, request: Request, path: str) -> Response:
         if not path.startswith(PREFIX + "/"):
@@ -104,13 +105,16 @@ class App:
         raise ApiError(400, "API endpoint not found")
 
     def _top(self, request: Request) -> Response:
-        user, key = request.headers.get("x-auth-user"), request.headers.get("x-auth-key")
-        if request.method == "GET" and user is not None and key is not None:
-            return self._login(request, user, key)
+        has_token = "X-Auth-Token" in request.parameters or "x-auth-token" in request.headers
+        if request.method == "GET" and not has_token:
+            return self._login(request)
         return self._call(request, _TOP)
 
-    def _login(self, request: Request, user: str, key: str) -> Response:
+    def _login(self, request: Request) -> Response:
         """The way old Swift clients log in."""
+        user, key = request.header("x-auth-user"), request.header("x-auth-key")
+        if not user or not key:
+            raise ApiError(400, "Missing X-Auth-User or X-Auth-Key header")
         known = self._store.accounts.user_of(key)
         if known is None or user not in (known.uuid, known.name):
             raise _invalid_token()
@@ -129,6 +133,8 @@ class App:
         context = Context(self._store, self._settings, request, self._authenticate(request))
         if arguments and isinstance(arguments[0], Target):
             check_name(arguments[0].name)
+        if "\0" in request.path or "%00" in f"{request.path}{request.query}":
+            raise ApiError(400, "A string literal cannot contain NUL (0x00) characters.")
         return handler(context, *arguments)
 
     def _authenticate(self, request: Request) -> str:
@@ -187,6 +193,10 @@ def _invalid_token() -> ApiError:
     return ApiError(401, "UNAUTHORIZED", key="fault", details=details)
 
 
-def _page(status: int, text: str) -> Response:
-    body = f"<!doctype html>\n<title>{text}</title>\n<h1>{text}</h1>\n".encode()
-    return Response.of(status, body, [("Content-Type", "text/html; charset=utf-8")])
+_NOT_FOUND = b"<!doctype html>\n<title>Page not found</title>\n<h1>Page not found</h1>\n"
+
+
+def _page(status: int, body: bytes, headers: Headers | None = None) -> Response:
+    """A page made by the framework below the API: chunked HTML."""
+    fields = [("Content-Type", "text/html; charset=utf-8"), *(headers or [])]
+    return Response(status, fields, (body,), None)

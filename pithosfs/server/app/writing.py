@@ -74,12 +74,9 @@ def _checked_guard(context: Context, target: Target, *, must_exist: bool = False
     request = context.request
     if not conditions.has_tags(request) and not must_exist:
         return no_guard
-    try:
-        state = context.store.objects.state_for_write(context.user, target)
-    except NotFound:
-        if must_exist:
-            raise
-        state = None
+    state = context.store.objects.live(context.user, target)
+    if must_exist and state is None:
+        raise NotFound("Object does not exist")
     guard = _guard(context)
     if conditions.has_tags(request):
         guard(state)
@@ -249,12 +246,12 @@ def _from(context: Context, target: Target, header: str, guard: Guard, *, move: 
 
 def _to(context: Context, source: Target, *, move: bool) -> Response:
     request = context.request
-    guard = _checked_guard(context, source)
     path = request.header("destination")
     if not path:
         raise ApiError(400, "Missing Destination header")
     container, name = _path(path, "Invalid Destination header")
     target = Target(request.header("destination-account") or context.user, container, name)
+    guard = _checked_guard(context, source, must_exist=conditions.has_tags(request))
     serial = None if move else _source_version(request)
     return _copy(context, source, target, serial=serial, move=move, guard_source=guard)
 
@@ -338,37 +335,45 @@ class _Update:
         wanted = ranges.parse_content_range(text)
         if wanted is None:
             raise ApiError(416, "Invalid Content-Range header")
+        base = self._base()
         source = request.header("x-source-object")
-        length = None if source is not None or request.chunked else _length(request)
-        base = self._objects.state_for_write(self._context.user, self._target)
-        if base is None:
-            raise NotFound("Object does not exist")
-        self._offset(base.size, wanted)
+        origin = None if source is None else self._origin(source, wanted)
+        length = self._check_length(wanted) if origin is None else wanted.length
+        self._offset(base.size, wanted, length)
+        self._truncated(0)
         with tempfile.SpooledTemporaryFile(max_size=blocks.BLOCK_SIZE) as spool:
-            size = self._receive(spool, source, wanted, length)
+            size = self._receive(spool) if origin is None else self._receive_source(spool, origin, wanted)
             for _ in range(_ATTEMPTS):
-                version = self._attempt(spool, size, wanted)
+                version = self._attempt(spool, size, wanted, length)
                 if version is not None:
                     return version
         raise ApiError(503, "Too many updates at the same time", key="serviceUnavailable")
 
-    def _offset(self, size: int, wanted: ranges.ContentRange) -> int:
+    def _base(self) -> Version:
+        base = self._objects.live(self._context.user, self._target)
+        if base is None:
+            raise NotFound("Object does not exist")
+        return base
+
+    def _offset(self, size: int, wanted: ranges.ContentRange, length: int | None) -> int:
         offset = size if wanted.start is None else wanted.start
         if offset > size:
             raise ApiError(416, "Supplied offset is beyond object limits")
-        if wanted.total is not None:
-            length = wanted.length or 0
-            if wanted.total != size or offset + length > size:
-                raise ApiError(416, "Supplied range will change provided object limits")
+        if wanted.total is not None and (
+            wanted.total != size or offset >= size or (length and offset + length >= size)
+        ):
+            raise ApiError(416, "Supplied range will change provided object limits")
         return offset
 
-    def _receive(
-        self, spool: IO[bytes], source: str | None, wanted: ranges.ContentRange, length: int | None
-    ) -> int:
-        if source is not None:
-            return self._receive_source(spool, source, wanted)
-        if wanted.length is not None and length is not None and length not in (wanted.length, 0):
+    def _check_length(self, wanted: ranges.ContentRange) -> int | None:
+        if self._request.chunked:
+            return None
+        length = _length(self._request)
+        if wanted.length is not None and length != wanted.length:
             raise ApiError(400, "Content length does not match range length")
+        return length
+
+    def _receive(self, spool: IO[bytes]) -> int:
         size = 0
         while data := self._request.body.read(blocks.BLOCK_SIZE):
             size += len(data)
@@ -377,25 +382,27 @@ class _Update:
             spool.write(data)
         return size
 
-    def _receive_source(self, spool: IO[bytes], source: str, wanted: ranges.ContentRange) -> int:
+    def _origin(self, source: str, wanted: ranges.ContentRange) -> Version:
         request = self._request
         container, name = _path(source, "Invalid source object")
-        origin = Target(request.header("x-source-account") or self._context.user, container, name)
-        state = self._objects.state(self._context.user, origin, _source_version(request))
-        size = state.version.size
-        if wanted.length is not None:
-            if size < wanted.length:
-                raise ApiError(400, "Object length is smaller than range length")
-            size = wanted.length
-        for extent in self._objects.extents(state.version, self._objects.hashes(state.version), 0, size):
+        account = request.header("x-source-account") or self._context.user
+        origin = Target(account, container, name)
+        version = self._objects.state(self._context.user, origin, _source_version(request)).version
+        if wanted.length is not None and version.size < wanted.length:
+            raise ApiError(400, "Object length is smaller than range length")
+        return version
+
+    def _receive_source(self, spool: IO[bytes], origin: Version, wanted: ranges.ContentRange) -> int:
+        size = origin.size if wanted.length is None else wanted.length
+        for extent in self._objects.extents(self._objects.hashes(origin), 0, size):
             spool.write(extent.read())
         return size
 
-    def _attempt(self, spool: IO[bytes], size: int, wanted: ranges.ContentRange) -> Version | None:
-        base = self._objects.state_for_write(self._context.user, self._target)
-        if base is None:
-            raise NotFound("Object does not exist")
-        offset = self._offset(base.size, wanted)
+    def _attempt(
+        self, spool: IO[bytes], size: int, wanted: ranges.ContentRange, length: int | None
+    ) -> Version | None:
+        base = self._base()
+        offset = self._offset(base.size, wanted, length)
         content = self._patched(base, spool, offset, size)
         racy = self._context.settings.racy_conditions
         try:

@@ -17,16 +17,22 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from pithosfs.server.store.accounts import Accounts
 from pithosfs.server.store.blockfiles import BlockFiles
 from pithosfs.server.store.containers import Containers
-from pithosfs.server.store.database import Database
+from pithosfs.server.store.database import Clock, Database
 from pithosfs.server.store.objects import Objects
 from pithosfs.server.store.sharing import Sharing
 
 __all__ = ["Store"]
+
+
+def system_clock() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 class Store:
@@ -37,15 +43,16 @@ class Store:
     Parts may be used from any number of threads.
     """
 
-    def __init__(self, directory: Path, *, durable: bool = True, md5: bool = False) -> None:
+    def __init__(self, directory: Path, *, durable: bool = True, clock: Clock = system_clock) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory = directory
-        self.database = Database(directory / "pithos.db", durable=durable)
+        self.clock = clock
+        self.database = Database(directory / "pithos.db", clock, durable=durable)
         self.blocks = BlockFiles(directory / "blocks", durable=durable)
         self.accounts = Accounts(self.database)
         self.containers = Containers(self.database)
         self.sharing = Sharing(self.database)
-        self.objects = Objects(self.database, self.blocks, md5=md5)
+        self.objects = Objects(self.database, self.blocks)
 
     def close(self) -> None:
         """Make everything durable and let go of the files."""

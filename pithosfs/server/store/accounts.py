@@ -121,13 +121,13 @@ class Accounts:
         """Change metadata and groups; an empty value removes, ``replace`` drops the rest."""
         with self._database.write() as tx:
             ensure(tx, uuid)
-            if groups or replace:
+            if groups:
                 if replace:
                     tx.run("DELETE FROM member WHERE account = ?", uuid)
                 for name, members in groups.items():
                     tx.run("DELETE FROM member WHERE account = ? AND name = ?", uuid, name)
                     tx.many(
-                        "INSERT INTO member (account, name, member) VALUES (?, ?, ?)",
+                        "INSERT OR IGNORE INTO member (account, name, member) VALUES (?, ?, ?)",
                         [(uuid, name, member) for member in members],
                     )
             if meta or replace:

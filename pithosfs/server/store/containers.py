@@ -39,20 +39,20 @@ class Containers:
                 place = self._create(tx, account, name)
             _set_policy(tx, place, checked, replace=False)
             if meta:
-                descriptions.change(tx, account, place.id, meta, replace=False)
-                tx.run("UPDATE container SET changed = ? WHERE id = ?", tx.now, place.id)
+                stamp = descriptions.change(tx, account, place.id, meta, replace=False)
+                tx.run("UPDATE container SET changed = ? WHERE id = ?", stamp, place.id)
             return created
 
     def _create(self, tx: Transaction, account: str, name: str) -> Container:
         accounts.ensure(tx, account)
         identity = tx.run(
-            "INSERT INTO container (account, name, project, changed) VALUES (?, ?, ?, ?)",
+            "INSERT INTO container (account, name, project, changed) VALUES (?, ?, ?, 0)",
             account,
             name,
             account,
-            tx.now,
         )
-        descriptions.change(tx, account, identity, {}, replace=True)
+        stamp = descriptions.change(tx, account, identity, {}, replace=True)
+        tx.run("UPDATE container SET changed = ? WHERE id = ?", stamp, identity)
         return versions.container(tx, account, name)
 
     def update(
@@ -64,8 +64,8 @@ class Containers:
             place = versions.container(tx, account, name)
             _set_policy(tx, place, checked, replace=replace)
             if meta or replace:
-                descriptions.change(tx, account, place.id, meta, replace=replace)
-                tx.run("UPDATE container SET changed = ? WHERE id = ?", tx.now, place.id)
+                stamp = descriptions.change(tx, account, place.id, meta, replace=replace)
+                tx.run("UPDATE container SET changed = ? WHERE id = ?", stamp, place.id)
 
     def find(self, account: str, name: str) -> Container:
         """The container.  Raises NotFound."""

@@ -15,8 +15,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +73,16 @@ CREATE TABLE block (hash TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 Row = sqlite3.Row
+Clock = Callable[[], int]
+"""Tells the time in microseconds since 1970."""
 
 
 class Transaction:
-    """What one transaction can do.  ``now`` is its time in microseconds since 1970."""
+    """What one transaction can do."""
 
-    def __init__(self, connection: sqlite3.Connection, now: int, database: Database | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, database: Database | None) -> None:
         self._connection = connection
         self._database = database
-        self.now = now
 
     def all(self, sql: str, *values: Any) -> list[Row]:
         """All rows."""
@@ -110,6 +110,12 @@ class Transaction:
         """Execute once for each of ``rows``."""
         self._connection.executemany(sql, rows)
 
+    def stamp(self) -> int:
+        """Now, in microseconds since 1970; never the same twice."""
+        if self._database is None:
+            raise RuntimeError("a reading transaction changes nothing")
+        return self._database.take_stamp()
+
     def next_serial(self) -> int:
         """Take the next serial number; it is gone even if the transaction fails."""
         if self._database is None:
@@ -120,8 +126,9 @@ class Transaction:
 class Database:
     """The file at ``path``; made if it is not there."""
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path, clock: Clock, *, durable: bool = True) -> None:
         self._path = path
+        self._clock = clock
         self._durable = durable
         self._writing = threading.Lock()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
@@ -150,6 +157,11 @@ class Database:
         row = self._writer.execute("SELECT serial FROM counter").fetchone()
         return int(row[0])
 
+    def take_stamp(self) -> int:
+        """A time no other change has; only for the transaction that is writing."""
+        self._last = max(self._last + 1, self._clock())
+        return self._last
+
     def take_serial(self) -> int:
         """The next serial number; only for the transaction that is writing."""
         self._serial += 1
@@ -159,13 +171,12 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """A transaction that may change things: all of it on return, nothing on an error."""
         with self._writing:
-            self._last = max(self._last + 1, time.time_ns() // 1000)
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 # another process may have taken numbers (a user was added)
                 self._serial = max(self._serial, self._counter())
                 taken = self._serial
-                yield Transaction(self._writer, self._last, self)
+                yield Transaction(self._writer, self)
                 if self._serial != taken:
                     self._writer.execute("UPDATE counter SET serial = ?", (self._serial,))
                 self._writer.execute("COMMIT")
@@ -183,7 +194,7 @@ class Database:
         try:
             connection.execute("BEGIN")
             try:
-                yield Transaction(connection, time.time_ns() // 1000, None)
+                yield Transaction(connection, None)
             finally:
                 connection.execute("ROLLBACK")
         finally:

@@ -39,18 +39,19 @@ def at(tx: Transaction, account: str, container: int, horizon: int) -> dict[str,
 
 def change(
     tx: Transaction, account: str, container: int, changes: Mapping[str, str], *, replace: bool
-) -> None:
-    """Make a new version: ``changes`` merged in, or alone if ``replace``; "" removes."""
+) -> int:
+    """Make a new version: ``changes`` merged in, or alone if ``replace``; "" removes.  Its time."""
     meta = {} if replace else current(tx, account, container)
-    serial = tx.next_serial()
+    serial, stamp = tx.next_serial(), tx.stamp()
     tx.run(
         "INSERT INTO description VALUES (?, ?, ?, ?, ?)",
         serial,
         account,
         container,
-        tx.now,
+        stamp,
         json.dumps(merged(meta, changes)),
     )
+    return stamp
 
 
 def merged(meta: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pithosfs import blocks
 from pithosfs.server.store import accounts, descriptions, listing, sharing, versions
 from pithosfs.server.store.blockfiles import BlockFiles, Extent
-from pithosfs.server.store.database import Database, Transaction
+from pithosfs.server.store.database import Database, Row, Transaction
 from pithosfs.server.store.errors import (
     AccountFull,
     ContainerFull,
@@ -72,6 +72,8 @@ class ObjectState:
     shared: Shared | None
     public: str | None
     allowed: str | None
+    #: when the object was changed last, be it by its deletion
+    modified: int
 
 
 class Moved(NamedTuple):
@@ -90,10 +92,9 @@ def no_guard(_: Version | None) -> None:
 class Objects:
     """The objects of all containers."""
 
-    def __init__(self, database: Database, block_files: BlockFiles, *, md5: bool = False) -> None:
+    def __init__(self, database: Database, block_files: BlockFiles) -> None:
         self._database = database
         self._files = block_files
-        self._md5 = md5
         # blocks written since they were last made durable; guarded by _fresh_lock
         self._fresh: set[str] = set()
         self._fresh_lock = threading.Lock()
@@ -132,8 +133,8 @@ class Objects:
         with self._fresh_lock:
             self._fresh -= names
 
-    def extents(self, version: Version, hashes: Sequence[str], start: int, stop: int) -> Iterator[Extent]:
-        """Bytes ``start`` to ``stop`` of a version with these hashes."""
+    def extents(self, hashes: Sequence[str], start: int, stop: int) -> Iterator[Extent]:
+        """Bytes ``start`` to ``stop`` of a content with these hashes."""
         for span in blocks.spans(start, stop - start):
             yield self._files.extent(hashes[span.index], span.start, span.stop)
 
@@ -164,8 +165,6 @@ class Objects:
             if user != target.account:
                 sharing.check_read(tx, user, place, target.name)
             place = place or versions.container(tx, target.account, target.container)
-            if versions.newest(tx, place.id, target.name) is None:
-                raise NotFound("Object does not exist")
             rows = tx.all(
                 "SELECT v.serial, v.stamp FROM version v JOIN object o ON o.id = v.object "
                 "WHERE o.container = ? AND o.name = ? AND v.state != ? ORDER BY v.serial",
@@ -173,15 +172,17 @@ class Objects:
                 target.name,
                 State.DELETED,
             )
+            if not rows:
+                raise NotFound("Object does not exist")
             return [(row[0], row[1]) for row in rows]
 
-    def state_for_write(self, user: str, target: Target) -> Version | None:
-        """The live version, or None, of an object the user may write.  Raises NotAllowed, NotFound."""
+    def live(self, user: str, target: Target) -> Version | None:
+        """The live version, or None if there is none.  Raises NotAllowed."""
         with self._database.read() as tx:
-            if user == target.account and versions.find_container(tx, *target[:2]) is None:
-                return None
-            place = _writable(tx, user, target)
-            return versions.live(tx, place.id, target.name)
+            place = versions.find_container(tx, target.account, target.container)
+            if user != target.account:
+                sharing.check_read(tx, user, place, target.name)
+            return None if place is None else versions.live(tx, place.id, target.name)
 
     def parts(self, user: str, account: str, container: str, prefix: str) -> list[Version]:
         """The live objects a manifest names: all those whose names start with ``prefix``."""
@@ -198,6 +199,7 @@ class Objects:
         check_name(target.name)
         self.settle_blocks(content.hashes)
         with self._database.write() as tx:
+            _check_access(user, target, attributes)
             place = _writable(tx, user, target)
             before = versions.live(tx, place.id, target.name)
             guard(before)
@@ -290,17 +292,21 @@ class Objects:
             if move and user != source.account:
                 raise NotAllowed("")
             origin = _readable(tx, user, source)
+            versions.container(tx, target.account, target.container)
             guard_source(versions.live(tx, origin.id, source.name))
+            first = _source(tx, origin, source.name, serial)
+            _check_access(user, target, attributes)
             place = _writable(tx, user, target)
             guard(versions.live(tx, place.id, target.name))
             job = _Copy(tx, user, origin, place, move=move)
-            first = _source(tx, origin, source.name, serial)
+            if attributes.type is None and serial is not None:
+                now = versions.live(tx, origin.id, source.name)
+                attributes = replace(attributes, type=now.type if now else "")
             job.one(first, target.name, attributes)
             if delimiter:
                 prefix = source.name if source.name.endswith(delimiter) else source.name + delimiter
-                onto = target.name if target.name.endswith(delimiter) else target.name + delimiter
                 for below in _below(tx, origin, prefix):
-                    job.one(below, onto + below.name[len(prefix) :], Attributes())
+                    job.one(below, target.name + below.name[len(source.name) :], Attributes())
             _set_access(tx, user, target, place, attributes)
             return job.result
 
@@ -345,7 +351,8 @@ class Objects:
                 target.name,
                 until * 1_000_000,
             )
-            _purge(tx, place, rows)
+            _purge(tx, rows)
+            tx.run("UPDATE container SET changed = ? WHERE id = ?", tx.stamp(), place.id)
             if rows and versions.live(tx, place.id, target.name) is None:
                 sharing.forget(tx, place, target.name)
 
@@ -360,7 +367,7 @@ class Objects:
                 until * 1_000_000,
                 State.LIVE,
             )
-            _purge(tx, place, rows)
+            _purge(tx, rows)
 
     # -- lists -------------------------------------------------------------------
 
@@ -434,12 +441,18 @@ def _writable(tx: Transaction, user: str, target: Target) -> Container:
 def _state(tx: Transaction, user: str, target: Target, serial: int | None) -> ObjectState:
     place = _readable(tx, user, target)
     version = _source(tx, place, target.name, serial)
-    found = sharing.shared(tx, place, target.name)
+    found = sharing.shared(tx, place, target.name) if serial is None else None
+    if serial is None and user != target.account:
+        sharing.check_shown(tx, user, found)
+    newest = versions.newest(tx, place.id, target.name)
+    modified = newest.stamp if newest else version.stamp
     allowed = None
     if user != target.account and found is not None:
         allowed = "write" if sharing.granted(tx, user, found.permissions.writers) else "read"
-    public = sharing.public_token(tx, place, target.name)
-    return ObjectState(version, place, found if found and found.permissions else None, public, allowed)
+    public = None
+    if serial is None and user == target.account:
+        public = sharing.public_token(tx, place, target.name)
+    return ObjectState(version, place, found, public, allowed, modified)
 
 
 def _source(tx: Transaction, place: Container, name: str, serial: int | None) -> Version:
@@ -478,14 +491,12 @@ def _add(
     descriptions.check_count(version.meta)
     growth = version.size - (before.size if before else 0)
     if growth > 0:
-        if account_quota:
-            available = accounts.limit(tx, place.account) - (accounts.usage(tx, place.account) - growth)
-            if growth > available:
-                raise AccountFull(max(available, 0), growth)
-        if place.quota:
-            used = tx.value("SELECT bytes FROM container WHERE id = ?", place.id)
-            if used > place.quota:
-                raise ContainerFull(place.quota, used)
+        used = tx.value("SELECT bytes FROM container WHERE id = ?", place.id)
+        if place.quota and used > place.quota:
+            raise ContainerFull(place.quota, used)
+        available = accounts.limit(tx, place.account) - (accounts.usage(tx, place.account) - growth)
+        if account_quota and growth > available:
+            raise AccountFull(max(available, 0), growth)
     return added
 
 
@@ -497,10 +508,9 @@ def _mark_deleted(tx: Transaction, user: str, place: Container, version: Version
     sharing.forget(tx, place, version.name)
 
 
-def _purge(tx: Transaction, place: Container, rows: Iterable[object]) -> None:
+def _purge(tx: Transaction, rows: Iterable[Row]) -> None:
     for row in rows:
-        versions.remove(tx, versions.version_of(row))  # type: ignore[arg-type]
-    tx.run("UPDATE container SET changed = ? WHERE id = ?", tx.now, place.id)
+        versions.remove(tx, versions.version_of(row))
 
 
 def _check_access(user: str, target: Target, attributes: Attributes) -> None:
@@ -527,6 +537,8 @@ class _Copy:
         self._origin = origin
         self._place = place
         self._move = move
+        # a move inside an account needs no more room in it
+        self._counts = not move or origin.account != place.account
         self.result = Moved([], 0, 0, False)
 
     def one(self, source: Version, name: str, attributes: Attributes) -> None:
@@ -542,7 +554,7 @@ class _Copy:
             type=source.type if attributes.type is None else attributes.type,
             meta=descriptions.merged(source.meta, attributes.meta or {}),
         )
-        added = _add(tx, place, name, new, before, account_quota=not self._move)
+        added = _add(tx, place, name, new, before, account_quota=self._counts)
         growth = added.size - (before.size if before else 0)
         removed, marked = 0, False
         if self._move and not itself:
@@ -564,7 +576,7 @@ class _Copy:
 def _list(tx: Transaction, user: str, place: Container, query: ListQuery) -> list[ListEntry]:
     owner = user == place.account
     names = sharing.names_for(tx, None if owner else user, place)
-    public = sharing.public_names(tx, place)
+    public = sharing.public_names(tx, place) if owner else {}
     wanted = _filter(tx, place, query, None if owner and not query.shared else names, public)
     found = listing.entries(tx, place, replace(query.query, wanted=wanted))
     return [_list_entry(tx, user, place, entry, set(names), public) for entry in found]

@@ -26,8 +26,10 @@ class Permissions:
     readers: Sequence[str] = ()
     writers: Sequence[str] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.readers or self.writers)
+    @property
+    def everybody(self) -> list[str]:
+        """Whoever may read: who may write may read."""
+        return [*self.readers, *self.writers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Sharing:
         with self._database.read() as tx:
             found: set[str] = set()
             if shared:
-                found |= {row["container_name"] for row in _shared_rows(tx, account) if _permissions(row)}
+                found |= {row["container_name"] for row in _shared_rows(tx, account)}
             if public:
                 rows = tx.rows(
                     "SELECT DISTINCT c.name FROM public p JOIN container c ON c.id = p.container "
@@ -118,11 +120,23 @@ def granted(tx: Transaction, user: str, members: Iterable[str]) -> bool:
 
 
 def check_read(tx: Transaction, user: str, place: Container | None, name: str) -> None:
-    """Raises NotAllowed unless ``user``, who is not the owner, may read the object."""
+    """Raises NotAllowed unless ``user``, who is not the owner, may read the object's versions.
+
+    A public object may be read by everybody who has a token; its present state
+    is shown only to those in :func:`check_shown`.
+    """
+    if place is not None and public_token(tx, place, name) is not None:
+        return
     found = shared(tx, place, name) if place else None
     if found is None:
         raise NotAllowed("User does not have access to the object")
-    if not granted(tx, user, [*found.permissions.readers, *found.permissions.writers]):
+    if not granted(tx, user, found.permissions.everybody):
+        raise NotAllowed("User does not have read access to the object")
+
+
+def check_shown(tx: Transaction, user: str, found: Shared | None) -> None:
+    """Raises NotAllowed unless ``user``, who is not the owner, is named in the permissions."""
+    if found is None or not granted(tx, user, found.permissions.everybody):
         raise NotAllowed("User does not have access to the path")
 
 
@@ -139,8 +153,7 @@ def containers_for(tx: Transaction, user: str, account: str) -> list[str]:
     """Names of the account's containers in which the user may read something."""
     found = set()
     for row in _shared_rows(tx, account):
-        permissions = _permissions(row)
-        if granted(tx, user, [*permissions.readers, *permissions.writers]):
+        if granted(tx, user, _permissions(row).everybody):
             found.add(row["container_name"])
     return sorted(found)
 
@@ -149,9 +162,7 @@ def names_for(tx: Transaction, user: str | None, place: Container) -> list[str]:
     """Names in a container with permissions for ``user`` (of any kind if None)."""
     found = []
     for row in tx.rows("SELECT * FROM sharing WHERE container = ? ORDER BY name", place.id):
-        permissions = _permissions(row)
-        members = [*permissions.readers, *permissions.writers]
-        if members and (user is None or granted(tx, user, members)):
+        if user is None or granted(tx, user, _permissions(row).everybody):
             found.append(row["name"])
     return found
 
@@ -175,6 +186,9 @@ def public_token(tx: Transaction, place: Container, name: str) -> str | None:
 
 def share(tx: Transaction, place: Container, name: str, permissions: Permissions) -> None:
     """Set who may read and write an object; empty permissions unshare it."""
+    if not permissions.everybody:
+        tx.run("DELETE FROM sharing WHERE container = ? AND name = ?", place.id, name)
+        return
     tx.run(
         "INSERT OR REPLACE INTO sharing VALUES (?, ?, ?, ?)",
         place.id,

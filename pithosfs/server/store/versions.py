@@ -145,7 +145,7 @@ def add(tx: Transaction, place: Container, name: str, version: Version) -> Versi
         if before is not None
         else tx.run("INSERT INTO object (container, name, latest) VALUES (?, ?, 0)", place.id, name)
     )
-    serial = tx.next_serial()
+    serial, stamp = tx.next_serial(), tx.stamp()
     tx.run(
         "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         serial,
@@ -158,7 +158,7 @@ def add(tx: Transaction, place: Container, name: str, version: Version) -> Versi
         version.md5,
         version.uuid,
         version.author,
-        tx.now,
+        stamp,
         json.dumps(dict(version.meta)),
         version.content,
     )
@@ -168,9 +168,9 @@ def add(tx: Transaction, place: Container, name: str, version: Version) -> Versi
     if version.state is State.LIVE:
         _count(tx, place.id, 1, version.size)
         _index_keys(tx, place.id, object_id, version.meta)
-    tx.run("UPDATE container SET changed = ? WHERE id = ?", tx.now, place.id)
+    tx.run("UPDATE container SET changed = ? WHERE id = ?", stamp, place.id)
     fields = {slot: getattr(version, slot) for slot in Version.__slots__}
-    fields |= {"serial": serial, "object": object_id, "container": place.id, "stamp": tx.now, "name": name}
+    fields |= {"serial": serial, "object": object_id, "container": place.id, "stamp": stamp, "name": name}
     return Version(**fields)
 
 
