@@ -197,6 +197,27 @@ def test_dirty_file_renamed_over_another_before_close(disk: Disk) -> None:
     assert (disk.path / "doc").read_bytes() == b"new text"
 
 
+def test_new_file_renamed_over_another_has_none_of_its_content(disk: Disk) -> None:
+    """Made, renamed, written: the bytes it does not write are zeros, not those of the one it replaced."""
+    (disk.path / "doc").write_bytes(b"\xff" * (BLOCK + 10))
+    with opened(disk.path / "tmp", os.O_RDWR | os.O_CREAT) as fd:
+        (disk.path / "tmp").rename(disk.path / "doc")
+        assert os.fstat(fd).st_size == 0
+        os.pwrite(fd, b"end", BLOCK + 5)
+        assert pread_all(fd, 100, BLOCK - 5) == bytes(10) + b"end"
+    disk.remount(fresh_cache=True)
+    assert (disk.path / "doc").read_bytes() == bytes(BLOCK + 5) + b"end"
+
+
+def test_empty_file_renamed_over_another_is_empty(disk: Disk) -> None:
+    (disk.path / "doc").write_bytes(b"old text")
+    with opened(disk.path / "tmp", os.O_WRONLY | os.O_CREAT):
+        (disk.path / "tmp").rename(disk.path / "doc")
+    assert (disk.path / "doc").read_bytes() == b""
+    disk.remount(fresh_cache=True)
+    assert (disk.path / "doc").read_bytes() == b""
+
+
 def test_directory_with_open_dirty_files_is_renamed(disk: Disk) -> None:
     (disk.path / "d" / "deep").mkdir(parents=True)
     new, known = disk.path / "d" / "deep" / "new", disk.path / "d" / "known"
