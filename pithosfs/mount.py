@@ -137,7 +137,9 @@ class Mount:
         client = AccountedClient(transport, site.endpoint, site.account, Ledger())
         top = parse_source(source)
         if options.shared and top.container:
-            raise ConfigError("--shared shows what others share: mount it as /, or one of them with --account")
+            raise ConfigError(
+                "--shared shows what others share: mount it as /, or one of them with --account"
+            )
         block_size = _check(client, top, options)
         until = None if options.at is None else _moment(client, top, options.at)
         return cls(

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "pithosfs"
 
 #: Layers from the bottom up; a module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("", "errors", "blocks", "names"),  # "" is the package itself: its version
+    ("", "errors", "blocks"),  # "" is the package itself: its version
+    ("names",),
     # without the store: this machine, settings, pure parts
     (
         "attributes",
@@ -45,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),
+    ("past",),
     ("mounted",),
     # the mount
     ("binding",),
