@@ -34,12 +34,14 @@ from pithosfs.errors import (
     ReadOnly,
     Stale,
 )
+from pithosfs.fetch import Address
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, directory_attributes, is_below, parent_of
 from pithosfs.nodes import Node, inode_number
 from pithosfs.openfile import OpenFile, Services
 from pithosfs.readahead import Readahead
+from pithosfs.siblings import Siblings
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class FileSystem:
         self._kernel_has: dict[int, tuple[str, int]] = {}  # inode -> hash and size of its cached pages
         self._touched: dict[ObjectRef, int] = {}  # directories changed here -> when, ns
         self._usage = _Usage()
+        self._siblings = Siblings()
         self._hidden: dict[str, OpenFile] = {}  # libfuse's names for removed files that are still open
 
     # -- looking -------------------------------------------------------------------------------
@@ -177,7 +180,7 @@ class FileSystem:
     ) -> Handle:
         """Open a file."""
         if write or truncate:
-            self._writable()
+            self._writable(path)
         directory, component = self.namespace.find_parent(path) if names.split(path) else (None, "")
         if directory is None:
             raise IsADirectory(f"{path} is a directory")
@@ -190,12 +193,27 @@ class FileSystem:
             file.truncate(0)
         handle = self._new_handle(file, read, write, append)
         handle.private = before is not None and before is not file and before.handles > 0
+        if read and not write:
+            self._fetch_siblings(directory, component, node)
         handle.unchanged = not file.content_changed and self._kernel_still_has(file)
         return handle
 
+    def _fetch_siblings(self, directory: Node, component: str, node: Node) -> None:
+        """When small files are read one after the other, begin on the next ones."""
+        size = self._services.block_size
+        if node.size > size:
+            return
+        children = self.namespace.children(directory)
+        ahead = (children.get(each) for each in self._siblings.opened(directory.ref, component, children))
+        self._services.fetcher.prefetch(
+            Address(each.readable_at, 0, each.hash, each.size, size)
+            for each in ahead
+            if each is not None and each.kind is Kind.FILE and each.hash and 0 < each.size <= size
+        )
+
     def create(self, path: str, mode: int, *, read: bool = True, exclusive: bool = False) -> Handle:
         """Make a new file and open it; opens one that is there unless ``exclusive``."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         ref = self._new_ref(directory, component, path)
         if component in self.namespace.children(directory):
@@ -274,7 +292,7 @@ class FileSystem:
 
     def truncate(self, path: str, size: int) -> None:
         """Change a file's size by name."""
-        self._writable()
+        self._writable(path)
         with self._brief(path) as file:
             file.truncate(size)
             if not file.handles and not file.gone:
@@ -326,7 +344,7 @@ class FileSystem:
 
     def set_attributes(self, path: str, mtime_ns: int | None = None, mode: int | None = None) -> None:
         """Change times or mode by name; goes out in a moment, or with a rename."""
-        self._writable()
+        self._writable(path)
         hidden = self._hidden_file(path)
         if hidden is not None:
             hidden.set_attributes(mtime_ns, mode)
@@ -352,11 +370,12 @@ class FileSystem:
     def _set_directory(self, path: str, node: Node, mtime_ns: int | None, mode: int | None) -> None:
         if not node.ref.name or node == self.namespace.top:
             return  # a container, or the top of the mount: there is nowhere to keep it
+        if mtime_ns is not None:
+            self._touched.pop(node.ref, None)
+        node = self.files.view(node)
         kept = node.attributes.with_changes(mtime_ns, mode)
         if kept == node.attributes:
             return
-        if mtime_ns is not None:
-            self._touched.pop(node.ref, None)
         if node.exists:
             with self._brief(path) as file:
                 self._change(file, mtime_ns, mode)
@@ -368,6 +387,10 @@ class FileSystem:
     def xattrs(self, path: str) -> dict[str, bytes]:
         """The user's extended attributes by full name (``user.…``)."""
         return attributes.read_xattrs(self._meta(self.namespace.find(path)))
+
+    def xattr(self, path: str, name: str) -> bytes | None:
+        """One extended attribute, None if there is none of this name."""
+        return self.xattrs(path).get(name)
 
     def set_xattr(self, path: str, name: str, value: bytes, *, create: bool, exists: bool) -> None:
         """Set one extended attribute: only a new one (``create``), only one there is (``exists``)."""
@@ -393,7 +416,7 @@ class FileSystem:
         return file.meta()
 
     def _change_meta(self, path: str, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        self._writable()
+        self._writable(path)
         node = self.namespace.find(path)
         if node.is_directory and not node.exists:
             raise NotSupported(f"{path} has no object of its own that could keep attributes")
@@ -408,7 +431,7 @@ class FileSystem:
 
     def mkdir(self, path: str, mode: int) -> None:
         """Make a directory."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         if component in self.namespace.children(directory):
             raise Exists(f"{path} is there already")
@@ -432,7 +455,7 @@ class FileSystem:
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         if component in self.namespace.children(directory):
             raise Exists(f"{path} is there already")
@@ -450,7 +473,7 @@ class FileSystem:
 
     def unlink(self, path: str) -> None:
         """Remove a file; who has it open goes on with it."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
         if node.is_directory:
@@ -468,7 +491,7 @@ class FileSystem:
 
         False if the file is not open: then it is an ordinary rename.
         """
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
         file = self.files.find(node.ref)
@@ -490,7 +513,7 @@ class FileSystem:
 
     def rmdir(self, path: str) -> None:
         """Remove an empty directory."""
-        self._writable()
+        self._writable(path)
         if not names.split(path):
             raise NotSupported("the top of the mount cannot be removed")
         directory, component = self.namespace.find_parent(path)
@@ -516,7 +539,7 @@ class FileSystem:
 
     def rename(self, old: str, new: str, *, overwrite: bool = True) -> None:
         """Move a file or a directory; one request, whatever is below it."""
-        self._writable()
+        self._writable(old, new)
         if not names.split(old) or not names.split(new):
             raise NotSupported("the top of the mount cannot be moved")
         from_, old_name = self.namespace.find_parent(old)
@@ -610,13 +633,13 @@ class FileSystem:
 
     # -- common ------------------------------------------------------------------------------------
 
-    def _writable(self) -> None:
+    def _writable(self, *paths: str) -> None:  # noqa: ARG002 - a part of the tree may be read-only
         if self.read_only:
             raise ReadOnly("the mount is read-only")
 
     def _new_ref(self, directory: Node, component: str, path: str) -> ObjectRef:
         ref = self.namespace.new_ref(directory, component)
-        if len(component.encode("utf-8", "surrogateescape")) > names.MAX_COMPONENT or not names.storable(ref):
+        if not names.storable(ref):
             raise NameTooLong(f"{path[:60]}…: the name is too long for the store")
         return ref
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from pithosfs import attributes, names, wire
 from pithosfs.api import Client, Page
 from pithosfs.attributes import Attributes
-from pithosfs.errors import NotADirectory, NotFound, Unavailable
+from pithosfs.errors import NotADirectory, NotFound, NotSupported, Unavailable
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, TreeBuilder, new_inode_number, virtual_directory
 from pithosfs.waiting import wait
@@ -51,6 +51,7 @@ class _Listing:
 class Namespace:
     """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
 
+    ``accounts`` makes the top a directory of accounts, those it returns.
     ``inodes`` are the numbers of objects (by uuid) that were given one before
     they had a uuid; ``on_uuid`` is told of more.
     """
@@ -62,6 +63,7 @@ class Namespace:
         *,
         ttl: float,
         until: int | None = None,
+        accounts: Callable[[], list[str]] | None = None,
         timeout: float = 60.0,
         inodes: dict[str, int] | None = None,
         on_uuid: Callable[[str, int], None] = lambda *_: None,
@@ -72,6 +74,7 @@ class Namespace:
         self._client_of = client_of
         self._ttl = ttl
         self._until = until
+        self._accounts = accounts
         self._timeout = timeout
         self._lock = threading.Lock()
         self._listings: dict[ObjectRef, _Listing] = {}
@@ -152,6 +155,8 @@ class Namespace:
 
     def new_ref(self, directory: Node, component: str) -> ObjectRef:
         """The object a new entry of this directory would be."""
+        if self._accounts is not None and not any(directory.ref):
+            raise NotSupported("an account cannot be made here")
         if not directory.ref.container:
             return ObjectRef(names.to_object(component), "", directory.ref.account)
         return directory.ref.child(names.to_object(component))
@@ -198,7 +203,9 @@ class Namespace:
             future.set_exception(Unavailable("the mount is being ended"))
 
     def _refresh(self, ref: ObjectRef, tree: ObjectRef | None) -> None:
-        if not ref.container:
+        if self._accounts is not None and not any(ref):
+            self._list_accounts(ref, self._accounts)
+        elif not ref.container:
             self._list_containers(ref)
         elif tree is not None and self._list_tree(tree):
             return
@@ -252,6 +259,11 @@ class Namespace:
         for ref, children in builder.directories.items():
             self._store(ref, children, began, stamp)
         return True
+
+    def _list_accounts(self, ref: ObjectRef, accounts: Callable[[], list[str]]) -> None:
+        began = time.monotonic()
+        children = {names.to_path(each): virtual_directory(ObjectRef("", "", each)) for each in accounts()}
+        self._store(ref, children, began, None)
 
     def _list_containers(self, ref: ObjectRef) -> None:
         began = time.monotonic()

@@ -315,6 +315,7 @@ class OpenFile:
 
     def supersede(self, node: Node) -> None:
         """A file that was never sent takes the place of an object: the next commit overwrites it."""
+        self.load()  # of the new file, not of what it takes the place of
         with self._lock:
             self.node = node
             self._emptied = True

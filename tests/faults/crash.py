@@ -276,7 +276,9 @@ class Harness:
             kill(self._mount)
         self._mount.process.wait(20)
         self.slowest_recovery = max(self.slowest_recovery, time.monotonic() - began)
-        left = [path for path in self._mount.cache.rglob("staging/**/*") if path.suffix in (".json", ".damaged")]
+        left = [
+            path for path in self._mount.cache.rglob("staging/**/*") if path.suffix in (".json", ".damaged")
+        ]
         if left:
             self.left_over += len(left)
             self._say(f"left in the staging area: {left}")
@@ -298,7 +300,9 @@ class Harness:
             if state not in allowed:
                 kind = "lost" if state == ABSENT else "corrupted"
                 setattr(self, kind, getattr(self, kind) + 1)
-                self._say(f"{name} is {kind}: {state[:12]} instead of {sorted(each[:12] for each in allowed)}")
+                self._say(
+                    f"{name} is {kind}: {state[:12]} instead of {sorted(each[:12] for each in allowed)}"
+                )
                 self._say(f"its history: {self.manifest.history(name)}")
             self.manifest.found(name, state)
         for name in sorted(there - set(self.manifest.names())):
@@ -340,7 +344,9 @@ def main() -> int:
             for _ in range(given.rounds):
                 harness.round()
                 if not harness.rounds % 20:
-                    print(f"{harness.rounds} rounds, {harness.manifest.acknowledged} acknowledged", flush=True)
+                    print(
+                        f"{harness.rounds} rounds, {harness.manifest.acknowledged} acknowledged", flush=True
+                    )
         finally:
             print(harness.report(), flush=True)
             harness.close()
