@@ -68,6 +68,9 @@ class Source(Protocol):
     def stamp(self, index: int) -> int:
         """The block's present stamp."""
 
+    def attempted(self, content: Hashmap) -> None:
+        """``content`` is about to be put; whether that worked may stay unknown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -264,11 +267,13 @@ class _Job:
                     break
                 self._count_spared([block])
                 return Committed(written, content)
+        self.source.attempted(content)
         written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, terms))
         self.uploader.known.add(content.hashes)
         return Committed(written, content)
 
     def _put(self, content: Hashmap, terms: Terms) -> Written:
+        self.source.attempted(content)
         return wait(self.uploader.submit(self.uploader.put_hashmap, self.ref, content, terms))
 
     def _hash_all(self) -> Hashmap:

@@ -33,9 +33,7 @@ Build = Callable[..., Stack]
 
 
 @pytest.fixture
-def build(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Build]:
+def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
     """Make a stack; ``full`` for blocks of 4 MiB, other options as of Stack."""
     stacks: list[Stack] = []
 
