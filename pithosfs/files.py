@@ -385,14 +385,18 @@ class Files:
         elif file.journalled:
             self._persist(file)
 
-    def directory_renamed(self, old: ObjectRef, new: ObjectRef) -> None:
-        """Everything below ``old`` is below ``new`` now."""
+    def directory_renamed(self, old: ObjectRef, new: ObjectRef, place: tuple[ObjectRef, str]) -> None:
+        """Everything below ``old`` is below ``new`` now, which is at ``place`` in the tree."""
         with self._lock:
             for file in self.below(old):
                 ref = rebase(file.ref, old, new)
                 directory, component = self._places[file]
                 node = None if file.node is None else file.node.at(ref)
-                self.renamed(file, ref, node, rebase(directory, old, new), component)
+                if file.ref == old:  # the directory itself, whose attributes are not sent yet
+                    directory, component = place
+                else:
+                    directory = rebase(directory, old, new)
+                self.renamed(file, ref, node, directory, component)
 
     # -- after a crash --------------------------------------------------------------------------------
 

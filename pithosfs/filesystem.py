@@ -34,6 +34,7 @@ from pithosfs.errors import (
     NotSupported,
     ReadOnly,
     Stale,
+    StoreError,
 )
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
@@ -535,7 +536,7 @@ class FileSystem:
         if not node.ref.name or not ref.name:
             raise NotSupported("a container cannot be renamed")
         if node.is_directory:
-            moved = self._rename_directory(node, target, ref)
+            moved = self._rename_directory(node, target, ref, (into.ref, new_name))
         else:
             with self._using(node, from_.ref, old_name) as file:
                 moved = self._rename_file(file, target, ref, into.ref, new_name)
@@ -576,7 +577,9 @@ class FileSystem:
         file.settled(kept)
         return _as_attributes(base.at(ref), kept)
 
-    def _rename_directory(self, node: Node, target: Node | None, ref: ObjectRef) -> Node:
+    def _rename_directory(
+        self, node: Node, target: Node | None, ref: ObjectRef, place: tuple[ObjectRef, str]
+    ) -> Node:
         if target is not None and not target.is_directory:
             raise NotADirectory(f"{target.ref} is no directory")
         if is_below(ref, node.ref):
@@ -592,7 +595,7 @@ class FileSystem:
                 made = self.namespace.make_marker(node.ref, node.attributes, only_new=False)
                 node = _as(made, node)
             self._move(node, ref, None, recursive=True)
-            self.files.directory_renamed(node.ref, ref)
+            self.files.directory_renamed(node.ref, ref, place)
             self.namespace.moved(node.ref, ref)
         touched = self._touched.pop(node.ref, None)
         if touched is not None:
@@ -603,20 +606,42 @@ class FileSystem:
         self, node: Node, ref: ObjectRef, changed: Attributes | None, *, recursive: bool = False
     ) -> None:
         client = self._client_of(node.ref)
-        client.move(
-            node.ref.container,
-            node.ref.name,
-            ref.container,
-            ref.name,
-            content_type=changed.content_type if changed else None,
-            meta=attributes.meta_for(changed, {}) if changed else None,
-            recursive=recursive,
-        )
+        try:
+            client.move(
+                node.ref.container,
+                node.ref.name,
+                ref.container,
+                ref.name,
+                content_type=changed.content_type if changed else None,
+                meta=attributes.meta_for(changed, {}) if changed else None,
+                recursive=recursive,
+            )
+        except StoreError as error:
+            if not error.maybe_done or not self._has_moved(node, ref):
+                raise
+            log.info("%s was moved; only the answer was lost", node.ref)
         if node.sharing:  # a move drops it
             client.update(ref.container, ref.name, sharing=node.sharing)
         if node.public:
             client.update(ref.container, ref.name, public=True)
             log.warning("%s is public: its link changed with the move", ref)
+
+    def _has_moved(self, node: Node, ref: ObjectRef) -> bool:
+        """Whether ``node``'s object is at ``ref`` now, and no longer where it was."""
+        client = self._client_of(node.ref)
+        try:
+            client.head(node.ref.container, node.ref.name)
+        except NotFound:
+            pass
+        else:
+            return False
+        try:
+            entry = client.head(ref.container, ref.name).entry
+        except NotFound:
+            return False
+        if node.uuid:
+            return entry.uuid == node.uuid
+        return entry.size == node.size and node.hash in ("", entry.hash)
 
     # -- common ------------------------------------------------------------------------------------
 
@@ -626,6 +651,8 @@ class FileSystem:
 
     def _new_ref(self, directory: Node, component: str, path: str) -> ObjectRef:
         ref = self.namespace.new_ref(directory, component)
+        if not ref.name and (directory.ref.container or not ref.container):
+            raise InvalidArgument(f"{path}: the store has no object with an empty name")
         if len(component.encode("utf-8", "surrogateescape")) > names.MAX_COMPONENT or not names.storable(ref):
             raise NameTooLong(f"{path[:60]}…: the name is too long for the store")
         return ref

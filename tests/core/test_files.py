@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-import time
-from collections.abc import Callable
-from typing import TypeVar
 
 import pytest
 
@@ -15,39 +11,7 @@ from pithosfs.errors import Interrupted, NotFound, PithosError, Stale, Unavailab
 from pithosfs.waiting import patience
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
-
-Result = TypeVar("Result")
-
-
-class InThread(threading.Thread):
-    """A call in a thread of its own; ``result`` waits for it."""
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        super().__init__(daemon=True)
-        self.call = call
-        self.error: BaseException | None = None
-        self.value: object = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.value = self.call()
-        except BaseException as error:
-            self.error = error
-
-    def result(self) -> object:
-        self.join(20)
-        assert not self.is_alive(), "it hangs"
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.02)
+from tests.core.threads import InThread, eventually
 
 
 def conflicts(stack: Stack) -> list[str]:
