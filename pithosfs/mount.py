@@ -137,7 +137,9 @@ class Mount:
         client = AccountedClient(transport, site.endpoint, site.account, Ledger())
         top = parse_source(source)
         if options.shared and top.container:
-            raise ConfigError("--shared shows what others share: mount it as /, or one of them with --account")
+            raise ConfigError(
+                "--shared shows what others share: mount it as /, or one of them with --account"
+            )
         block_size = _check(client, top, options)
         until = None if options.at is None else _moment(client, top, options.at)
         return cls(
@@ -229,6 +231,19 @@ class Mount:
     def refresh(self, path: str | None = None) -> None:
         """Forget listings: of everything, or of ``path`` and all below it."""
         self._namespace.forget(self._namespace.find(path).ref if path else None)
+
+    def resolve(self, path: str) -> dict[str, Any]:
+        """Which object ``path`` is or would be, and at which endpoint."""
+        node, left = self._namespace.resolve(path)
+        ref = node.ref
+        for component in left:
+            ref = self._namespace.new_ref(dataclasses.replace(node, ref=ref), component)
+        return {
+            "endpoint": self.client.endpoint,
+            "account": ref.account or self.client.account_id,
+            "container": ref.container,
+            "name": ref.name,
+        }
 
     def status(self) -> dict[str, Any]:
         """Figures for a person or a program; sizes in bytes, times in seconds."""

@@ -182,7 +182,13 @@ CONNECTION_OPTIONS = (
 
 MOUNT_OPTIONS = (
     Option("read-only", _FILES, "refuse every change"),
-    Option("at", _FILES, "show it as it was then: '2026-11-01 10:00', yesterday, '2 hours ago'", "TIME", parse_text),
+    Option(
+        "at",
+        _FILES,
+        "show it as it was then: '2026-11-01 10:00', yesterday, '2 hours ago'",
+        "TIME",
+        parse_text,
+    ),
     Option("shared", _FILES, "with SOURCE /: what others share with you, a directory an account"),
     Option("create", _FILES, "make the container if it does not exist"),
     Option("uid", _FILES, "the user all files belong to (default: you)", "USER", parse_user),

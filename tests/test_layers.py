@@ -32,12 +32,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
     ("cache", "server", "transport"),
     # the store
-    ("api", "identity"),
-    ("facts", "fetch", "upload"),
+    ("api", "identity", "ledger"),
+    ("accounting", "facts", "fetch", "guard", "history", "sharing", "upload", "usage"),
     # files
     ("content", "nodes"),
     ("journal", "namespace"),
-    ("openfile",),
+    ("openfile", "past"),
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),

@@ -19,7 +19,8 @@ from tests.support.files import noise, refused
 def tree(top: Path) -> dict[str, bytes | None]:
     """Every path below ``top`` with its content, None for a directory."""
     return {
-        str(path.relative_to(top)): None if path.is_dir() else path.read_bytes() for path in sorted(top.rglob("*"))
+        str(path.relative_to(top)): None if path.is_dir() else path.read_bytes()
+        for path in sorted(top.rglob("*"))
     }
 
 
