@@ -139,12 +139,19 @@ def _joined(*parts: Iterable[Range]) -> Iterator[Range]:
 
 
 def restore_version(
-    client: Client, ref: ObjectRef, version: int, to: ObjectRef, *, exists: bool | None = None
+    client: Client,
+    ref: ObjectRef,
+    version: int,
+    to: ObjectRef,
+    *,
+    content_type: str = "",
+    exists: bool | None = None,
 ) -> None:
     """Make ``to`` what ``ref`` was in ``version``, with its metadata; no data moves.
 
     What is at ``to`` becomes a version of its history; sharing and public link
-    stay.  ``exists`` says whether there is anything, None that it is not known.
+    stay.  ``content_type`` is the version's, ``exists`` whether anything is at
+    ``to``; both are asked for where they are not known.
     """
     if _exists(client, to) if exists is None else exists:
         # A copy would end sharing and public link; the hashmap of a version is all it takes.
@@ -152,8 +159,10 @@ def restore_version(
         client.put_hashmap(
             to.container, to.name, content, content_type=info.entry.content_type, meta=info.meta
         )
-    else:
-        client.copy(ref.container, ref.name, to.container, to.name, version=version)
+        return
+    # Unless it is told, the store takes the content type of the present object, if there is one.
+    kept = content_type or client.head(ref.container, ref.name, version).entry.content_type
+    client.copy(ref.container, ref.name, to.container, to.name, version=version, content_type=kept)
 
 
 def _exists(client: Client, ref: ObjectRef) -> bool:
@@ -240,7 +249,14 @@ def carry_out(client: Client, found: Plan, told: Callable[[Entry], None], *, exa
 
     def bring(entry: Entry) -> None:
         source, target = ObjectRef(found.source.container, entry.name), found.target_of(entry)
-        restore_version(client, source, entry.version, target, exists=target.name in found.replaced)
+        restore_version(
+            client,
+            source,
+            entry.version,
+            target,
+            content_type=entry.content_type,
+            exists=target.name in found.replaced,
+        )
         told(entry)
 
     with ThreadPoolExecutor(_PARALLEL) as pool:

@@ -121,7 +121,7 @@ def test_files_come_back_in_any_version(mounted: MountedDisk, pithosfs: Pithosfs
     pithosfs("share", path, "--read", "*")
     link = pithosfs("publish", path).strip()
     path.write_bytes(b"second")
-    first = json.loads(pithosfs("versions", path, "--json"))[0]["number"]
+    first, second = (each["number"] for each in json.loads(pithosfs("versions", path, "--json")))
     assert pithosfs.refused("restore", path)[0] == 2  # it is there: which version?
     pithosfs("restore", path, "--version", str(first))
     assert path.read_bytes() == b"first"
@@ -130,7 +130,7 @@ def test_files_come_back_in_any_version(mounted: MountedDisk, pithosfs: Pithosfs
     path.unlink()
     pithosfs("restore", path)
     assert path.read_bytes() == b"first"
-    pithosfs("restore", path, "--version", str(first + 2), "--to", mounted.path / "other")
+    pithosfs("restore", path, "--version", str(second), "--to", mounted.path / "other")
     assert (mounted.path / "other").read_bytes() == b"second"
     assert pithosfs.refused("restore", path, "--version", "1")[0] == 5
     assert pithosfs.refused("restore", mounted.path / "never")[0] == 5
