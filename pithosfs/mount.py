@@ -197,9 +197,9 @@ class Mount:
 
     def _start(self) -> None:
         self._cache.start()
-        self.files.start()
         if not self.options.read_only:
-            threading.Thread(target=self.files.recover, name="recover", daemon=True).start()
+            self.files.recover()  # asks nobody; who looks or drains from here on finds all of it
+        self.files.start()
 
     def stop(self) -> None:
         """Send what can be sent, stop everything; what is left stays in the journal."""

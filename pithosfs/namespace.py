@@ -82,7 +82,7 @@ class Namespace:
         self._arriving: dict[ObjectRef, Future[None]] = {}
         self._walked: dict[ObjectRef, tuple[ObjectRef, float]] = {}  # parent -> child read last
         self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
-        self._pinned: dict[ObjectRef, set[str]] = {}
+        self._pinned: dict[ObjectRef, dict[str, Node | None]] = {}  # nodes: of directories not listed yet
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
 
     def close(self) -> None:
@@ -293,6 +293,9 @@ class Namespace:
             listing = _Listing(children, began, stamp)
             if before is not None:
                 self._keep_changes(ref, before, listing)
+            else:
+                known = self._pinned.get(ref, {})
+                children.update((component, node) for component, node in known.items() if node is not None)
             if self._inodes:
                 for component, node in children.items():
                     if not node.ino and node.uuid in self._inodes:
@@ -306,7 +309,7 @@ class Namespace:
             if old is not None and old.ino and not old.uuid and node.uuid:
                 self._inodes[node.uuid] = old.ino
                 self._on_uuid(node.uuid, old.ino)
-        pinned = self._pinned.get(ref, set())
+        pinned = self._pinned.get(ref, {}).keys()
         recent = {component: at for component, at in before.changes.items() if at >= listing.began}
         listing.changes = recent
         for component in pinned | recent.keys():
@@ -342,6 +345,8 @@ class Namespace:
             if listing is not None:
                 listing.children[component] = node
                 listing.changes[component] = time.monotonic()
+            elif component in self._pinned.get(directory, {}):
+                self._pinned[directory][component] = node
 
     def drop(self, directory: ObjectRef, component: str) -> None:
         """An entry is gone."""
@@ -354,14 +359,14 @@ class Namespace:
     def pin(self, directory: ObjectRef, component: str) -> None:
         """This mount knows better than the store: no listing changes this entry."""
         with self._lock:
-            self._pinned.setdefault(directory, set()).add(component)
+            self._pinned.setdefault(directory, {}).setdefault(component)
 
     def unpin(self, directory: ObjectRef, component: str) -> None:
         """Undo :meth:`pin`; what is known stays until the next listing."""
         with self._lock:
             pinned = self._pinned.get(directory)
             if pinned is not None:
-                pinned.discard(component)
+                pinned.pop(component, None)
                 if not pinned:
                     del self._pinned[directory]
                 listing = self._listings.get(directory)

@@ -225,6 +225,10 @@ class Uploader:
                     raise
         raise AssertionError("unreachable")
 
+    def hashmap(self, ref: ObjectRef, source: Source) -> Hashmap:
+        """What ``source`` is as a hashmap, without sending anything."""
+        return _Job(self, ref, source, {}, set()).hash_all()
+
 
 @dataclass(slots=True)
 class _Job:
@@ -242,7 +246,7 @@ class _Job:
             done = self._small(terms)
             if done:
                 return done
-        content = self._hash_all()
+        content = self.hash_all()
         fresh = self._unsent(content)
         if len(fresh) == 1 and len(content.hashes) > 1:
             self._send(fresh)  # an edit in place: surely new, asking would be a request more
@@ -282,7 +286,8 @@ class _Job:
     def _put(self, content: Hashmap, terms: Terms) -> Written:
         return wait(self.uploader.submit(self.uploader.put_hashmap, self.ref, content, terms))
 
-    def _hash_all(self) -> Hashmap:
+    def hash_all(self) -> Hashmap:
+        """The whole as a hashmap; blocks that changed are hashed."""
         size, block_size = self.source.size, self.source.block_size
         hashes: list[str] = []
         todo: list[int] = []

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "pithosfs"
 
 #: Layers from the bottom up; a module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("", "errors", "blocks", "names"),  # "" is the package itself: its version
+    ("", "errors", "blocks"),  # "" is the package itself: its version
+    ("names",),
     # without the store: this machine, settings, pure parts
     (
         "attributes",
@@ -24,23 +25,28 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "options",
         "answers",
         "breaker",
+        "ledger",
         "credentials",
         "stats",
         "signals",
         "daemon",
+        "notify",
     ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
     ("cache", "server", "transport"),
     # the store
-    ("api", "identity", "ledger"),
+    ("identity",),
+    ("api",),
     ("accounting", "facts", "fetch", "guard", "history", "sharing", "upload", "usage"),
+    ("transfer",),
     # files
     ("content", "nodes"),
-    ("journal", "namespace"),
+    ("journal", "namespace", "siblings"),
     ("openfile", "past"),
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),
+    ("past",),
     ("mounted",),
     # the mount
     ("binding",),

@@ -6,7 +6,7 @@ import argparse
 from itertools import islice
 
 from pithosfs import history
-from pithosfs.cli import arguments, exits, tables, targets, times
+from pithosfs.cli import arguments, exits, output, targets, times
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.targets import Target
 
@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
         first, second = _version(target, args.first), _version(target, args.second)
         found = history.differences(target.client, target.ref, first, second)
         rows = [
-            (str(each.start), str(each.stop), tables.size(each.stop - each.start))
+            (str(each.start), str(each.stop), output.size(each.stop - each.start))
             for each in (found if args.all else islice(found, _SHOWN + 1))
         ]
     if not rows:
         print(f"versions {first} and {second} are the same")
         return ExitCode.OK
-    tables.show(("FROM", "TO", "SIZE"), rows if args.all else rows[:_SHOWN], right=("FROM", "TO", "SIZE"))
+    output.show(("FROM", "TO", "SIZE"), rows if args.all else rows[:_SHOWN], right=("FROM", "TO", "SIZE"))
     if len(rows) > _SHOWN and not args.all:
         exits.complain(f"only the first {_SHOWN} ranges are shown; --all shows the rest")
     return ExitCode.FAILED

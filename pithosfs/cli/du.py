@@ -7,7 +7,7 @@ import dataclasses
 import json
 
 from pithosfs import history, usage
-from pithosfs.cli import arguments, tables, targets
+from pithosfs.cli import arguments, output, targets
 from pithosfs.cli.exits import CommandError, ExitCode
 
 _DESCRIPTION = """\
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
         fields = dataclasses.asdict(found)
         print(json.dumps(fields if args.dedup else {key: fields[key] for key in ("objects", "apparent")}))
         return ExitCode.OK
-    print(f"{tables.size(found.apparent)} in {tables.count(found.objects, 'object')}")
+    print(f"{output.size(found.apparent)} in {output.count(found.objects, 'object')}")
     if args.dedup:
-        print(f"{tables.size(found.stored)} stored in {tables.count(found.blocks, 'block')}")
+        print(f"{output.size(found.stored)} stored in {output.count(found.blocks, 'block')}")
         if found.apparent:
             print(f"{1 - found.stored / found.apparent:.0%} saved")
     return ExitCode.OK

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from pithosfs import history, moments
-from pithosfs.cli import arguments, confirm, tables, targets, times
+from pithosfs.cli import arguments, confirm, output, targets, times
 from pithosfs.cli.exits import ExitCode
 from pithosfs.cli.targets import Target
 from pithosfs.history import Purge
@@ -48,14 +48,14 @@ def run(args: argparse.Namespace) -> int:
         confirm.ask(args, _question(target, found))
         target.client.purge(target.container, target.name or None, found.until)
         target.changed()
-    print(f"{tables.count(found.versions, 'version')} destroyed, {tables.size(found.size)} freed")
+    print(f"{output.count(found.versions, 'version')} destroyed, {output.size(found.size)} freed")
     return ExitCode.OK
 
 
 def _question(target: Target, found: Purge) -> str:
     when = moments.name_of(found.until * moments.SECOND)
-    what = f"{tables.count(found.versions, 'version')} of {target.ref} up to {when}"
-    freed = f"that frees {tables.size(found.size)}"
+    what = f"{output.count(found.versions, 'version')} of {target.ref} up to {when}"
+    freed = f"that frees {output.size(found.size)}"
     if target.name:
         return f"destroy {what}? {freed}"
     return f"destroy {what} and all history of what was deleted? {freed} and what deleted files take"

@@ -7,7 +7,7 @@ import argparse
 from pithosfs import history, moments
 from pithosfs.api import Entry
 from pithosfs.attributes import Kind, kind_of
-from pithosfs.cli import arguments, exits, progress, tables, targets, times
+from pithosfs.cli import arguments, exits, progress, output, targets, times
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.targets import Target
 from pithosfs.errors import NotFound
@@ -125,10 +125,10 @@ def _is_directory(entry: Entry) -> bool:
 def _restore_file(args: argparse.Namespace, target: Target, version: int, goal: ObjectRef) -> None:
     entry = target.client.head(target.container, target.name, version).entry
     if args.dry_run:
-        print(f"would bring back {goal}, {tables.size(entry.size)}, from version {version}")
+        print(f"would bring back {goal}, {output.size(entry.size)}, from version {version}")
         return
     history.restore_version(target.client, target.ref, version, goal)
-    print(f"{goal} is what it was in version {version}: {tables.size(entry.size)}, no data moved")
+    print(f"{goal} is what it was in version {version}: {output.size(entry.size)}, no data moved")
 
 
 def _restore_directory(args: argparse.Namespace, target: Target, found: Plan) -> None:
@@ -141,9 +141,9 @@ def _restore_directory(args: argparse.Namespace, target: Target, found: Plan) ->
     with progress.items("restoring", len(found.bring)) as told:
         history.carry_out(target.client, found, lambda entry: told(entry.name), exact=args.exact)
     print(
-        f"{found.target}: {tables.count(len(found.bring), 'object')} brought back"
-        f" ({tables.size(found.size)}, no data moved), {found.same} were as they had been"
+        f"{found.target}: {output.count(len(found.bring), 'object')} brought back"
+        f" ({output.size(found.size)}, no data moved), {found.same} were as they had been"
     )
     if found.newer:
         verb = "deleted" if args.exact else "left (--exact deletes them)"
-        exits.complain(f"{tables.count(len(found.newer), 'object')} of later {verb}")
+        exits.complain(f"{output.count(len(found.newer), 'object')} of later {verb}")

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from pithosfs import sharing
-from pithosfs.cli import arguments, tables, targets
+from pithosfs.cli import arguments, output, targets
 from pithosfs.cli.exits import ExitCode
 from pithosfs.options import CONNECTION_OPTIONS
 
@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
         return ExitCode.OK
     if mine:
         rows = [(each["path"], each["sharing"] or "", each["public"] or "") for each in mine]
-        tables.show(("YOU SHARE", "WITH", "PUBLIC LINK"), rows)
+        output.show(("YOU SHARE", "WITH", "PUBLIC LINK"), rows)
     if mine and theirs:
         print()
     if theirs:
         rows = [(each["path"], each["account"], each["allowed"] or "") for each in theirs]
-        tables.show(("OTHERS SHARE", "ACCOUNT", "YOU MAY"), rows)
+        output.show(("OTHERS SHARE", "ACCOUNT", "YOU MAY"), rows)
     if not mine and not theirs:
         print("nothing is shared")
     return ExitCode.OK

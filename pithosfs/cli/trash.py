@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from pithosfs import history
 from pithosfs.api import Client
-from pithosfs.cli import arguments, confirm, tables, targets
+from pithosfs.cli import arguments, confirm, output, targets
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.errors import NotFound
 from pithosfs.names import ObjectRef
@@ -93,10 +93,10 @@ def show(args: argparse.Namespace) -> int:
         print("the trash is empty")
         return ExitCode.OK
     rows = [
-        (tables.moment(newest)[:19], str(objects), tables.size(size), name)
+        (output.moment(newest)[:19], str(objects), output.size(size), name)
         for name, (objects, size, newest) in found.items()
     ]
-    tables.show(("SINCE", "OBJECTS", "SIZE", "NAME"), rows, right=("OBJECTS", "SIZE"))
+    output.show(("SINCE", "OBJECTS", "SIZE", "NAME"), rows, right=("OBJECTS", "SIZE"))
     return ExitCode.OK
 
 
@@ -120,8 +120,8 @@ def empty(args: argparse.Namespace) -> int:
             return ExitCode.OK
         size = sum(each.size for each in entries)
         confirm.ask(
-            args, f"delete {tables.count(len(entries), 'object')}, {tables.size(size)}, from the trash?"
+            args, f"delete {output.count(len(entries), 'object')}, {output.size(size)}, from the trash?"
         )
         client.delete_container(TRASH, contents=True)
-    print(f"the trash is empty; {tables.size(size)} less count for the quota")
+    print(f"the trash is empty; {output.size(size)} less count for the quota")
     return ExitCode.OK

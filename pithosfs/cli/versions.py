@@ -7,7 +7,7 @@ import dataclasses
 import json
 
 from pithosfs import history
-from pithosfs.cli import arguments, tables, targets
+from pithosfs.cli import arguments, output, targets
 from pithosfs.cli.exits import ExitCode
 from pithosfs.history import FileVersion
 
@@ -38,15 +38,15 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([dataclasses.asdict(each) for each in found], indent=2))
     else:
         headings = ("NUMBER", "TIME", "SIZE", "CHANGED", "BY", "HASH")
-        tables.show(headings, map(_row, found), right=("NUMBER", "SIZE", "CHANGED"))
+        output.show(headings, map(_row, found), right=("NUMBER", "SIZE", "CHANGED"))
     return ExitCode.OK
 
 
 def _row(version: FileVersion) -> tuple[str, ...]:
     return (
         str(version.number),
-        tables.moment(version.time_ns),
-        tables.size(version.size),
+        output.moment(version.time_ns),
+        output.size(version.size),
         f"{version.changed} of {version.blocks}",
         version.modified_by,
         version.hash[:16],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pithosfs.cli import arguments, progress, tables, targets
+from pithosfs.cli import arguments, progress, output, targets
 from pithosfs.cli.exits import CommandError, ExitCode
 
 _DESCRIPTION = """\
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     total = sum(path.stat().st_size for path in files)
     with progress.amount("reading", total) as told, ThreadPoolExecutor(_PARALLEL) as pool:
         list(pool.map(lambda path: _read(path, told), files))
-    print(f"{tables.size(total)} of {tables.count(len(files), 'file')} are in the cache")
+    print(f"{output.size(total)} of {output.count(len(files), 'file')} are in the cache")
     return ExitCode.OK
 
 
