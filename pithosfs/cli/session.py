@@ -36,15 +36,23 @@ class Servable(Protocol):
     def pending(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def drain(self, timeout: float | None) -> list[dict[str, Any]]: ...  # noqa: D102
     def refresh(self, path: str | None) -> None: ...  # noqa: D102
+    def resolve(self, path: str) -> dict[str, Any]: ...  # noqa: D102
 
 
 class Session:
-    """Runs one mount and ends it well."""
+    """Runs one mount and ends it well.
 
-    def __init__(self, mountpoint: str, source: str, settings: MountOptions) -> None:
+    ``account`` are the options that named its account: commands about a path
+    inside the mount use them again, with whatever token they lead to.
+    """
+
+    def __init__(
+        self, mountpoint: str, source: str, settings: MountOptions, account: Mapping[str, str] | None = None
+    ) -> None:
         self._mountpoint = mountpoint
         self._source = source
         self._settings = settings
+        self._account = dict(account or {})
         self._mount: Servable | None = None
         self._server: control.ControlServer | None = None
         self._entry: registry.Entry | None = None
@@ -86,6 +94,7 @@ class Session:
             "pending": mount.pending,
             "drain": lambda seconds: mount.drain(seconds),
             "refresh": lambda path=None: mount.refresh(path),
+            "resolve": lambda path: {**mount.resolve(path), "settings": self._account},
         }
 
     # -- signals ---------------------------------------------------------------------
