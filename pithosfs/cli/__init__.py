@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from pithosfs import __version__
-from pithosfs.cli import completion, doctor, exits, mount, serve, status, umount
+from pithosfs.cli import completion, demo, doctor, exits, mount, serve, status, umount
 from pithosfs.cli.arguments import Formatter
 
-_COMMANDS = (mount, umount, status, doctor, serve, completion)
+_COMMANDS = (mount, umount, status, doctor, serve, demo, completion)
 
 _DESCRIPTION = """\
 Mount a container of a Pithos+ object store as a directory.
