@@ -63,7 +63,8 @@ class MountOptions:
 class Option:
     """One option: ``name`` as typed after ``--``; ``parse`` None makes it a switch.
 
-    ``parse`` raises ValueError with a message for a person.
+    ``parse`` raises ValueError with a message for a person.  An option with
+    ``alone`` may stand without ``=VALUE`` and means that value then.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Option:
     help: str
     metavar: str = ""
     parse: Callable[[str], object] | None = None
+    alone: str | None = None
 
     @property
     def key(self) -> str:
@@ -183,6 +185,14 @@ CONNECTION_OPTIONS = (
 
 MOUNT_OPTIONS = (
     Option("read-only", _FILES, "refuse every change"),
+    Option(
+        "at",
+        _FILES,
+        "show it as it was then: '2026-11-01 10:00', yesterday, '2 hours ago'",
+        "TIME",
+        parse_text,
+    ),
+    Option("shared", _FILES, "with SOURCE /: what others share with you, a directory an account"),
     Option("create", _FILES, "make the container if it does not exist"),
     Option("uid", _FILES, "the user all files belong to (default: you)", "USER", parse_user),
     Option("gid", _FILES, "the group all files belong to (default: yours)", "GROUP", parse_group),
@@ -193,6 +203,14 @@ MOUNT_OPTIONS = (
     Option("memory", _CACHE, "memory for blocks and unsent data", "SIZE", parse_size),
     Option("dir-cache-time", _CACHE, "how long a listing is trusted", "TIME", parse_duration),
     Option("timeout", _CACHE, "give up on a silent server after this", "TIME", parse_positive_duration),
+    Option(
+        "write-back",
+        _CACHE,
+        "close returns once the data is on the local disk, and it is sent after this",
+        "TIME",
+        parse_duration,
+        alone="5s",
+    ),
     Option("max-threads", _CACHE, "file operations at the same time", "N", parse_count),
     Option("foreground", _PROCESS, "stay in the foreground; Ctrl-C unmounts"),
     Option("retry", _PROCESS, "try for so long to reach the server before giving up", "TIME", parse_duration),
@@ -201,6 +219,9 @@ MOUNT_OPTIONS = (
 )
 
 OPTIONS = CONNECTION_OPTIONS + MOUNT_OPTIONS
+
+#: What options that may stand alone mean then, by how they are typed.
+ALONE = {f"--{option.name}": option.alone for option in OPTIONS if option.alone is not None}
 
 _BY_KEY = {option.key: option for option in OPTIONS}
 
@@ -255,6 +276,7 @@ def _parse_word(name: str, value: str | None) -> tuple[str, object]:
         if value is not None:
             raise ValueError(f"mount option '{name}' takes no value")
         return option.key, True
+    value = option.alone if value is None else value
     if value is None:
         raise ValueError(f"mount option '{name}' needs a value: {name}={option.metavar}")
     try:

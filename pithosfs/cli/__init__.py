@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pithosfs import __version__
 from pithosfs.cli import completion, demo, doctor, exits, mount, serve, status, umount
-from pithosfs.cli.arguments import Formatter
+from pithosfs.cli.arguments import Formatter, completed
 
 _COMMANDS = (mount, umount, status, doctor, serve, demo, completion)
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # paths may hold any bytes
     try:
-        args = parser().parse_args(argv)
+        args = parser().parse_args(completed(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:  # argparse has said everything: help, version or what is wrong
         return int(stop.code or 0)
     return int(exits.guarded(args.command, lambda: args.run(args)))
