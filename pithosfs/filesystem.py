@@ -34,12 +34,14 @@ from pithosfs.errors import (
     ReadOnly,
     Stale,
 )
+from pithosfs.fetch import Address
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, directory_attributes, is_below, parent_of
 from pithosfs.nodes import Node, inode_number
 from pithosfs.openfile import OpenFile, Services
 from pithosfs.readahead import Readahead
+from pithosfs.siblings import Siblings
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class FileSystem:
         self._kernel_has: dict[int, tuple[str, int]] = {}  # inode -> hash and size of its cached pages
         self._touched: dict[ObjectRef, int] = {}  # directories changed here -> when, ns
         self._usage = _Usage()
+        self._siblings = Siblings()
         self._hidden: dict[str, OpenFile] = {}  # libfuse's names for removed files that are still open
 
     # -- looking -------------------------------------------------------------------------------
@@ -190,8 +193,23 @@ class FileSystem:
             file.truncate(0)
         handle = self._new_handle(file, read, write, append)
         handle.private = before is not None and before is not file and before.handles > 0
+        if read and not write:
+            self._fetch_siblings(directory, component, node)
         handle.unchanged = not file.content_changed and self._kernel_still_has(file)
         return handle
+
+    def _fetch_siblings(self, directory: Node, component: str, node: Node) -> None:
+        """When small files are read one after the other, begin on the next ones."""
+        size = self._services.block_size
+        if node.size > size:
+            return
+        children = self.namespace.children(directory)
+        ahead = (children.get(each) for each in self._siblings.opened(directory.ref, component, children))
+        self._services.fetcher.prefetch(
+            Address(each.readable_at, 0, each.hash, each.size, size)
+            for each in ahead
+            if each is not None and each.kind is Kind.FILE and each.hash and 0 < each.size <= size
+        )
 
     def create(self, path: str, mode: int, *, read: bool = True, exclusive: bool = False) -> Handle:
         """Make a new file and open it; opens one that is there unless ``exclusive``."""
@@ -352,11 +370,12 @@ class FileSystem:
     def _set_directory(self, path: str, node: Node, mtime_ns: int | None, mode: int | None) -> None:
         if not node.ref.name or node == self.namespace.top:
             return  # a container, or the top of the mount: there is nowhere to keep it
+        if mtime_ns is not None:
+            self._touched.pop(node.ref, None)
+        node = self.files.view(node)
         kept = node.attributes.with_changes(mtime_ns, mode)
         if kept == node.attributes:
             return
-        if mtime_ns is not None:
-            self._touched.pop(node.ref, None)
         if node.exists:
             with self._brief(path) as file:
                 self._change(file, mtime_ns, mode)

@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("transfer",),
     # files
     ("content", "nodes"),
-    ("journal", "namespace"),
+    ("journal", "namespace", "siblings"),
     ("openfile",),
     ("outbox", "removals"),
     ("files",),
