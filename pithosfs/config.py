@@ -78,6 +78,8 @@ class CommandTokens(TokenSource):
             raise ConfigError(f"the token command is not well quoted: {error}") from error
         if not self._words:
             raise ConfigError("the token command is empty")
+        if "/" in self._words[0]:
+            self._words[0] = str(Path(self._words[0]).absolute())  # it may be run from elsewhere
         self.name = f"the token command {self._words[0]}"
 
     def read(self) -> list[str]:
