@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pithosfs import __version__
 from pithosfs.cli import (
     completion,
+    demo,
     diff,
     doctor,
     du,
@@ -35,7 +36,7 @@ from pithosfs.cli import (
 from pithosfs.cli.arguments import Formatter, completed
 
 _COMMANDS = (
-    *(mount, umount, status, doctor, serve, completion),
+    *(mount, umount, status, doctor, serve, demo, completion),
     *(versions, diff, restore, trash, purge),
     *(publish, share, shared),
     *(refresh, warm, du),
