@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,9 @@ def test_files_through_a_storm(
         name = f"storm-{seed}-{number}"
         source, target = tmp_path / name, tmp_path / f"{name}-back"
         source.write_bytes(os.urandom(size))
-        persistently(lambda name=name, source=source: transfer.upload(client, "pithos", name, source))
+        persistently(partial(transfer.upload, client, "pithos", name, source))
         assert b"".join(map(bytes, transfer.chunks(direct, "pithos", name))) == source.read_bytes()
-        persistently(lambda name=name, target=target: transfer.download(client, "pithos", name, target))
+        persistently(partial(transfer.download, client, "pithos", name, target))
         assert target.read_bytes() == source.read_bytes()
     assert sum(plan.hits.values()) > 5, plan.hits
 
