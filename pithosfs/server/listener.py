@@ -107,7 +107,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         finally:
             self._free.release()
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 (its signature)
         """A connection failed in a way nobody foresaw."""
         log.exception("connection from %s failed", client_address)
 

@@ -39,17 +39,14 @@ def head(method: str, path: str, *fields: str) -> bytes:
 # -- who asks ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("token", ["", "x", "tok-alic", "tok-alice ", "tok-alicee", "TOK-ALICE", "é", "%00"])
+@pytest.mark.parametrize(
+    "token", ["", "x", "tok-alic", "tok-alicee", "TOK-ALICE", "é", "%00", "tok-alice%20"]
+)
 def test_wrong_tokens_are_refused(server: Server, token: str) -> None:
     for path in ("", "/box", "/box/f"):
-        answer = send(
-            server,
-            f"GET {ENDPOINT}/{ALICE.uuid}{path}?X-Auth-Token={token} HTTP/1.1\r\nConnection: close\r\n\r\n".encode(),
-        )
-        assert (
-            answer.startswith((b"HTTP/1.1 401 UNAUTHORIZED", b"HTTP/1.1 400 BAD REQUEST"))
-            or token == "tok-alice "
-        )
+        line = f"GET {ENDPOINT}/{ALICE.uuid}{path}?X-Auth-Token={token} HTTP/1.1"
+        answer = send(server, f"{line}\r\nConnection: close\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 401 UNAUTHORIZED"), answer
         assert b"tok-alice" not in answer
 
 

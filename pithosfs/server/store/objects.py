@@ -369,8 +369,7 @@ class Objects:
             if versions.newest(tx, place.id, target.name) is None:
                 raise NotFound("Object does not exist")
             rows = tx.all(
-                f"SELECT {versions.COLUMNS} FROM version v JOIN object o ON o.id = v.object "  # noqa: S608
-                "WHERE o.container = ? AND o.name = ? AND v.stamp <= ? ORDER BY v.serial",
+                "SELECT * FROM every WHERE container = ? AND name = ? AND stamp <= ? ORDER BY serial",
                 place.id,
                 target.name,
                 until * 1_000_000,
@@ -385,8 +384,7 @@ class Objects:
         with self._database.write() as tx:
             place = versions.container(tx, account, container)
             rows = tx.all(
-                f"SELECT {versions.COLUMNS} FROM version v JOIN object o ON o.id = v.object "  # noqa: S608
-                "WHERE v.container = ? AND v.stamp <= ? AND v.state != ? ORDER BY v.serial",
+                "SELECT * FROM every WHERE container = ? AND stamp <= ? AND state != ? ORDER BY serial",
                 place.id,
                 until * 1_000_000,
                 State.LIVE,
@@ -492,8 +490,7 @@ def _below(tx: Transaction, place: Container, prefix: str) -> list[Version]:
     """All live objects whose names start with ``prefix``."""
     low, high = listing.bounds(prefix)
     rows = tx.all(
-        f"SELECT {versions.COLUMNS} FROM object o JOIN version v ON v.serial = o.latest "  # noqa: S608
-        "WHERE o.container = ? AND o.name > ? AND o.name < ? AND v.state = 1 ORDER BY o.name",
+        "SELECT * FROM newest WHERE container = ? AND name > ? AND name < ? AND state = 1 ORDER BY name",
         place.id,
         low,
         high,
