@@ -167,10 +167,9 @@ class Files:
         """Returns when the server has the file; else it is kept, retried, and the reason raised."""
         try:
             self._commit(file)
-        except Stale:
-            raise
         except PithosError as error:
-            self._keep(file, error)
+            if file.dirty:  # after a conflict both versions are on the server
+                self._keep(file, error)
             raise
 
     def hold(self, file: OpenFile) -> None:
@@ -211,9 +210,7 @@ class Files:
                 self._stale(file, error)
             if not file.dirty:
                 self.outbox.forget(file)
-                if file.journalled:
-                    self.services.staging.forget(file.key)
-                    file.journalled = False
+                file.forget_journal()
             self._settle(file)
 
     def _settle(self, file: OpenFile) -> None:
@@ -240,6 +237,10 @@ class Files:
         if not file.content_changed:
             log.info("%s was replaced by somebody else; times and mode are theirs", file.ref)
             file.revert(current)
+            return
+        if file.recognise(current):
+            log.info("%s had been sent already, its answer was lost", file.ref)
+            file.commit()
             return
         copy = self._keep_both(file)
         file.revert(current)
@@ -294,9 +295,8 @@ class Files:
         self.outbox.forget(file)
         if not file.handles:
             file.discard()
-        elif file.journalled:
-            self.services.staging.forget(file.key)
-            file.journalled = False
+        else:
+            file.forget_journal()
 
     def renamed(
         self, file: OpenFile, ref: ObjectRef, node: Node | None, directory: ObjectRef, component: str
@@ -336,15 +336,14 @@ class Files:
         count = 0
         for key, entry, scratch in self.services.staging.adopt():
             try:
-                file = OpenFile.recover(self.services, entry, scratch)
+                file = OpenFile.recover(self.services, key, entry, scratch)
             except ValueError as error:
                 log.warning("journal entry %s cannot be used: %s", key, error)
                 self.services.staging.set_aside(key)
                 continue
             with self._lock:
                 self._table[file.ref] = file
-                self._places[file] = (parent_of(file.ref), to_path(file.ref.name.rpartition("/")[2]))
-                self._pin(file)
+                self._place(file, parent_of(file.ref), to_path(file.ref.name.rpartition("/")[2]))
             self.outbox.queue(file, 0.0)
             count += 1
         if count:

@@ -177,7 +177,7 @@ class FileSystem:
     ) -> Handle:
         """Open a file."""
         if write or truncate:
-            self._writable()
+            self._writable(path)
         directory, component = self.namespace.find_parent(path) if names.split(path) else (None, "")
         if directory is None:
             raise IsADirectory(f"{path} is a directory")
@@ -195,7 +195,7 @@ class FileSystem:
 
     def create(self, path: str, mode: int, *, read: bool = True, exclusive: bool = False) -> Handle:
         """Make a new file and open it; opens one that is there unless ``exclusive``."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         ref = self._new_ref(directory, component, path)
         if component in self.namespace.children(directory):
@@ -274,7 +274,7 @@ class FileSystem:
 
     def truncate(self, path: str, size: int) -> None:
         """Change a file's size by name."""
-        self._writable()
+        self._writable(path)
         with self._brief(path) as file:
             file.truncate(size)
             if not file.handles and not file.gone:
@@ -326,7 +326,7 @@ class FileSystem:
 
     def set_attributes(self, path: str, mtime_ns: int | None = None, mode: int | None = None) -> None:
         """Change times or mode by name; goes out in a moment, or with a rename."""
-        self._writable()
+        self._writable(path)
         hidden = self._hidden_file(path)
         if hidden is not None:
             hidden.set_attributes(mtime_ns, mode)
@@ -369,6 +369,10 @@ class FileSystem:
         """The user's extended attributes by full name (``user.…``)."""
         return attributes.read_xattrs(self._meta(self.namespace.find(path)))
 
+    def xattr(self, path: str, name: str) -> bytes | None:
+        """One extended attribute, None if there is none of this name."""
+        return self.xattrs(path).get(name)
+
     def set_xattr(self, path: str, name: str, value: bytes, *, create: bool, exists: bool) -> None:
         """Set one extended attribute: only a new one (``create``), only one there is (``exists``)."""
         found = self.xattrs(path)
@@ -393,7 +397,7 @@ class FileSystem:
         return file.meta()
 
     def _change_meta(self, path: str, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        self._writable()
+        self._writable(path)
         node = self.namespace.find(path)
         if node.is_directory and not node.exists:
             raise NotSupported(f"{path} has no object of its own that could keep attributes")
@@ -408,7 +412,7 @@ class FileSystem:
 
     def mkdir(self, path: str, mode: int) -> None:
         """Make a directory."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         if component in self.namespace.children(directory):
             raise Exists(f"{path} is there already")
@@ -432,7 +436,7 @@ class FileSystem:
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         if component in self.namespace.children(directory):
             raise Exists(f"{path} is there already")
@@ -450,7 +454,7 @@ class FileSystem:
 
     def unlink(self, path: str) -> None:
         """Remove a file; who has it open goes on with it."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
         if node.is_directory:
@@ -468,7 +472,7 @@ class FileSystem:
 
         False if the file is not open: then it is an ordinary rename.
         """
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
         file = self.files.find(node.ref)
@@ -490,7 +494,7 @@ class FileSystem:
 
     def rmdir(self, path: str) -> None:
         """Remove an empty directory."""
-        self._writable()
+        self._writable(path)
         if not names.split(path):
             raise NotSupported("the top of the mount cannot be removed")
         directory, component = self.namespace.find_parent(path)
@@ -516,7 +520,7 @@ class FileSystem:
 
     def rename(self, old: str, new: str, *, overwrite: bool = True) -> None:
         """Move a file or a directory; one request, whatever is below it."""
-        self._writable()
+        self._writable(old, new)
         if not names.split(old) or not names.split(new):
             raise NotSupported("the top of the mount cannot be moved")
         from_, old_name = self.namespace.find_parent(old)
@@ -610,13 +614,13 @@ class FileSystem:
 
     # -- common ------------------------------------------------------------------------------------
 
-    def _writable(self) -> None:
+    def _writable(self, *paths: str) -> None:  # noqa: ARG002 - a part of the tree may be read-only
         if self.read_only:
             raise ReadOnly("the mount is read-only")
 
     def _new_ref(self, directory: Node, component: str, path: str) -> ObjectRef:
         ref = self.namespace.new_ref(directory, component)
-        if len(component.encode("utf-8", "surrogateescape")) > names.MAX_COMPONENT or not names.storable(ref):
+        if not names.storable(ref):
             raise NameTooLong(f"{path[:60]}…: the name is too long for the store")
         return ref
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,7 +71,9 @@ class OpenFile:
         self._loading = threading.Lock()
         self._content: Content | None = None
         self._meta: dict[str, str] | None = {} if node is None else services.store.meta(node.version)
+        self._key = uuid.uuid4().hex  # of its entry in the journal
         self._scratch: Scratch = services.staging.scratch()
+        self._promised: Scratch | None = None  # what the journal has, while the file is written anew
         self._ahead: Ahead | None = None
         self._attributes_changed = node is None
         self._emptied = False  # nothing of what the server has is in effect
@@ -84,11 +87,6 @@ class OpenFile:
     def committing(self) -> threading.RLock:
         """Held by a commit, a rename, a removal: one at a time."""
         return self._committing
-
-    @property
-    def key(self) -> str:
-        """The file's name in the staging area."""
-        return self._scratch.key
 
     @property
     def dirty(self) -> bool:
@@ -287,7 +285,9 @@ class OpenFile:
         content = self.load()
         with self._lock:
             if size != content.size:
-                if size < content.size:
+                if not size:
+                    self._begin_anew()
+                elif size < content.size and not self.journalled:
                     self._scratch.truncate(size)
                 content.resize(size)
                 self._floor = self._tick()
@@ -303,11 +303,19 @@ class OpenFile:
             self._content.resize(0)
             self._modified()
 
+    def _begin_anew(self) -> None:
+        """No byte is needed any more; but what the journal promised stays whole until it promises more."""
+        if self.journalled and self._promised is None:
+            self._promised, self._scratch = self._scratch, self._services.staging.scratch()
+        else:
+            self._scratch.truncate(0)
+
     def _no_content(self) -> Content:
         return Content(Hashmap(0, (), self._services.block_size), Origin(self.ref, 0))
 
     def supersede(self, node: Node) -> None:
         """A file that was never sent takes the place of an object: the next commit overwrites it."""
+        self.load()  # of the new file, not of what it takes the place of
         with self._lock:
             self.node = node
             self._emptied = True
@@ -497,14 +505,13 @@ class OpenFile:
                 content.thaw()
                 self._attributes_changed = True
             raise
-        etags = tuple(dict.fromkeys((hashmap.merkle, *((written.etag,) if written.etag else ()))))
         base = self.node
         node = Node(
             ref,
             kept,
             hashmap.size,
             hashmap.merkle,
-            etags,
+            tuple(dict.fromkeys((hashmap.merkle, *((written.etag,) if written.etag else ())))),
             base.uuid if base else "",
             written.version,
             time.time_ns(),
@@ -512,16 +519,48 @@ class OpenFile:
             public=base.public if base else None,
             ino=self.ino,
         )
+        self._rebase(node, hashmap, before)
+        self._services.store.remember_meta(written.version, dict(terms.meta))
+        self._services.store.remember_hashmap(hashmap)
+
+    def _rebase(self, node: Node, hashmap: Hashmap, before: int) -> None:
+        """What the file was at :meth:`Content.freeze`, after ``before`` changes, is on the server as ``node``."""
+        content = self.load()
         with self._lock:
             self.node = node
-            content.rebase(hashmap, Origin(ref, written.version))
+            content.rebase(hashmap, Origin(node.ref, node.version))
             self._emptied = False
             if not content.dirty and self._changes == before:
+                self.forget_journal()
                 self._scratch.discard()
                 self._stamps.clear()
                 self._floor = self._tick()
-        self._services.store.remember_meta(written.version, dict(terms.meta))
-        self._services.store.remember_hashmap(hashmap)
+
+    def recognise(self, node: Node) -> bool:
+        """Whether the object is ours already: sent by a commit whose answer was lost, maybe before a crash.
+
+        Then the file is based on ``node``; what changed since is left to commit.
+        """
+        with self._committing:
+            content = self.load()
+            if content.size != node.size or not node.hash:
+                return False
+            with self._lock:
+                content.freeze()
+                before, source = self._changes, _Frozen(self, content.size)
+            found: Hashmap | None = None
+            try:
+                found = self._services.uploader.hashmap(self.ref, source)
+            finally:
+                if found is None or found.merkle != node.hash:
+                    with self._lock:
+                        content.thaw()
+            if found.merkle != node.hash:
+                return False
+            self._rebase(node, found, before)
+            with self._lock:
+                self._attributes_changed = self.attributes.content_type != node.attributes.content_type
+            return True
 
     def supersede_nothing(self) -> None:
         """The object is gone: all bytes are still at hand (by version), the next commit makes it anew."""
@@ -541,6 +580,7 @@ class OpenFile:
             self.node, self.attributes = node, node.attributes
             self._content, self._meta = None, None
             self._ahead, self._emptied, self._attributes_changed = None, False, False
+            self.forget_journal()
             self._scratch.discard()
             self._stamps.clear()
             self._floor = self._tick()
@@ -563,7 +603,7 @@ class OpenFile:
         with self._lock:
             self._scratch.persist()
             entry = {
-                "scratch": bool(content.dirty),
+                "scratch": self._scratch.key if content.dirty else None,
                 "ref": list(self.ref),
                 "node": pack_node(self.node),
                 "emptied": self._emptied,
@@ -572,12 +612,13 @@ class OpenFile:
                 "content": pack_content(content),
                 "ino": self.ino,
             }
-            self._services.staging.record(self.key, entry)
+            self._services.staging.record(self._key, entry)
+            self._forget_promised()
             self.journalled = True
 
     @classmethod
-    def recover(cls, services: Services, entry: dict[str, Any], scratch: Scratch) -> OpenFile:
-        """The file of a journal entry; ValueError if it is none."""
+    def recover(cls, services: Services, key: str, entry: dict[str, Any], scratch: Scratch) -> OpenFile:
+        """The file of the journal's entry ``key``; ValueError if it is none."""
         try:
             ref = ObjectRef(*entry["ref"])
             file = cls(
@@ -587,15 +628,27 @@ class OpenFile:
             file._emptied, file._meta = entry["emptied"], entry["meta"]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an entry of this version: {error}") from error
-        file._scratch, file._attributes_changed, file.journalled = scratch, True, True
+        file._key, file._scratch = key, scratch
+        file._attributes_changed, file.journalled = True, True
         return file
+
+    def forget_journal(self) -> None:
+        """The journal need not keep the file any more; its entry goes before the bytes it tells of."""
+        with self._lock:
+            if self.journalled:
+                self._services.staging.forget(self._key)
+                self._forget_promised()
+                self.journalled = False
+
+    def _forget_promised(self) -> None:
+        if self._promised is not None:
+            self._promised.discard()
+            self._promised = None
 
     def discard(self) -> None:
         """Nothing of the changes is needed any more."""
         with self._lock:
-            if self.journalled:
-                self._services.staging.forget(self.key)
-                self.journalled = False
+            self.forget_journal()
             self._scratch.discard()
 
 

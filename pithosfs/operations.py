@@ -251,7 +251,7 @@ class Operations:
         """One attribute."""
         if not name.startswith("user."):
             raise errors.NoAttribute(name)
-        found = self._fs.xattrs(path).get(name)
+        found = self._fs.xattr(path, name)
         if found is None:
             raise errors.NoAttribute(name)
         return found

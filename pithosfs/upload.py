@@ -119,10 +119,20 @@ class KnownBlocks:
 
 
 class Uploader:
-    """Sends blocks and hashmaps; ``own`` is the account blocks are posted to."""
+    """Sends blocks and hashmaps.
+
+    ``own`` is the account blocks are posted to, for others' containers take
+    none; ``container`` is where, if not the object's own one.
+    """
 
     def __init__(
-        self, client_of: Callable[[ObjectRef], Client], own: Client, cache: BlockCache, *, threads: int = 8
+        self,
+        client_of: Callable[[ObjectRef], Client],
+        own: Client,
+        cache: BlockCache,
+        *,
+        container: str | None = None,
+        threads: int = 8,
     ) -> None:
         self.cache = cache
         self.known = KnownBlocks()
@@ -130,6 +140,7 @@ class Uploader:
         self.threads = threads
         self._client_of = client_of
         self._own = own
+        self._container = container
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
 
@@ -148,7 +159,7 @@ class Uploader:
 
     def send_block(self, ref: ObjectRef, block: str, data: Buffer) -> None:
         """POST one block whose hash is ``block``."""
-        if self._own.post_block(ref.container, data, expected=block) != block:
+        if self._own.post_block(self._container or ref.container, data, expected=block) != block:
             raise ProtocolError(f"the server stored a block of {ref} under another hash")
         self.known.add((block,))
         with self._lock:
@@ -214,6 +225,10 @@ class Uploader:
                     raise
         raise AssertionError("unreachable")
 
+    def hashmap(self, ref: ObjectRef, source: Source) -> Hashmap:
+        """What ``source`` is as a hashmap, without sending anything."""
+        return _Job(self, ref, source, {}, set()).hash_all()
+
 
 @dataclass(slots=True)
 class _Job:
@@ -231,7 +246,7 @@ class _Job:
             done = self._small(terms)
             if done:
                 return done
-        content = self._hash_all()
+        content = self.hash_all()
         fresh = self._unsent(content)
         if len(fresh) == 1 and len(content.hashes) > 1:
             self._send(fresh)  # an edit in place: surely new, asking would be a request more
@@ -271,7 +286,8 @@ class _Job:
     def _put(self, content: Hashmap, terms: Terms) -> Written:
         return wait(self.uploader.submit(self.uploader.put_hashmap, self.ref, content, terms))
 
-    def _hash_all(self) -> Hashmap:
+    def hash_all(self) -> Hashmap:
+        """The whole as a hashmap; blocks that changed are hashed."""
         size, block_size = self.source.size, self.source.block_size
         hashes: list[str] = []
         todo: list[int] = []
