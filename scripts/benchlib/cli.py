@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--systems", metavar="NAMES", help=f"some of {', '.join(SYSTEMS)}")
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat all, report medians")
     parser.add_argument("--no-growth", action="store_true", help="leave out the growth curves")
+    parser.add_argument(
+        "--requests", type=Path, metavar="FILE", help="log every request there, as JSON lines"
+    )
     parser.add_argument("--profile", type=Path, metavar="DIR", help="py-spy profiles of our mount go here")
     parser.add_argument("--mount-cmd", metavar="CMD", help="measure this mount in place of ours; see below")
     parser.add_argument("--endpoint", metavar="URL", help="a running server's storage endpoint (http)")
@@ -96,7 +99,9 @@ def _run(options: argparse.Namespace) -> int:
     began = time.monotonic()
     with _workspace(options.work) as work, _server(options, work) as place:
         address = place.endpoint.split("/")[2]
-        with proxied(sys.executable, address if ":" in address else f"{address}:80", work) as proxy:
+        with proxied(
+            sys.executable, address if ":" in address else f"{address}:80", work, options.requests
+        ) as proxy:
             bench = Bench(place, proxy, work, corpus.QUICK if options.quick else corpus.FULL, options.profile)
             for network in networks:
                 for _ in range(options.rounds):

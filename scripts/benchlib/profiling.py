@@ -15,7 +15,13 @@ from .processes import Failed, say
 RATE = 100  # samples a second
 LINES = 25
 # Where threads of an idle pool wait; py-spy takes some of these for work.
-WAITS = ("(threading.py:", "_worker (concurrent/", "sigwait", "select (selectors.py")
+WAITS = (
+    "(threading.py:",
+    "FUSE.__init__ (mfusepy",
+    "_worker (concurrent/",
+    "sigwait",
+    "select (selectors.py",
+)
 
 
 def install() -> None:
