@@ -216,7 +216,7 @@ class Uploader:
         source: Source,
         terms: Terms,
         ahead: Ahead | None = None,
-        attempted: Callable[[Hashmap], None] = lambda content: None,
+        attempted: Callable[[Hashmap], None] = lambda _: None,
     ) -> Committed:
         """Make ``source`` the object ``ref``.  Raises what the store raised; Changed after too many rounds.
 
@@ -246,7 +246,7 @@ class _Job:
     source: Source
     hashed: dict[int, tuple[int, str]]
     sent: set[str]
-    attempted: Callable[[Hashmap], None] = lambda content: None
+    attempted: Callable[[Hashmap], None] = lambda _: None
     where: dict[str, int] = field(default_factory=dict)
 
     def run(self, terms: Terms) -> Committed:
