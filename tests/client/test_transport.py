@@ -55,6 +55,9 @@ def test_the_target_is_sent_exactly_as_given(serve: Serve, connect: Connect) -> 
     server = serve(say())
     connect().send(Request("GET", server.url + "/v1/a/c/x//../%2e/./%C3%A9%2F?format=json&marker=a%2Fb"))
     assert server.requests[0].target == "/v1/a/c/x//../%2e/./%C3%A9%2F?format=json&marker=a%2Fb"
+    for rest, target in (("", "/"), ("?a=b/c", "/?a=b/c"), ("/x?y#z", "/x?y"), ("#z/", "/")):
+        connect().send(Request("GET", server.url + rest))
+        assert server.requests[-1].target == target
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "MOVE", "COPY", "DELETE"])
