@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pithosfs import blocks
-from pithosfs.server.app import App, Settings, conditions, headers, ranges, writing
+from pithosfs.server.app import App, Settings, conditions, content, headers, ranges
 from pithosfs.server.app.http import ApiError, Request, decoded, parse_http_date
 from pithosfs.server.listener import Listener
 from pithosfs.server.store import Store
@@ -104,7 +104,7 @@ def test_a_body_cut_short_stores_nothing(server: Server, api: Api, request_bytes
 def test_a_cut_block_is_not_kept(server: Server, api: Api) -> None:
     half = b"half of it"
     send(server, head("POST", f"{BOX}?update", f"Content-Type: {OCTETS}", "Content-Length: 100") + half)
-    assert server.store.objects.missing([blocks.block_hash(half)])
+    assert server.store.blocks.missing([blocks.block_hash(half)])
 
 
 def test_a_request_may_come_byte_by_byte(server: Server, api: Api) -> None:
@@ -309,7 +309,7 @@ def test_any_header_value(text: str) -> None:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_hashmap(text: bytes) -> None:
     try:
-        size, hashes = writing.parse_hashmap(text)
+        size, hashes = content.parse_hashmap(text)
     except ApiError as error:
         assert error.status in (400, 500)
     else:

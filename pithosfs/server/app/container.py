@@ -13,7 +13,7 @@ from pithosfs.server.app.http import ApiError, Headers, Response, http_date
 from pithosfs.server.store import listing
 from pithosfs.server.store.containers import ContainerState
 from pithosfs.server.store.errors import Invalid, NotAllowed
-from pithosfs.server.store.objects import ListEntry, ListQuery
+from pithosfs.server.store.shown import ListEntry, ListQuery
 from pithosfs.server.store.versions import META_PREFIX, Version
 
 MAX_NAME = 256
@@ -67,7 +67,7 @@ def update(context: Context, account: str, name: str) -> Response:
         context.store.containers.update(account, name, policy, meta, replace=replace)
     if request.content_type != "application/octet-stream":
         return answer(request, 202)
-    _, hashes = context.store.objects.write_blocks(request.body.read_into, MAX_UPLOAD)
+    _, hashes = context.store.blocks.write_all(request.body.read_into, MAX_UPLOAD)
     if not hashes:
         return answer(request, 202)
     body = render.items_xml(hashes) if request.serialization == "xml" else render.as_json(hashes)

@@ -112,7 +112,7 @@ class Request:
     def number(self, name: str) -> int | None:
         """A whole, not negative number from the query; None if it is anything else."""
         text = self.parameters.get(name, "").strip()
-        return int(text) if re.fullmatch(r"\+?[0-9]{1,18}", text) else None
+        return min(int(text), _LAST_SECOND) if re.fullmatch(r"\+?[0-9]{1,4000}", text) else None
 
     def header(self, name: str) -> str | None:
         """A header, percent-decoded once; None if it was not sent.  Raises ApiError."""
@@ -141,6 +141,10 @@ class Request:
         """The Content-Length, or None."""
         text = self.headers.get("content-length", "")
         return int(text) if text.isascii() and text.isdigit() else None
+
+
+_LAST_SECOND = 253402300799
+"""Of the year 9999: what comes after cannot be written as a date."""
 
 
 def decoded(value: str) -> str:
