@@ -220,6 +220,35 @@ def test_a_hashmap_of_many_blocks(api: Api) -> None:
     assert len(answer.json()) == count
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "status"),
+    [
+        ("GET", "/box?until=" + "9" * 3000, {}, 200),
+        ("HEAD", "?until=" + "9" * 18, {}, 204),
+        ("GET", "/box?limit=" + "9" * 3000, {}, 200),
+        ("DELETE", "/box/f?until=" + "9" * 3000, {}, 204),
+        ("GET", "/box/f?version=" + "9" * 3000, {}, 404),
+        ("COPY", "/box/f", {"Destination": "/box/g", "X_Source_Version": "9" * 6000}, 404),
+        ("POST", "/box?update", {"X_Container_Policy_Quota": "9" * 6000}, 400),
+        ("GET", "/box/f", {"Range": "bytes=0-" + "9" * 6000}, 200),
+        ("POST", "/box/f?update", {"Content_Type": OCTETS, "Content_Range": f"bytes 0-{'9' * 6000}/*"}, 416),
+        (
+            "POST",
+            "/box/f?update",
+            {"Content_Type": OCTETS, "Content_Range": "bytes */*", "X_Object_Bytes": "9" * 6000},
+            400,
+        ),
+        ("GET", "/box?prefix=%00", {}, 400),
+        ("GET", "/box?meta=" + "!,=,<,a=,=b,%ff", {}, 204),
+    ],
+)
+def test_numbers_and_texts_out_of_all_bounds(
+    api: Api, method: str, path: str, fields: dict[str, str], status: int
+) -> None:
+    api.put("/box/f", b"x")
+    assert api.request(method, path, **fields).status == status
+
+
 # -- names ----------------------------------------------------------------------------
 
 TRAVERSALS = [
