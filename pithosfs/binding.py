@@ -167,7 +167,15 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
         return 0
 
     def copy_file_range(
-        self, path_in: bytes, fi_in: Any, off_in: int, path_out: bytes, fi_out: Any, off_out: int, size: int, flags: int
+        self,
+        path_in: bytes,
+        fi_in: Any,
+        off_in: int,
+        path_out: bytes,
+        fi_out: Any,
+        off_out: int,
+        size: int,
+        flags: int,
     ) -> int:
         """Copy between two open files."""
         return int(
@@ -188,7 +196,9 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
         self.operations.releasedir(fip.contents.fh)
         return 0
 
-    def readdir_fuse_3(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any, flags: int) -> int:
+    def readdir_fuse_3(
+        self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any, flags: int
+    ) -> int:
         """All entries at once: libfuse keeps them for this handle, so they stay as they are."""
         plus = _FILL_PLUS if flags & _READDIR_PLUS else 0
         status = mfusepy.c_stat()
@@ -231,4 +241,3 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
     def rename_fuse_2(self, old: bytes, new: bytes) -> int:
         """Rename."""
         return self.rename_fuse_3(old, new, 0)
-

@@ -30,7 +30,7 @@ _ZEROS = bytes(64 * 1024)
 class Span(NamedTuple):
     """A piece of one block: bytes ``start`` to ``stop`` of block ``index``."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     start: int
     stop: int
 

@@ -56,7 +56,7 @@ class FileTokens(TokenSource):
     """A file that holds one token or several, separated by white space."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
         self.name = str(path)
 
     def read(self) -> list[str]:
@@ -65,9 +65,7 @@ class FileTokens(TokenSource):
             tokens = self.path.read_text("utf-8", errors="replace").split()
         except OSError as error:
             raise ConfigError(f"cannot read the token file {self.path}: {error.strerror}") from error
-        if not tokens:
-            raise ConfigError(f"the token file {self.path} is empty")
-        return tokens
+        return _checked(tokens, f"the token file {self.path} is empty", self.name)
 
 
 class CommandTokens(TokenSource):
@@ -80,6 +78,8 @@ class CommandTokens(TokenSource):
             raise ConfigError(f"the token command is not well quoted: {error}") from error
         if not self._words:
             raise ConfigError("the token command is empty")
+        if "/" in self._words[0]:
+            self._words[0] = str(Path(self._words[0]).absolute())  # it may be run from elsewhere
         self.name = f"the token command {self._words[0]}"
 
     def read(self) -> list[str]:
@@ -101,9 +101,7 @@ class CommandTokens(TokenSource):
         if done.returncode:
             raise ConfigError(f"{self.name} failed (exit status {done.returncode})")
         tokens = done.stdout.decode("utf-8", errors="replace").split()
-        if not tokens:
-            raise ConfigError(f"{self.name} printed no token")
-        return tokens
+        return _checked(tokens, f"{self.name} printed no token", self.name)
 
 
 class VariableTokens(TokenSource):
@@ -119,9 +117,7 @@ class VariableTokens(TokenSource):
 
     def read(self) -> list[str]:
         """The tokens."""
-        if not self._tokens:
-            raise ConfigError(f"{TOKEN_VARIABLE} is empty")
-        return list(self._tokens)
+        return _checked(list(self._tokens), f"{TOKEN_VARIABLE} is empty", self.name)
 
 
 class CloudTokens(TokenSource):
@@ -136,12 +132,18 @@ class CloudTokens(TokenSource):
     def read(self) -> list[str]:
         """The tokens in the file."""
         settings = _File.read(self._path).clouds.get(self._cloud, {})
-        for key in self._keys:
-            if tokens := settings.get(key, "").split():
-                return tokens
-        raise ConfigError(
-            f"{self.name} has no token; set it with: kamaki config set cloud.{self._cloud}.token"
-        )
+        tokens = next((settings[key] for key in self._keys if settings.get(key)), "").split()
+        remedy = f"set it with: kamaki config set cloud.{self._cloud}.token TOKEN"
+        return _checked(tokens, f"{self.name} has no token; {remedy}", self.name)
+
+
+def _checked(tokens: list[str], if_none: str, name: str) -> list[str]:
+    """The tokens; ConfigError if there are none or one could not be sent."""
+    if not tokens:
+        raise ConfigError(if_none)
+    if not all(each.isascii() and each.isprintable() for each in tokens):
+        raise ConfigError(f"{name}: that is no token, it has characters no token can have")
+    return tokens
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,8 @@ def load(
     ConfigError, one line that says what to do.
     """
     own = _own_tokens(token_file, token_command, environ)
-    path = config or _default_path(environ)
+    # absolute: tokens are read from it again after the process has gone to another directory
+    path = (config or _default_path(environ)).absolute()
     if config is not None and not config.is_file():
         raise ConfigError(f"there is no file {config}")
     file = _File.read(path) if path.is_file() else _File(path, {}, {})
@@ -269,7 +272,7 @@ def _from_cloud(
 
 
 def _http_url(url: str, what: str) -> str:
-    if not re.match(r"https?://[^/\s]+", url):
+    if not re.fullmatch(r"https?://[!-.0-~][!-~]*", url):
         raise ConfigError(f"{what} is not an http or https URL")
     return url
 
@@ -322,7 +325,7 @@ class _File:
         value = self.general.get("ca_certs")
         if not value:
             return None
-        path = Path(value).expanduser()
+        path = Path(value).expanduser().absolute()
         if not path.exists():
             raise ConfigError(f"ca_certs in {self.path} names {path}, which does not exist")
         return str(path)
@@ -365,6 +368,7 @@ def _settings(parser: configparser.RawConfigParser, section: str) -> dict[str, s
 
 def _line_of(error: configparser.Error) -> str:
     """The line a parser's error is about, without what it says (it may hold a token)."""
-    if isinstance(error, configparser.ParsingError) and error.errors:
-        return str(error.errors[0][0])
-    return str(getattr(error, "lineno", "?"))
+    if (lineno := getattr(error, "lineno", None)) is not None:
+        return str(lineno)
+    errors = getattr(error, "errors", None)
+    return str(errors[0][0]) if errors else "?"

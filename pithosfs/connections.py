@@ -79,6 +79,7 @@ class Patience:
         self.seconds = seconds
         self._stall = seconds if stall is None else min(stall, seconds)
         self._until = time.monotonic() + seconds
+        self._left_over = seconds
         self._moved = 0
 
     def left(self) -> float:
@@ -91,6 +92,14 @@ class Patience:
         if not left:
             raise TimeoutError
         return min(left, self._stall)
+
+    def suspend(self) -> None:
+        """What comes now, until :meth:`resume`, is the caller's own time and does not count."""
+        self._left_over = self.left()
+
+    def resume(self) -> None:
+        """Go on with the time that was left."""
+        self._until = time.monotonic() + self._left_over
 
     def moved(self, count: int) -> None:
         """Note that ``count`` bytes were sent or received."""
@@ -111,6 +120,8 @@ class _TimedSocket:
         self._sock = sock
         self.patience = patience
         self.reader: io.BufferedReader | None = None
+        #: Set when the other side has closed.
+        self.ended = False
         self._readers = 0
         self._closed = False
 
@@ -131,6 +142,7 @@ class _TimedSocket:
         self._sock.settimeout(self.patience.wait())
         count = self._sock.recv_into(view)
         self.patience.moved(count)
+        self.ended = not count
         return count
 
     def reader_closed(self) -> None:
@@ -161,13 +173,14 @@ class _TimedReader(io.RawIOBase):
 
     def __init__(self, sock: _TimedSocket) -> None:
         self._timed = sock
-        self.ended = False
+        #: Set when only what has come already is wanted.
+        self.stopped = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self.ended:
+        if self.stopped:
             return None
         return self._timed.receive(memoryview(buffer).cast("B"))
 
@@ -213,6 +226,7 @@ class Connection:
     def __init__(self, http_connection: HTTPConnection) -> None:
         self._http = http_connection
         self._timed: _TimedSocket | None = None
+        #: Whether the connection as it is now has carried an exchange.
         self.used = False
         self.idle_since = 0.0
 
@@ -243,6 +257,9 @@ class Connection:
             response = self._http.getresponse()
         except _BROKEN as error:
             raise self._broken(error, reused) from error
+        if timed.ended:
+            # http.client takes a head without its end for a whole one.
+            raise Failure(ProtocolError(f"{self.place} closed the connection within the head of an answer"))
         return Answer(self, response, timed)
 
     def _connect(self, patience: Patience) -> _TimedSocket:
@@ -254,13 +271,12 @@ class Connection:
         except _BROKEN as error:
             self._http.close()
             raise self._unreachable(error) from error
+        self.used = False
         self._timed = _TimedSocket(cast(socket.socket, self._http.sock), patience)
         self._http.sock = cast(Any, self._timed)
         return self._timed
 
     def _unreachable(self, error: Exception) -> Failure:
-        if isinstance(error, TimeoutError | urllib3.exceptions.ConnectTimeoutError):
-            return Failure(TimedOut(f"no connection to {self.place} within the time allowed"), sent=False)
         untrusted = _find(error, ssl.SSLCertVerificationError)
         if isinstance(untrusted, ssl.SSLCertVerificationError):
             why = untrusted.verify_message or str(untrusted)
@@ -268,6 +284,10 @@ class Connection:
             return Failure(Unavailable(text), sent=False, final=True)
         if isinstance(error, urllib3.exceptions.NameResolutionError):
             return Failure(Unavailable(f"the host name {self._http.host} is not known"), sent=False)
+        # urllib3 derives "refused" from "timed out", hence the question what it is not.
+        late = TimeoutError | urllib3.exceptions.ConnectTimeoutError
+        if isinstance(error, late) and not isinstance(error, urllib3.exceptions.NewConnectionError):
+            return Failure(TimedOut(f"no connection to {self.place} within the time allowed"), sent=False)
         return Failure(Unavailable(f"cannot connect to {self.place}: {_reason(error)}"), sent=False)
 
     def _broken(self, error: Exception, reused: bool) -> Failure:
@@ -289,7 +309,6 @@ class Connection:
         """Close; a later exchange would connect anew."""
         self._http.close()
         self._timed = None
-        self.used = False
 
 
 class Answer:
@@ -311,6 +330,14 @@ class Answer:
         self.complete = False
         if self.length == 0:
             self._end()
+        elif self.length is None and not self._response.chunked:
+            # Its end could not be told from a broken connection.
+            raise Failure(ProtocolError(f"{connection.place} sent an answer without a length"))
+
+    @property
+    def patience(self) -> Patience:
+        """How long its body may take."""
+        return self._timed.patience
 
     def decode(self) -> None:
         """Undo the Content-Encoding; to be called before the first read."""
@@ -323,12 +350,15 @@ class Answer:
         if self.complete or not view:
             return 0
         try:
-            reader = self._timed.reader
-            if self._decode or self._remaining is None or reader is None:
-                return self._read_decoded(view)
-            return self._read_direct(reader, view[: self._remaining])
+            return self._read(view)
         except _BROKEN as error:
             raise self._broken(error) from error
+
+    def _read(self, view: memoryview) -> int:
+        reader = self._timed.reader
+        if self._decode or self._remaining is None or reader is None:
+            return self._read_decoded(view)
+        return self._read_direct(reader, view[: self._remaining])
 
     def _read_direct(self, reader: io.BufferedReader, view: memoryview) -> int:
         count = reader.readinto(view)
@@ -353,7 +383,7 @@ class Answer:
 
     def _check_surplus(self, reader: io.BufferedReader) -> None:
         """What has come beyond the body belongs to no answer."""
-        cast(_TimedReader, reader.raw).ended = True
+        cast(_TimedReader, reader.raw).stopped = True
         if reader.peek(1):
             raise Failure(ProtocolError(f"{self._connection.place} sent more than the answer's length"))
 

@@ -168,4 +168,6 @@ class DiskCache:
     def _complain(self, action: str, error: OSError) -> None:
         if not self._complained:
             self._complained = True
-            log.warning("cannot %s the block cache in %s (%s): going on without", action, self.directory, error)
+            log.warning(
+                "cannot %s the block cache in %s (%s): going on without", action, self.directory, error
+            )

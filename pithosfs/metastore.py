@@ -16,6 +16,7 @@ import logging
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 from pithosfs.blocks import Hashmap
 
@@ -52,7 +53,11 @@ class MetaStore:
                     return _connect(path)
                 except (sqlite3.Error, OSError) as error:
                     log.warning("the metadata store %s is begun anew: %s", path, error)
-                    for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+                    for each in (
+                        path,
+                        path.with_name(path.name + "-wal"),
+                        path.with_name(path.name + "-shm"),
+                    ):
                         with contextlib.suppress(OSError):
                             each.unlink(missing_ok=True)
         return _connect(None)
@@ -111,7 +116,7 @@ class MetaStore:
 
     # -- access --------------------------------------------------------------------------
 
-    def _one(self, query: str, *values: object) -> tuple[object, ...] | None:
+    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
         try:
             with self._lock:
                 row = self._database.execute(query, values).fetchone()

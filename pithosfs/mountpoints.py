@@ -172,15 +172,16 @@ def wait_unmounted(path: str, device: int, timeout: float) -> bool:
     return True
 
 
-def abort(device: int) -> None:
+def abort(device: int) -> bool:
     """Cut the kernel's connection of FUSE mount ``device``: whoever waits on it gets an error.
 
-    Does nothing where sysfs or the right to do so is missing.
+    False where sysfs or the right to do so is missing.
     """
     try:
         (_CONNECTIONS / str(device) / "abort").write_text("1")
     except OSError:
-        return
+        return False
+    return True
 
 
 # -- who is there --------------------------------------------------------------------------

@@ -25,9 +25,9 @@ from dataclasses import dataclass, field, replace
 from pithosfs import attributes, names, wire
 from pithosfs.api import Client, Page
 from pithosfs.attributes import Attributes
-from pithosfs.errors import NotADirectory, NotFound, Unavailable
+from pithosfs.errors import NotADirectory, NotFound, NotSupported, Unavailable
 from pithosfs.names import ObjectRef
-from pithosfs.nodes import Node, TreeBuilder, virtual_directory
+from pithosfs.nodes import Node, TreeBuilder, new_inode_number, virtual_directory
 from pithosfs.waiting import wait
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 _WALK_SECONDS = 10.0
 #: A flat listing that grows beyond so many objects is given up: one directory at a time then.
 _WALK_LIMIT = 500_000
+#: How many of the containers' stamps are remembered as confirmed.
+_CONFIRMATIONS = 100
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class _Listing:
 class Namespace:
     """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
 
+    ``accounts`` makes the top a directory of accounts, those it returns.
     ``inodes`` are the numbers of objects (by uuid) that were given one before
     they had a uuid; ``on_uuid`` is told of more.
     """
@@ -62,9 +65,10 @@ class Namespace:
         *,
         ttl: float,
         until: int | None = None,
+        accounts: Callable[[], list[str]] | None = None,
         timeout: float = 60.0,
         inodes: dict[str, int] | None = None,
-        on_uuid: Callable[[str, int], None] = lambda uuid, ino: None,
+        on_uuid: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
         self._inodes = {} if inodes is None else inodes
         self._on_uuid = on_uuid
@@ -72,13 +76,15 @@ class Namespace:
         self._client_of = client_of
         self._ttl = ttl
         self._until = until
+        self._accounts = accounts
         self._timeout = timeout
         self._lock = threading.Lock()
         self._listings: dict[ObjectRef, _Listing] = {}
-        self._confirmed: dict[tuple[str, str], float] = {}  # (container, stamp) -> monotonic
+        self._confirmed: dict[tuple[str, str, str], float] = {}  # account, container, stamp -> monotonic
         self._arriving: dict[ObjectRef, Future[None]] = {}
         self._walked: dict[ObjectRef, tuple[ObjectRef, float]] = {}  # parent -> child read last
-        self._pinned: dict[ObjectRef, set[str]] = {}
+        self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
+        self._pinned: dict[ObjectRef, dict[str, Node | None]] = {}  # nodes: of directories not listed yet
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
 
     def close(self) -> None:
@@ -93,6 +99,17 @@ class Namespace:
         for component in names.split(path):
             node = self.child(node, component)
         return node
+
+    def resolve(self, path: str) -> tuple[Node, list[str]]:
+        """How far ``path`` leads, and the components that are left."""
+        node, left = self.top, names.split(path)
+        while left and node.is_directory:
+            child = self.children(node).get(left[0])
+            if child is None:
+                break
+            node = child
+            del left[0]
+        return node, left
 
     def find_parent(self, path: str) -> tuple[Node, str]:
         """The directory that holds ``path``, and the last component."""
@@ -151,6 +168,8 @@ class Namespace:
 
     def new_ref(self, directory: Node, component: str) -> ObjectRef:
         """The object a new entry of this directory would be."""
+        if self._accounts is not None and not any(directory.ref):
+            raise NotSupported("an account cannot be made here")
         if not directory.ref.container:
             return ObjectRef(names.to_object(component), "", directory.ref.account)
         return directory.ref.child(names.to_object(component))
@@ -167,8 +186,10 @@ class Namespace:
         if self._until is not None:
             return True
         at = listing.began
+        if self._quiet[0] <= at <= self._quiet[1]:
+            at = self._quiet[1]
         if listing.stamp:
-            at = max(at, self._confirmed.get((ref.container, listing.stamp), 0.0))
+            at = max(at, self._confirmed.get((ref.account, ref.container, listing.stamp), 0.0))
         return time.monotonic() - at < self._ttl
 
     # -- asking the store -------------------------------------------------------------------------
@@ -195,9 +216,11 @@ class Namespace:
             future.set_exception(Unavailable("the mount is being ended"))
 
     def _refresh(self, ref: ObjectRef, tree: ObjectRef | None) -> None:
-        if not ref.container:
+        if self._accounts is not None and not any(ref):
+            self._list_accounts(ref, self._accounts)
+        elif not ref.container:
             self._list_containers(ref)
-        elif tree is not None and self._list_tree(tree):
+        elif tree is not None and self._list_tree(tree, ref):
             return
         elif not self._still_valid(ref):
             self._list_directory(ref)
@@ -215,27 +238,33 @@ class Namespace:
         )
         if page is not None:
             return False
-        with self._lock:
-            self._confirmed[ref.container, stamp] = began
+        self._confirm(ref, stamp, began)
         return True
+
+    def _confirm(self, ref: ObjectRef, stamp: str, began: float) -> None:
+        """Every listing of this container with this stamp was still right at ``began``."""
+        with self._lock:
+            self._confirmed.pop((ref.account, ref.container, stamp), None)
+            self._confirmed[ref.account, ref.container, stamp] = began
+            if len(self._confirmed) > _CONFIRMATIONS:
+                self._confirmed.pop(next(iter(self._confirmed)))
 
     def _list_directory(self, ref: ObjectRef) -> None:
         builder = TreeBuilder(ref)
         began = time.monotonic()
         stamp: str | None = None
         for number, page in enumerate(
-            self._client_of(ref).list_all(
-                ref.container, prefix=ref.prefix, delimiter=True, until=self._until
-            )
+            self._client_of(ref).list_all(ref.container, prefix=ref.prefix, delimiter=True, until=self._until)
         ):
             builder.add_entries(page.entries)
             builder.add_subdirs(page.subdirs)
             stamp = _settled(page) if number == 0 else None
         self._store(ref, builder.directories[ref], began, stamp)
 
-    def _list_tree(self, top: ObjectRef) -> bool:
-        """List everything below ``top``; False if that is too much."""
+    def _list_tree(self, top: ObjectRef, wanted: ObjectRef) -> bool:
+        """List everything below ``top``, ``wanted`` in it; False if that is too much."""
         builder = TreeBuilder(top)
+        builder.directories[wanted] = {}  # nothing may be below it any more
         began = time.monotonic()
         stamp: str | None = None
         count = 0
@@ -251,6 +280,11 @@ class Namespace:
         for ref, children in builder.directories.items():
             self._store(ref, children, began, stamp)
         return True
+
+    def _list_accounts(self, ref: ObjectRef, accounts: Callable[[], list[str]]) -> None:
+        began = time.monotonic()
+        children = {names.to_path(each): virtual_directory(ObjectRef("", "", each)) for each in accounts()}
+        self._store(ref, children, began, None)
 
     def _list_containers(self, ref: ObjectRef) -> None:
         began = time.monotonic()
@@ -269,6 +303,9 @@ class Namespace:
             listing = _Listing(children, began, stamp)
             if before is not None:
                 self._keep_changes(ref, before, listing)
+            else:
+                known = self._pinned.get(ref, {})
+                children.update((component, node) for component, node in known.items() if node is not None)
             if self._inodes:
                 for component, node in children.items():
                     if not node.ino and node.uuid in self._inodes:
@@ -282,7 +319,7 @@ class Namespace:
             if old is not None and old.ino and not old.uuid and node.uuid:
                 self._inodes[node.uuid] = old.ino
                 self._on_uuid(node.uuid, old.ino)
-        pinned = self._pinned.get(ref, set())
+        pinned = self._pinned.get(ref, {}).keys()
         recent = {component: at for component, at in before.changes.items() if at >= listing.began}
         listing.changes = recent
         for component in pinned | recent.keys():
@@ -318,6 +355,8 @@ class Namespace:
             if listing is not None:
                 listing.children[component] = node
                 listing.changes[component] = time.monotonic()
+            elif component in self._pinned.get(directory, {}):
+                self._pinned[directory][component] = node
 
     def drop(self, directory: ObjectRef, component: str) -> None:
         """An entry is gone."""
@@ -330,14 +369,14 @@ class Namespace:
     def pin(self, directory: ObjectRef, component: str) -> None:
         """This mount knows better than the store: no listing changes this entry."""
         with self._lock:
-            self._pinned.setdefault(directory, set()).add(component)
+            self._pinned.setdefault(directory, {}).setdefault(component)
 
     def unpin(self, directory: ObjectRef, component: str) -> None:
         """Undo :meth:`pin`; what is known stays until the next listing."""
         with self._lock:
             pinned = self._pinned.get(directory)
             if pinned is not None:
-                pinned.discard(component)
+                pinned.pop(component, None)
                 if not pinned:
                     del self._pinned[directory]
                 listing = self._listings.get(directory)
@@ -361,6 +400,15 @@ class Namespace:
                 listing.stamp = None
                 self._listings[target] = listing
 
+    def quiet(self, began: float, until: float) -> None:
+        """Between these moments (monotonic) nobody but this mount changed anything."""
+        with self._lock:
+            known_from, known_until = self._quiet
+            if known_from and began <= known_until:
+                self._quiet = (known_from, max(known_until, until))
+            else:
+                self._quiet = (began, until)
+
     def forget(self, ref: ObjectRef | None = None) -> None:
         """Ask anew about this directory and all below it (or everything)."""
         with self._lock:
@@ -369,6 +417,7 @@ class Namespace:
                 listing.began, listing.stamp = float("-inf"), None
             if ref is None:
                 self._confirmed.clear()
+                self._quiet = (0.0, 0.0)
 
     # -- directories on the server ----------------------------------------------------------------------
 
@@ -384,7 +433,7 @@ class Namespace:
             meta={},
             if_none_match="*" if only_new else None,
         )
-        return Node(ref, kept, version=written.version, modified_ns=now)
+        return Node(ref, kept, version=written.version, modified_ns=now, ino=new_inode_number())
 
 
 def directory_attributes(mode: int | None = None, mtime_ns: int | None = None) -> Attributes:

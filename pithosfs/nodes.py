@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -101,6 +102,11 @@ def inode_number(node: Node) -> int:
     seed = node.uuid or f"{node.ref.account}\0{node.ref.container}\0{node.ref.name}"
     digest = hashlib.blake2b(seed.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 1) | 2
+
+
+def new_inode_number() -> int:
+    """A number for an object whose uuid is not known yet."""
+    return secrets.randbits(61) | 1 << 61
 
 
 class TreeBuilder:

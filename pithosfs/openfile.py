@@ -15,6 +15,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +30,7 @@ from pithosfs.fetch import Address, Fetcher, Origin
 from pithosfs.journal import pack_content, pack_node, unpack_content, unpack_node
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
-from pithosfs.nodes import Node
+from pithosfs.nodes import Node, new_inode_number
 from pithosfs.readahead import Readahead, Unit
 from pithosfs.staging import Scratch, Staging
 from pithosfs.upload import Ahead, Terms, Uploader
@@ -62,6 +64,7 @@ class OpenFile:
         self.attributes = kept
         self.ino = ino
         self.handles = 0
+        self.uses = 0  # operations under way that will need it when they go on
         self.gone = False  # removed: lives on without a name until the last handle closes
         self.journalled = False
         self._services = services
@@ -70,10 +73,14 @@ class OpenFile:
         self._loading = threading.Lock()
         self._content: Content | None = None
         self._meta: dict[str, str] | None = {} if node is None else services.store.meta(node.version)
+        self._key = uuid.uuid4().hex  # of its entry in the journal
         self._scratch: Scratch = services.staging.scratch()
+        self._promised: Scratch | None = None  # what the journal has, while the file is written anew
         self._ahead: Ahead | None = None
         self._attributes_changed = node is None
+        self._meta_changed = False
         self._emptied = False  # nothing of what the server has is in effect
+        self._attempts: deque[tuple[str, int]] = deque(maxlen=16)  # Merkle hash and size of each PUT
         self._changes = 0
         self._stamps: dict[int, int] = {}
         self._floor = 0
@@ -81,14 +88,9 @@ class OpenFile:
     # -- state ------------------------------------------------------------------------------
 
     @property
-    def committing(self) -> threading.RLock:  # type: ignore[valid-type]
+    def committing(self) -> threading.RLock:
         """Held by a commit, a rename, a removal: one at a time."""
         return self._committing
-
-    @property
-    def key(self) -> str:
-        """The file's name in the staging area."""
-        return self._scratch.key
 
     @property
     def dirty(self) -> bool:
@@ -281,33 +283,45 @@ class OpenFile:
             raise InvalidArgument("a size cannot be negative")
         if size > MAX_SIZE:
             raise TooLarge(f"{self.ref} would be larger than {MAX_SIZE} bytes")
-        if not size and self._content is None:
-            self._empty()
+        if not size and self._empty():
             return
         content = self.load()
         with self._lock:
             if size != content.size:
-                if size < content.size:
+                if not size:
+                    self._begin_anew()
+                elif size < content.size and not self.journalled:
                     self._scratch.truncate(size)
                 content.resize(size)
                 self._floor = self._tick()
                 self._stamps.clear()
             self._modified()
 
-    def _empty(self) -> None:
-        """Cut to nothing: what was there need not even be known."""
+    def _empty(self) -> bool:
+        """Cut to nothing a file whose content is not known yet, and need not be; False if it is."""
+        if self._content is not None:
+            return False
         with self._loading, self._lock:
-            if self._content is None:
-                self._content = self._no_content()
-                self._emptied = True
-            self._content.resize(0)
+            if self._content is not None:
+                return False
+            self._content = self._no_content()
+            self._emptied = True
             self._modified()
+            return True
+
+    def _begin_anew(self) -> None:
+        """No byte is needed any more; but what the journal promised stays whole until it promises more."""
+        if self.journalled and self._promised is None:
+            self._promised, self._scratch = self._scratch, self._services.staging.scratch()
+        else:
+            self._scratch.truncate(0)
 
     def _no_content(self) -> Content:
         return Content(Hashmap(0, (), self._services.block_size), Origin(self.ref, 0))
 
     def supersede(self, node: Node) -> None:
         """A file that was never sent takes the place of an object: the next commit overwrites it."""
+        self.load()  # of the new file, not of what it takes the place of
         with self._lock:
             self.node = node
             self._emptied = True
@@ -318,7 +332,9 @@ class OpenFile:
         for span in blocks.spans(start, stop - start, content.block_size):
             first = span.index * content.block_size
             if span.start == 0 and (span.stop == content.block_size or first + span.stop >= content.size):
-                hole = Address(Origin(self.ref, 0), span.index, blocks.ZERO_HASH, span.stop, content.block_size)
+                hole = Address(
+                    Origin(self.ref, 0), span.index, blocks.ZERO_HASH, span.stop, content.block_size
+                )
                 self._splice(span.index, hole, min(span.stop, content.size - first))
             else:
                 self.write(first + span.start, bytes(span.stop - span.start))
@@ -377,7 +393,7 @@ class OpenFile:
         """Replace the user metadata; goes out with the next commit."""
         with self._lock:
             self._meta = dict(meta)
-            self._attributes_changed = True
+            self._attributes_changed = self._meta_changed = True
 
     def _touched(self, start: int, stop: int) -> None:
         stamp = self._tick()
@@ -396,11 +412,7 @@ class OpenFile:
     def _completed(self, content: Content, start: int, stop: int) -> list[int]:
         """Full blocks that this write has ended."""
         size = content.block_size
-        return [
-            index
-            for index in range(start // size, stop // size)
-            if content.complete(index)
-        ]
+        return [index for index in range(start // size, stop // size) if content.complete(index)]
 
     def _send_ahead(self, complete: list[int]) -> None:
         with self._lock:
@@ -470,10 +482,14 @@ class OpenFile:
             return True
 
     def commit_as(self, ref: ObjectRef) -> None:
-        """Make the content a new object of another name; the file itself stays changed."""
+        """Make the content a new object of another name, which the file is from here on.
+
+        Stale if there is such an object; the file is what it was then.
+        """
         with self._committing:
-            content = self.load()
-            self._services.uploader.commit(ref, _Frozen(self, content.size), self._terms((), only_new=True))
+            self._commit(ref, None)
+            with self._lock:
+                self.ref = ref
 
     def _conditions(self) -> tuple[str, ...] | None:
         return None if self.node is None else self.node.etags
@@ -490,23 +506,26 @@ class OpenFile:
         with self._lock:
             content.freeze()
             kept, before, ahead = self.attributes, self._changes, self._ahead
-            self._ahead, self._attributes_changed = None, False
+            meta_changed = self._meta_changed
+            self._ahead, self._attributes_changed, self._meta_changed = None, False, False
             source = _Frozen(self, content.size)
         try:
-            written, hashmap = self._services.uploader.commit(ref, source, terms, ahead)
+            written, hashmap = self._services.uploader.commit(ref, source, terms, ahead, self._attempted)
         except BaseException:
             with self._lock:
                 content.thaw()
                 self._attributes_changed = True
+                self._meta_changed |= meta_changed
             raise
-        etags = tuple(dict.fromkeys((hashmap.merkle, *((written.etag,) if written.etag else ()))))
-        base = self.node
+        base = self.node if ref == self.ref else None
+        if ref != self.ref:
+            self.ino = new_inode_number()
         node = Node(
             ref,
             kept,
             hashmap.size,
             hashmap.merkle,
-            etags,
+            tuple(dict.fromkeys((hashmap.merkle, *((written.etag,) if written.etag else ())))),
             base.uuid if base else "",
             written.version,
             time.time_ns(),
@@ -514,16 +533,62 @@ class OpenFile:
             public=base.public if base else None,
             ino=self.ino,
         )
+        self._rebase(node, hashmap, before)
+        self._services.store.remember_meta(written.version, dict(terms.meta))
+        self._services.store.remember_hashmap(hashmap)
+
+    def _rebase(self, node: Node, hashmap: Hashmap, before: int) -> None:
+        """What the file was at the freeze, after ``before`` changes, is on the server as ``node``."""
+        content = self.load()
         with self._lock:
             self.node = node
-            content.rebase(hashmap, Origin(ref, written.version))
+            content.rebase(hashmap, Origin(node.ref, node.version))
             self._emptied = False
+            self._attempts.clear()
             if not content.dirty and self._changes == before:
+                self.forget_journal()
                 self._scratch.discard()
                 self._stamps.clear()
                 self._floor = self._tick()
-        self._services.store.remember_meta(written.version, dict(terms.meta))
-        self._services.store.remember_hashmap(hashmap)
+
+    def _attempted(self, content: Hashmap) -> None:
+        self._attempts.append((content.merkle, content.size))
+
+    def was_sent(self, node: Node) -> bool:
+        """Whether ``node`` is what a commit of ours has put there without hearing of it."""
+        return (node.hash, node.size) in self._attempts
+
+    def base_on(self, node: Node) -> None:
+        """The next commit replaces ``node``, whatever the file was based on; its bytes stay what they are."""
+        self.load()
+        with self._lock:
+            self.node, self._attributes_changed = node, True
+
+    def recognise(self, node: Node) -> bool:
+        """Whether the object is ours already: sent by a commit whose answer was lost, maybe before a crash.
+
+        Then the file is based on ``node``; what changed since is left to commit.
+        """
+        with self._committing:
+            content = self.load()
+            if content.size != node.size or not node.hash:
+                return False
+            with self._lock:
+                content.freeze()
+                before, source = self._changes, _Frozen(self, content.size)
+            found: Hashmap | None = None
+            try:
+                found = self._services.uploader.hashmap(self.ref, source)
+            finally:
+                if found is None or found.merkle != node.hash:
+                    with self._lock:
+                        content.thaw()
+            if found.merkle != node.hash:
+                return False
+            self._rebase(node, found, before)
+            with self._lock:
+                self._attributes_changed = self.attributes.content_type != node.attributes.content_type
+            return True
 
     def supersede_nothing(self) -> None:
         """The object is gone: all bytes are still at hand (by version), the next commit makes it anew."""
@@ -537,20 +602,21 @@ class OpenFile:
             self.node, self.attributes = node, node.attributes
             self._meta = self._services.store.meta(node.version)
 
-    def revert(self, node: Node) -> None:
-        """Give up all changes (they are kept elsewhere): the file is ``node`` again."""
+    def drop_attributes(self) -> bool:
+        """Give up a change of times, mode or metadata; False if the content changed, too."""
         with self._lock:
-            self.node, self.attributes = node, node.attributes
-            self._content, self._meta = None, None
-            self._ahead, self._emptied, self._attributes_changed = None, False, False
-            self._scratch.discard()
-            self._stamps.clear()
-            self._floor = self._tick()
+            if self.node is None or self.content_changed:
+                return False
+            self.attributes = self.node.attributes
+            self._attributes_changed = self._meta_changed = False
+            self._meta = self._services.store.meta(self.node.version)
+            self.forget_journal()
+            return True
 
     def settled(self, kept: Attributes) -> None:
-        """The attributes went to the server by another way (with a move)."""
+        """Times and mode went to the server by another way (with a move)."""
         with self._lock:
-            self._attributes_changed = self._attributes_changed and self.attributes != kept
+            self._attributes_changed &= self._meta_changed or self.attributes != kept
 
     def moved(self, ref: ObjectRef, node: Node | None) -> None:
         """The file has another name; ``node`` is what the server has there."""
@@ -565,7 +631,7 @@ class OpenFile:
         with self._lock:
             self._scratch.persist()
             entry = {
-                "scratch": bool(content.dirty),
+                "scratch": self._scratch.key if content.dirty else None,
                 "ref": list(self.ref),
                 "node": pack_node(self.node),
                 "emptied": self._emptied,
@@ -574,28 +640,43 @@ class OpenFile:
                 "content": pack_content(content),
                 "ino": self.ino,
             }
-            self._services.staging.record(self.key, entry)
+            self._services.staging.record(self._key, entry)
+            self._forget_promised()
             self.journalled = True
 
     @classmethod
-    def recover(cls, services: Services, entry: dict[str, Any], scratch: Scratch) -> OpenFile:
-        """The file of a journal entry; ValueError if it is none."""
+    def recover(cls, services: Services, key: str, entry: dict[str, Any], scratch: Scratch) -> OpenFile:
+        """The file of the journal's entry ``key``; ValueError if it is none."""
         try:
             ref = ObjectRef(*entry["ref"])
-            file = cls(services, ref, unpack_node(entry["node"]), Attributes(*entry["attributes"]), entry["ino"])
+            file = cls(
+                services, ref, unpack_node(entry["node"]), Attributes(*entry["attributes"]), entry["ino"]
+            )
             file._content = unpack_content(entry["content"])
             file._emptied, file._meta = entry["emptied"], entry["meta"]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an entry of this version: {error}") from error
-        file._scratch, file._attributes_changed, file.journalled = scratch, True, True
+        file._key, file._scratch, file.journalled = key, scratch, True
+        file._attributes_changed = file._meta_changed = True
         return file
+
+    def forget_journal(self) -> None:
+        """The journal need not keep the file any more; its entry goes before the bytes it tells of."""
+        with self._lock:
+            if self.journalled:
+                self._services.staging.forget(self._key)
+                self._forget_promised()
+                self.journalled = False
+
+    def _forget_promised(self) -> None:
+        if self._promised is not None:
+            self._promised.discard()
+            self._promised = None
 
     def discard(self) -> None:
         """Nothing of the changes is needed any more."""
         with self._lock:
-            if self.journalled:
-                self._services.staging.forget(self.key)
-                self.journalled = False
+            self.forget_journal()
             self._scratch.discard()
 
 

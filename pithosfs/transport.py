@@ -19,29 +19,31 @@
 * **Errors**: a status becomes one of :mod:`pithosfs.errors`, with the server's
   own message on one line.
 
-Locks: ``Transport._lock`` (pools, breakers), ``_Credentials._lock`` (held
-while the token source is read, so that one thread asks for all), and
-``Stats._lock``; none is taken while another is held.
+Locks: ``Transport._lock`` (pools, breakers), ``Credentials._lock`` (held
+while the token source is read, so that one thread asks for all),
+``Breaker._lock`` and ``Stats._lock``; none is taken while another is held.
 """
 
 from __future__ import annotations
 
 import contextlib
-import email.utils
-import json
 import logging
 import random
+import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from pithosfs import __version__, errors
+from pithosfs.answers import error_of, retry_after
 from pithosfs.blocks import Buffer
+from pithosfs.breaker import PROBE_TIMEOUT, Breaker
 from pithosfs.connections import TLS, Answer, Connection, Failure, Patience, Pool
+from pithosfs.credentials import Credentials, TokenReader
+from pithosfs.stats import Stats
 
 log = logging.getLogger(__name__)
 
@@ -50,25 +52,17 @@ USER_AGENT = f"pithosfs/{__version__}"
 MAX_REQUEST_LINE = 4000
 #: Largest answer read into memory: the hashmap of an object of some 15 TiB.
 MAX_BODY = 256 * 1024 * 1024
-#: Seconds for which requests fail at once after the server could not be reached.
-BREAKER_PAUSE = 3.0
-#: Seconds a request may take that tries whether the server is back.
-PROBE_TIMEOUT = 10.0
 
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "POST"})
 _REDIRECTS = frozenset({301, 302, 307, 308})
+#: Said by a proxy, which cannot know what the server behind it has done.
+_PROXIED = frozenset({502, 504})
 _MAX_REDIRECTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _DRAIN = 64 * 1024
+_PRINTABLE = re.compile("[!-~]+")
 
 T = TypeVar("T")
-
-
-class TokenReader(Protocol):
-    """Where tokens come from: ``read()`` returns the candidates as they are now."""
-
-    def read(self) -> list[str]:
-        """Tokens to try, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,53 +104,6 @@ class Response:
     maybe_done: bool = False
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Counters at one moment; ``errors`` by the name of the error raised."""
-
-    requests: Mapping[str, int]
-    bytes_up: int
-    bytes_down: int
-    retries: int
-    errors: Mapping[str, int]
-
-
-class Stats:
-    """Thread-safe counters: requests sent by method, body bytes, retries, errors."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._requests: Counter[str] = Counter()
-        self._errors: Counter[str] = Counter()
-        self._up = self._down = self._retries = 0
-
-    def sent(self, method: str, body: int) -> None:
-        """Count one request with ``body`` bytes."""
-        with self._lock:
-            self._requests[method] += 1
-            self._up += body
-
-    def received(self, count: int) -> None:
-        """Count bytes of an answer's body."""
-        with self._lock:
-            self._down += count
-
-    def retried(self) -> None:
-        """Count one repetition."""
-        with self._lock:
-            self._retries += 1
-
-    def failed(self, error: BaseException) -> None:
-        """Count an error that is raised to the caller."""
-        with self._lock:
-            self._errors[type(error).__name__] += 1
-
-    def snapshot(self) -> Snapshot:
-        """The counters now."""
-        with self._lock:
-            return Snapshot(dict(self._requests), self._up, self._down, self._retries, dict(self._errors))
-
-
 class StreamedBody:
     """The body of a successful answer, to be read once and in order."""
 
@@ -167,17 +114,21 @@ class StreamedBody:
         self.headers = answer.headers
         #: Bytes of the body, None where only its end will tell.
         self.length = length
+        answer.patience.suspend()
 
     def readinto(self, view: memoryview) -> int:
         """Fill ``view``; fewer bytes only at the end of the body, 0 after it.
 
         Raises TimedOut or ProtocolError when the body breaks off.
         """
+        self._answer.patience.resume()
         try:
             count = self._answer.readinto(view)
         except Failure as failure:
             self._stats.failed(failure.error)
             raise failure.error from failure
+        finally:
+            self._answer.patience.suspend()
         self._stats.received(count)
         return count
 
@@ -207,7 +158,7 @@ class Transport:
         self.retries = retries
         self.user_agent = user_agent
         self.stats = Stats()
-        self.credentials = None if token_source is None else _Credentials(token_source, token)
+        self.credentials = None if token_source is None else Credentials(token_source, token)
         self._pool_size = pool
         self._tls = TLS(ca_certs, verify)
         self._lock = threading.Lock()
@@ -240,14 +191,10 @@ class Transport:
 
     def server(self, url: str) -> _Server:
         """The server of a URL, with its connections and breaker."""
-        parts = urlsplit(url)
-        scheme, host = parts.scheme, parts.hostname
-        if scheme not in ("http", "https") or not host:
-            raise errors.ConfigError(f"{url} is not an http or https URL")
-        key = (scheme, host, parts.port or (443 if scheme == "https" else 80))
+        key = _origin(url)
         with self._lock:
             if key not in self._servers:
-                self._servers[key] = _Server(Pool(*key, self._pool_size, self._tls), _Breaker())
+                self._servers[key] = _Server(Pool(*key, self._pool_size, self._tls), Breaker())
             return self._servers[key]
 
     def pause(self, seconds: float) -> None:
@@ -277,7 +224,7 @@ class Transport:
 @dataclass(frozen=True, slots=True)
 class _Server:
     pool: Pool
-    breaker: _Breaker
+    breaker: Breaker
 
 
 class _Held:
@@ -325,11 +272,17 @@ class _Sending:
                 except Failure as failure:
                     self._after(failure)
         except errors.StoreError as error:
-            if error.status == 0 and isinstance(error, errors.Unavailable):
+            if self._shows_server_gone(error):
                 breaker.failed(error, started, probing=probing)
             self._transport.stats.failed(error)
             error.maybe_done = self._maybe_done
             raise
+
+    def _shows_server_gone(self, error: errors.StoreError) -> bool:
+        """Whether ``error`` means more than that one answer was lost."""
+        unanswered = error.status == 0 and isinstance(error, errors.Unavailable)
+        alone = self._maybe_done and not self._request.may_repeat
+        return unanswered and (isinstance(error, errors.TimedOut) or not alone)
 
     def _set_limits(self, *, probing: bool) -> None:
         seconds = self._request.timeout or self._transport.timeout
@@ -390,7 +343,7 @@ class _Sending:
         )
         if answer.status == 401:
             return _Refused(error)
-        pause = _retry_after(answer.headers) if answer.status in (429, 503) else None
+        pause = retry_after(answer.headers) if answer.status in (429, 503) else None
         transient = answer.status in (408, 429, 500, 502, 503, 504)
         return _Status(error, pause, sent=answer.status != 429, final=not transient)
 
@@ -404,7 +357,7 @@ class _Sending:
             self._repeat(failure)
 
     def _repeat(self, failure: Failure) -> None:
-        lost = failure.sent and not isinstance(failure, _Status)
+        lost = failure.sent and (not isinstance(failure, _Status) or failure.error.status in _PROXIED)
         self._maybe_done = self._maybe_done or lost
         allowed = self._request.may_repeat or not failure.sent
         if failure.final or not allowed:
@@ -441,19 +394,22 @@ class _Sending:
 
     def _follow(self, location: str) -> None:
         """Go on at ``location`` if the token may be shown there."""
-        target = urljoin(self._url, location)
-        old, new = urlsplit(self._url), urlsplit(target)
+        old = _origin(self._url)
         self._redirects += 1
-        upgrade = old.scheme == "http" and new.scheme == "https" and old.hostname == new.hostname
-        same = (old.scheme, old.hostname, old.port) == (new.scheme, new.hostname, new.port)
-        anonymous = self._transport.credentials is None and "X-Auth-Token" not in self._request.headers
-        elsewhere = anonymous and new.scheme in ("https", old.scheme)
+        try:
+            target = urljoin(self._url, location)
+            new = _origin(target)
+        except (ValueError, errors.ConfigError):
+            location = ""
         if not location or self._redirects > _MAX_REDIRECTS:
-            raise errors.ProtocolError(f"{old.netloc} redirects without end or without a target")
-        if not (same or upgrade or elsewhere):
+            raise errors.ProtocolError(f"{old[1]} redirects without end or without a target")
+        upgrade = old[:2] == ("http", new[1]) and new[0] == "https"
+        anonymous = self._transport.credentials is None and "X-Auth-Token" not in self._request.headers
+        elsewhere = anonymous and new[0] in ("https", old[0])
+        if not (new == old or upgrade or elsewhere):
             raise errors.ProtocolError(
-                f"{old.netloc} redirects to {new.netloc}; the token is not sent there."
-                " Set the URL to that server if you trust it"
+                f"{old[1]}:{old[2]} redirects to {new[1]}:{new[2]}, where the token is not sent;"
+                " set the URL to that server if you trust it"
             )
         self._url = target
 
@@ -476,173 +432,6 @@ class _Status(Failure):
     def __init__(self, error: errors.StoreError, pause: float | None, *, sent: bool, final: bool) -> None:
         super().__init__(error, sent=sent, final=final)
         self.pause = pause
-
-
-class _Credentials:
-    """The token in use, and how another one is found."""
-
-    #: Seconds before a source that had nothing new is read again.
-    _BARREN = 5.0
-
-    def __init__(self, source: TokenReader, token: str | None) -> None:
-        self._source = source
-        self._token = token
-        self._lock = threading.Lock()
-        self._barren_until = 0.0
-
-    def current(self) -> str:
-        """The token in use; ConfigError if there is none."""
-        with self._lock:
-            if self._token is None:
-                candidates = self._source.read()
-                if not candidates:
-                    raise errors.ConfigError("there is no token")
-                self._token = candidates[0]
-            return self._token
-
-    def renew(self, refused: set[str]) -> str | None:
-        """A token that is not among the ``refused``, from another thread or the source."""
-        with self._lock:
-            if self._token not in refused:
-                return self._token
-            if time.monotonic() < self._barren_until:
-                return None
-            candidates = [each for each in self._read() if each not in refused]
-            if not candidates:
-                self._barren_until = time.monotonic() + self._BARREN
-                return None
-            self._token = candidates[0]
-            return self._token
-
-    def _read(self) -> list[str]:
-        try:
-            return self._source.read()
-        except errors.ConfigError as error:
-            log.warning("the token was refused, and there is no other: %s", error)
-            return []
-
-
-class _Breaker:
-    """Lets requests fail at once while a server is known to be out of reach.
-
-    Closed (no reason): all pass.  Open: all fail at once.  When its time is
-    over, one request passes and tries the server while the others still fail.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._reason: str | None = None
-        self._until = 0.0
-        self._last_answer = 0.0
-
-    def enter(self) -> bool:
-        """Raise Unavailable if open; True if this request is the one that tries."""
-        with self._lock:
-            if self._reason is None:
-                return False
-            now = time.monotonic()
-            if now < self._until:
-                raise _FailedFast(f"{self._reason} (tried a moment ago)")
-            self._until = now + PROBE_TIMEOUT
-            return True
-
-    def succeeded(self) -> None:
-        """Note an answer, whatever it says."""
-        with self._lock:
-            self._reason = None
-            self._last_answer = time.monotonic()
-
-    def failed(self, error: errors.StoreError, started: float, *, probing: bool) -> None:
-        """Note that a request begun at ``started`` got no answer in all its time.
-
-        Another request's answer since then shows that the server is there.
-        """
-        if isinstance(error, _FailedFast):
-            return
-        with self._lock:
-            if self._last_answer < started and (probing or self._reason is None):
-                self._reason = str(error)
-                self._until = time.monotonic() + BREAKER_PAUSE
-
-
-class _FailedFast(errors.Unavailable):
-    """Raised without asking the server."""
-
-
-# -- what answers say ------------------------------------------------------------
-
-_BY_STATUS: Mapping[int, type[errors.StoreError]] = {
-    401: errors.Unauthorized,
-    403: errors.Forbidden,
-    404: errors.NotFound,
-    408: errors.TimedOut,
-    409: errors.Conflict,
-    412: errors.Stale,
-    413: errors.QuotaExceeded,
-    414: errors.NameTooLong,
-    416: errors.BadRange,
-    429: errors.Unavailable,
-}
-
-
-def error_of(status: int, body: bytes, label: str = "", token: str | None = None) -> errors.StoreError:
-    """The error a status and its body stand for, with the server's message on one line."""
-    fallback = errors.Unavailable if status >= 500 else errors.BadRequest
-    kind = _BY_STATUS.get(status, fallback)
-    said = _message(body)
-    if status == 413 and said is None and body:
-        # Not the store's: a proxy in front of it takes no bodies of this size.
-        kind, said = errors.BadRequest, "a server in between refuses requests of this size"
-    text = _one_line(said or _WORDS.get(status) or "the server refused the request")
-    if token:
-        text = text.replace(token, "(token)")
-    return kind(f"{label}: {text} ({status})" if label else f"{text} ({status})", status)
-
-
-_WORDS: Mapping[int, str] = {
-    401: "the token is refused; it is wrong or has expired",
-    403: "access denied",
-    404: "not found",
-    409: "conflict",
-    412: "changed meanwhile",
-    413: "quota exceeded",
-    416: "the range is not inside the object",
-    429: "too many requests",
-    500: "the server failed",
-    502: "the server behind the proxy failed",
-    503: "the server is not available",
-    504: "the server behind the proxy does not answer",
-}
-
-
-def _message(body: bytes) -> str | None:
-    """The message in a Pithos error body, None if it is none."""
-    try:
-        fault = next(iter(json.loads(body).values()))
-        message, details = fault.get("message", ""), fault.get("details", "")
-    except (ValueError, AttributeError, StopIteration, RecursionError):
-        return None
-    plain = isinstance(details, str) and details and not details.lstrip().startswith("{")
-    parts = [part for part in (message, details if plain else "") if isinstance(part, str) and part]
-    return " ".join(parts) or None
-
-
-def _one_line(text: str) -> str:
-    """``text`` on one line, printable and not too long."""
-    line = " ".join(text.split())
-    line = "".join(each if each.isprintable() else "?" for each in line)
-    return line if len(line) <= 200 else line[:199] + "…"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("retry-after", "").strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        moment: float = email.utils.parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError):
-        return None
-    return max(0.0, moment - time.time())
 
 
 def _read_some(answer: Answer) -> bytes:
@@ -691,6 +480,20 @@ def _read_to_end(answer: Answer) -> bytearray:
     return data
 
 
+def _origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL; ConfigError if it is none."""
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if not _PRINTABLE.fullmatch(url):
+        host = None
+    if scheme not in ("http", "https") or not host:
+        raise errors.ConfigError(f"{url} is not an http or https URL")
+    return scheme, host, port or (443 if scheme == "https" else 80)
+
+
 def _target(url: str) -> str:
     """Path and query of a URL, exactly as they are: object names may hold ``//`` and ``..``."""
     rest = url.split("://", 1)[1].partition("#")[0]
@@ -703,15 +506,3 @@ def check_request_line(request: Request) -> None:
     length = len(request.method) + len(_target(request.url)) + len("  HTTP/1.1")
     if length > MAX_REQUEST_LINE:
         raise errors.NameTooLong(f"{request.label[:60]}…: the name is too long for a request")
-
-
-__all__ = [
-    "Request",
-    "Response",
-    "Snapshot",
-    "Stats",
-    "StreamedBody",
-    "TokenReader",
-    "Transport",
-    "error_of",
-]

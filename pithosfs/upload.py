@@ -33,6 +33,7 @@ from pithosfs.errors import MissingBlocks, PithosError, ProtocolError, Unavailab
 from pithosfs.names import ObjectRef
 from pithosfs.waiting import wait
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: Blocks to be hashed before the server is first asked which of them it has.
@@ -118,10 +119,20 @@ class KnownBlocks:
 
 
 class Uploader:
-    """Sends blocks and hashmaps; ``own`` is the account blocks are posted to."""
+    """Sends blocks and hashmaps.
+
+    ``own`` is the account blocks are posted to, for others' containers take
+    none; ``container`` is where, if not the object's own one.
+    """
 
     def __init__(
-        self, client_of: Callable[[ObjectRef], Client], own: Client, cache: BlockCache, *, threads: int = 8
+        self,
+        client_of: Callable[[ObjectRef], Client],
+        own: Client,
+        cache: BlockCache,
+        *,
+        container: str | None = None,
+        threads: int = 8,
     ) -> None:
         self.cache = cache
         self.known = KnownBlocks()
@@ -129,6 +140,7 @@ class Uploader:
         self.threads = threads
         self._client_of = client_of
         self._own = own
+        self._container = container
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
 
@@ -147,7 +159,7 @@ class Uploader:
 
     def send_block(self, ref: ObjectRef, block: str, data: Buffer) -> None:
         """POST one block whose hash is ``block``."""
-        if self._own.post_block(ref.container, data, expected=block) != block:
+        if self._own.post_block(self._container or ref.container, data, expected=block) != block:
             raise ProtocolError(f"the server stored a block of {ref} under another hash")
         self.known.add((block,))
         with self._lock:
@@ -198,10 +210,20 @@ class Uploader:
 
     # -- commit --------------------------------------------------------------------------
 
-    def commit(self, ref: ObjectRef, source: Source, terms: Terms, ahead: Ahead | None = None) -> Committed:
-        """Make ``source`` the object ``ref``.  Raises what the store raised; Changed after too many rounds."""
+    def commit(
+        self,
+        ref: ObjectRef,
+        source: Source,
+        terms: Terms,
+        ahead: Ahead | None = None,
+        attempted: Callable[[Hashmap], None] = lambda content: None,
+    ) -> Committed:
+        """Make ``source`` the object ``ref``.  Raises what the store raised; Changed after too many rounds.
+
+        ``attempted`` is told each content before it is put: whether that worked may stay unknown.
+        """
         hashes = ahead.finish() if ahead else {}
-        job = _Job(self, ref, source, hashes, ahead.sent if ahead else set())
+        job = _Job(self, ref, source, hashes, ahead.sent if ahead else set(), attempted)
         for attempt in range(_ROUNDS):
             try:
                 return job.run(terms)
@@ -209,6 +231,10 @@ class Uploader:
                 if attempt == _ROUNDS - 1:
                     raise
         raise AssertionError("unreachable")
+
+    def hashmap(self, ref: ObjectRef, source: Source) -> Hashmap:
+        """What ``source`` is as a hashmap, without sending anything."""
+        return _Job(self, ref, source, {}, set()).hash_all()
 
 
 @dataclass(slots=True)
@@ -220,6 +246,7 @@ class _Job:
     source: Source
     hashed: dict[int, tuple[int, str]]
     sent: set[str]
+    attempted: Callable[[Hashmap], None] = lambda content: None
     where: dict[str, int] = field(default_factory=dict)
 
     def run(self, terms: Terms) -> Committed:
@@ -227,7 +254,7 @@ class _Job:
             done = self._small(terms)
             if done:
                 return done
-        content = self._hash_all()
+        content = self.hash_all()
         fresh = self._unsent(content)
         if len(fresh) == 1 and len(content.hashes) > 1:
             self._send(fresh)  # an edit in place: surely new, asking would be a request more
@@ -238,7 +265,8 @@ class _Job:
             lacking = set(missing.hashes)
             self._send(missing.hashes)
             written = self._put(content, terms)
-        self._count_spared([each for each in fresh if each not in lacking and each not in self.sent])
+        looked_at = {block for block in content.hashes if block in self.where}
+        self._count_spared([each for each in looked_at if each not in lacking and each not in self.sent])
         return Committed(written, content)
 
     def _small(self, terms: Terms) -> Committed | None:
@@ -259,14 +287,17 @@ class _Job:
                     break
                 self._count_spared([block])
                 return Committed(written, content)
+        self.attempted(content)
         written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, terms))
         self.uploader.known.add(content.hashes)
         return Committed(written, content)
 
     def _put(self, content: Hashmap, terms: Terms) -> Written:
+        self.attempted(content)
         return wait(self.uploader.submit(self.uploader.put_hashmap, self.ref, content, terms))
 
-    def _hash_all(self) -> Hashmap:
+    def hash_all(self) -> Hashmap:
+        """The whole as a hashmap; blocks that changed are hashed."""
         size, block_size = self.source.size, self.source.block_size
         hashes: list[str] = []
         todo: list[int] = []
@@ -323,7 +354,7 @@ class _Job:
             raise Changed(f"{self.ref} changed while it was sent")
         return data
 
-    def _in_parallel(self, work: Callable[[object], Result], items: Sequence[object]) -> list[Result]:
+    def _in_parallel(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """``work`` on each item in the pool, a bounded number at a time; the first error is raised."""
         results: list[Result] = []
         pending: deque[Future[Result]] = deque()

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pithosfs.options import CONNECTION_OPTIONS, Option, default_text, parse_mount_words
+from pithosfs.options import (
+    ALONE,
+    CONNECTION_OPTIONS,
+    Option,
+    default_text,
+    parse_mount_words,
+    parse_path,
+)
 
 if TYPE_CHECKING:
     from pithosfs.config import Connection
@@ -60,7 +68,21 @@ def _add_option(group: Any, option: Option) -> None:
         return
     default = default_text(option.key)
     text = f"{option.help} (default {default})" if default else option.help
-    group.add_argument(*flags, dest=option.key, metavar=option.metavar, type=typed(option.parse), help=text)
+    group.add_argument(
+        *flags,
+        dest=option.key,
+        metavar=option.metavar,
+        nargs=None if option.alone is None else "?",
+        type=typed(option.parse),
+        help=text if option.alone is None else f"{text} (alone: {option.alone})",
+    )
+
+
+def completed(words: Sequence[str]) -> list[str]:
+    """``--write-back`` as ``--write-back=5s``, so that it never takes the word after it as its value."""
+    given = list(words)
+    end = given.index("--") if "--" in given else len(given)
+    return [f"{each}={ALONE[each]}" if each in ALONE else each for each in given[:end]] + given[end:]
 
 
 def typed(parse: Callable[[str], object]) -> Callable[[str], object]:
@@ -101,5 +123,17 @@ def connection(args: argparse.Namespace) -> Connection:
     """The account the arguments, the environment and kamaki's file name.  Raises ConfigError."""
     from pithosfs import config  # commands without an account do without it
 
-    given = vars(args)
-    return config.load(**{o.key: given[o.key] for o in CONNECTION_OPTIONS if o.key in given})
+    given = {each.key: getattr(args, each.key) for each in CONNECTION_OPTIONS if each.key in args}
+    found = config.load(**given)
+    os.environ.pop(config.TOKEN_VARIABLE, None)  # read by now; programs we start need it not
+    return found
+
+
+def account_settings(args: argparse.Namespace, connection: Connection) -> dict[str, str]:
+    """The options that lead to the account again, from another process; none of them is a token."""
+    given = {each.key: str(getattr(args, each.key)) for each in CONNECTION_OPTIONS if each.key in args}
+    if connection.cloud:
+        given["cloud"] = connection.cloud
+        if named := os.environ.get("KAMAKI_CONFIG"):
+            given.setdefault("config", str(parse_path(named)))
+    return given

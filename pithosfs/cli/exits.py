@@ -81,7 +81,7 @@ def guarded(command: str, run: Callable[[], int]) -> int:
     except Exception as error:  # the last resort: a bug is told in one line, too
         log.debug("unexpected error", exc_info=True)
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _complain(command, f"unexpected error: {what} (--log-level debug tells more)", ExitCode.FAILED)
+        return _complain(command, f"unexpected error, please report it: {what}", ExitCode.FAILED)
 
 
 def complain(message: str) -> None:

@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_FULL = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_BRIEF = "pithosfs: %(levelname)s: %(message)s"
 
 
-def start(level: str, file: Path | None = None) -> None:
-    """Log from ``level`` up to ``file``, or to stderr without one.
+def start(level: str, file: Path | None = None, *, brief: bool = False) -> None:
+    """Log from ``level`` up to ``file``, or to stderr without one (``brief``: no time, no module).
 
     The file is made readable by its owner only: it holds names of files.
     Raises OSError if it cannot be written.
@@ -21,7 +22,9 @@ def start(level: str, file: Path | None = None) -> None:
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
-    root.addHandler(_handler(file))
+    handler = _handler(file)
+    handler.setFormatter(logging.Formatter(_BRIEF if brief and file is None else _FULL))
+    root.addHandler(handler)
     root.setLevel(level.upper())
 
 
@@ -54,11 +57,7 @@ class _Collector(logging.Handler):
 
 
 def _handler(file: Path | None) -> logging.Handler:
-    handler: logging.Handler
     if file is None:
-        handler = logging.StreamHandler()
-    else:
-        os.close(os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
-        handler = logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter(_FORMAT))
-    return handler
+        return logging.StreamHandler()
+    os.close(os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+    return logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")

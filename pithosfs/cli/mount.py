@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pithosfs import daemon, mountpoints, options, registry
 from pithosfs.cli import arguments, checks, exits, logs
 from pithosfs.cli.session import Session
+from pithosfs.errors import Unavailable
 from pithosfs.mountpoints import MountPointError
 from pithosfs.options import MountOptions
 
 if TYPE_CHECKING:
     from pithosfs.config import Connection
+    from pithosfs.mount import Mount
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two tries to reach a server.
+_PAUSE = 2.0
 
 _DESCRIPTION = """\
 Mount SOURCE on the directory MOUNTPOINT.
@@ -50,14 +58,18 @@ def add(commands: arguments.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check what can be checked in sight of the user, then mount in the background."""
     settings = options.mount_options(vars(args))
-    logs.start(settings.log_level, settings.log_file)
+    _refuse_own_files_inside(mountpoints.locate(args.mountpoint), settings)
+    logs.start(settings.log_level, settings.log_file, brief=not settings.foreground)
+    if settings.log_level in ("debug", "info") and not (settings.foreground or settings.log_file):
+        log.warning("in the background the log goes nowhere; add --log-file FILE, or --foreground")
     checks.require_fuse(settings)
     mountpoint = prepare(args.mountpoint)
-    _refuse_own_files_inside(mountpoint, settings)
     connection = arguments.connection(args)
+    account = arguments.account_settings(args, connection)
+    session = Session(mountpoint, args.source, settings, account)
 
     def work(ready: daemon.Ready) -> int:
-        return exits.guarded("mount", lambda: _serve(connection, args.source, mountpoint, settings, ready))
+        return exits.guarded("mount", lambda: _serve(connection, args.source, session, settings, ready))
 
     return work(_say_ready(args.source, mountpoint)) if settings.foreground else daemon.background(work)
 
@@ -97,6 +109,9 @@ def _require_directory(path: Path) -> None:
         raise MountPointError(f"{path} is no directory") from None
     except OSError as error:
         raise MountPointError(f"{path} cannot be used: {error.strerror}") from None
+    if not os.access(path, os.W_OK):
+        # fusermount3 would say so on a line of its own
+        raise MountPointError(f"{path} cannot be used: only a directory you may write to can be mounted on")
     if content is not None:
         log.warning("%s is not empty; what it holds is hidden while mounted", path)
 
@@ -110,13 +125,26 @@ def _refuse_own_files_inside(mountpoint: str, settings: MountOptions) -> None:
 
 
 def _serve(
-    connection: Connection, source: str, mountpoint: str, settings: MountOptions, ready: daemon.Ready
+    connection: Connection, source: str, session: Session, settings: MountOptions, ready: daemon.Ready
 ) -> int:
     from pithosfs.mount import Mount  # loads libfuse, which other commands do without
 
-    session = Session(mountpoint, source, settings)
-    session.run(lambda: Mount.build(connection, source, settings), ready)
+    session.run(lambda: _patiently(lambda: Mount.build(connection, source, settings), settings.retry), ready)
     return exits.ExitCode.OK
+
+
+def _patiently(build: Callable[[], Mount], seconds: float) -> Mount:
+    """Build; if the server cannot be reached try again for ``seconds`` (at boot the network comes late)."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return build()
+        except Unavailable as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            log.info("%s; trying again", error)
+            time.sleep(min(_PAUSE, left))
 
 
 def _say_ready(source: str, mountpoint: str) -> daemon.Ready:

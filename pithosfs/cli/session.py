@@ -16,18 +16,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from pithosfs import control, mountpoints, registry, signals
+from pithosfs import control, mountpoints, notify, registry, signals
 from pithosfs.cli import exits, logs
 from pithosfs.options import MountOptions
 
 log = logging.getLogger(__name__)
 
-#: Seconds for sending what is pending after a signal (systemd kills after 90).
-_SEND_TIME = 60.0
+#: Seconds for sending what is pending after a signal (systemd kills after 90; the mount tries once more).
+_SEND_TIME = 20.0
 #: Seconds for programs to let go of a detached mount.
 _GRACE = 3.0
-#: Seconds for the rest of this process to come to its end.
-_ENDING = 2.0
 
 
 class Servable(Protocol):
@@ -38,18 +36,28 @@ class Servable(Protocol):
     def pending(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def drain(self, timeout: float | None) -> list[dict[str, Any]]: ...  # noqa: D102
     def refresh(self, path: str | None) -> None: ...  # noqa: D102
+    def resolve(self, path: str) -> dict[str, Any]: ...  # noqa: D102
 
 
 class Session:
-    """Runs one mount and ends it well."""
+    """Runs one mount and ends it well.
 
-    def __init__(self, mountpoint: str, source: str, settings: MountOptions) -> None:
+    ``account`` are the options that named its account: commands about a path
+    inside the mount use them again, with whatever token they lead to.
+    """
+
+    def __init__(
+        self, mountpoint: str, source: str, settings: MountOptions, account: Mapping[str, str] | None = None
+    ) -> None:
         self._mountpoint = mountpoint
         self._source = source
         self._settings = settings
+        self._account = dict(account or {})
         self._mount: Servable | None = None
         self._server: control.ControlServer | None = None
         self._entry: registry.Entry | None = None
+        self._drain_lock = threading.Lock()
+        self._draining: threading.Thread | None = None
         self._ended = threading.Event()
         self._stopping = threading.Event()
 
@@ -79,15 +87,34 @@ class Session:
         here = mountpoints.mount_at(self._mountpoint)
         self._entry = registry.entry_for(self._mountpoint, self._source, here.device if here else 0)
         registry.announce(self._entry)
+        notify.notify("READY=1", f"STATUS={self._source} is on {self._mountpoint}")
         ready()
 
     def _calls(self, mount: Servable) -> Mapping[str, control.Handler]:
         return {
             "status": mount.status,
             "pending": mount.pending,
-            "drain": lambda seconds: mount.drain(seconds),
+            "drain": self._drain,
             "refresh": lambda path=None: mount.refresh(path),
+            "resolve": lambda path: {**mount.resolve(path), "settings": self._account},
         }
+
+    def _drain(self, seconds: float) -> list[dict[str, Any]]:
+        """Send what is pending; returns what is left after ``seconds`` at the latest.
+
+        A server that does not answer may hold the sending up for longer: it
+        goes on in a thread of its own, and whoever asks next waits for it.
+        """
+        assert self._mount is not None  # noqa: S101 (nobody can ask before it is built)
+        with self._drain_lock:
+            if self._draining is None or not self._draining.is_alive():
+                self._draining = threading.Thread(
+                    target=self._mount.drain, args=(seconds,), name="drain", daemon=True
+                )
+                self._draining.start()
+            draining = self._draining
+        draining.join(seconds)
+        return self._mount.pending()
 
     # -- signals ---------------------------------------------------------------------
 
@@ -121,8 +148,8 @@ class Session:
         os._exit(exits.ExitCode.INTERRUPTED)
 
     def _shut_down(self) -> None:
-        assert self._mount is not None  # noqa: S101 (announced only once it is built)
-        unsent = self._mount.drain(_SEND_TIME)
+        notify.notify("STOPPING=1", "STATUS=sending what is pending")
+        unsent = self._drain(_SEND_TIME)
         if unsent:
             log.error("%d files are not sent yet; the next mount goes on with them", len(unsent))
         try:
@@ -136,10 +163,7 @@ class Session:
         here = mountpoints.mount_at(self._mountpoint)
         if here is not None and here.device == self._entry.device:
             mountpoints.unmount(self._mountpoint, lazy=True)
-        if self._ended.wait(grace):
-            return
-        mountpoints.abort(self._entry.device)
-        if not self._ended.wait(_ENDING):
+        if not self._ended.wait(grace) and not mountpoints.abort(self._entry.device):
             # where the connection may not be cut, the end of the process cuts it
             self._close()
             os._exit(exits.ExitCode.OK)

@@ -127,17 +127,21 @@ def _send(entry: registry.Entry, timeout: float) -> None:
             ) from error
         if not now:
             return
-        if now != left:
+        if _amount(now) != _amount(left):
             left, since = now, time.monotonic()
         elif time.monotonic() - since > timeout:
-            raise CommandError(_unsent_text(entry.mountpoint, left), ExitCode.UNSENT)
+            raise CommandError(_unsent_text(entry.mountpoint, now), ExitCode.UNSENT)
+
+
+def _amount(pending: list[dict[str, Any]]) -> dict[str, int]:
+    """What is left of each file, without how often and why it failed."""
+    return {each["object"]: each["unsent"] for each in pending}
 
 
 def _unsent_text(mountpoint: str, left: list[dict[str, Any]]) -> str:
     for each in left:
-        size = f" ({format_size(each['bytes'])})" if "bytes" in each else ""
-        reason = f": {each['error']}" if each.get("error") else ""
-        exits.complain(f"  not sent: {each.get('path')}{size}{reason}")
+        reason = f": {each['error']}" if each["error"] else ""
+        exits.complain(f"  not sent: {each['object']} ({format_size(each['unsent'])}){reason}")
     return (
         f"{len(left)} files are not sent, {mountpoint} stays mounted; try again, or keep them "
         f"for the next mount with: pithosfs umount --force {mountpoint}"

@@ -1,0 +1,171 @@
+"""After each commit: did somebody else's version slip in between?
+
+The store checks conditions before it takes its lock, so two writers can both
+be told 201; the later one has then replaced a version it never saw.  The
+ledger of version numbers tells most often that nothing can have come in
+between.  Where it cannot, the object's history is asked for, and every foreign
+version in the gap is kept beside the object, by a copy on the server.
+
+Nothing waits for this: the version replaced is in the history anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pithosfs.api import Client
+from pithosfs.errors import NotFound, PithosError, Stale
+from pithosfs.ledger import Ledger, Mark
+from pithosfs.names import ObjectRef
+
+log = logging.getLogger(__name__)
+
+#: How long to wait for requests under way before the numbers are looked at.
+_MOMENT = 0.5
+_RETRY = 10.0
+_CLOCK_GRAIN = 0.1
+_ATTEMPTS = 30
+
+
+@dataclass(slots=True)
+class _Commit:
+    ref: ObjectRef
+    hash: str
+    version: int
+    base: int  # the version it was made from, 0 for none
+    seconds: float  # how long it took
+    before: Mark
+    after: Mark
+    due: float = field(default_factory=lambda: time.monotonic() + _MOMENT)
+    attempts: int = 0
+
+
+class Guard:
+    """Looks after commits; ``quiet(began, until)`` is told of times nobody else wrote in (monotonic)."""
+
+    def __init__(
+        self,
+        client_of: Callable[[ObjectRef], Client],
+        ledger: Ledger,
+        *,
+        conflict_name: Callable[[ObjectRef, int], ObjectRef],
+        found: Callable[[ObjectRef, ObjectRef], None],
+        quiet: Callable[[float, float], None],
+    ) -> None:
+        self._client_of = client_of
+        self._ledger = ledger
+        self._conflict_name = conflict_name
+        self._found = found
+        self._quiet = quiet
+        self._lock = threading.Condition()
+        self._waiting: deque[_Commit] = deque()
+        self._busy = False
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def mark(self) -> Mark:
+        """To be taken before a commit."""
+        return self._ledger.mark()
+
+    def committed(self, ref: ObjectRef, hash_: str, version: int, base: int, before: Mark) -> None:
+        """A commit made ``version`` from ``base``; look later what was replaced."""
+        after = self._ledger.mark()
+        seconds = after.at - before.at
+        with self._lock:
+            self._waiting.append(_Commit(ref, hash_, version, base, seconds, before, after))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+                self._thread.start()
+            self._lock.notify_all()
+
+    def drain(self, timeout: float) -> None:
+        """Look at everything now, as far as time allows."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            for each in self._waiting:
+                each.due = 0.0
+            self._lock.notify_all()
+            while (self._waiting or self._busy) and (left := deadline - time.monotonic()) > 0:
+                self._lock.wait(left)
+
+    def stop(self) -> None:
+        """Stop."""
+        with self._lock:
+            self._stopped = True
+            self._lock.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._busy = False
+                self._lock.notify_all()
+                while not self._stopped and (not self._waiting or self._left(self._waiting[0]) > 0):
+                    self._lock.wait(self._left(self._waiting[0]) if self._waiting else None)
+                if self._stopped:
+                    return
+                commit = self._waiting.popleft()
+                self._busy = True
+            try:
+                self._look(commit)
+            except PithosError as error:
+                self._again(commit, error)
+            except Exception:
+                log.exception("looking after %s failed", commit.ref)
+
+    @staticmethod
+    def _left(commit: _Commit) -> float:
+        return commit.due - time.monotonic()
+
+    def _again(self, commit: _Commit, error: PithosError) -> None:
+        commit.attempts += 1
+        if commit.attempts >= _ATTEMPTS:
+            log.warning("whether somebody else wrote %s meanwhile is not known: %s", commit.ref, error)
+            return
+        commit.due = time.monotonic() + _RETRY
+        with self._lock:
+            self._waiting.append(commit)
+
+    def _look(self, commit: _Commit) -> None:
+        if self._ledger.settled(commit.after) and not self._ledger.foreign(commit.before, commit.version):
+            self._quiet(commit.before.top_began, self._ledger.began(commit.version))
+            return
+        client = self._client_of(commit.ref)
+        try:
+            history = client.versions(commit.ref.container, commit.ref.name)
+        except NotFound:
+            return  # its name, and so its history, is somewhere else by now
+        mine = next((each for each in history if each.serial == commit.version), None)
+        if mine is None:
+            return
+        # By the server's own clock: what came before the commit began was no competitor.
+        began = mine.time_ns - int((commit.seconds + _CLOCK_GRAIN) * 1e9)
+        floor = max(commit.base, commit.before.top)
+        for each in history:
+            if (
+                floor < each.serial < commit.version
+                and each.time_ns >= began
+                and not self._ledger.is_ours(each.serial)
+            ):
+                self._keep(client, commit, each.serial)
+
+    def _keep(self, client: Client, commit: _Commit, serial: int) -> None:
+        """Keep a version somebody else wrote and we replaced unseen."""
+        ref = commit.ref
+        if client.head(ref.container, ref.name, serial).entry.hash == commit.hash:
+            return
+        for attempt in range(100):
+            copy = self._conflict_name(ref, attempt)
+            try:
+                client.copy(
+                    ref.container, ref.name, copy.container, copy.name, version=serial, if_none_match="*"
+                )
+            except Stale:
+                continue
+            log.warning("%s was written by somebody else at the same time: kept as %s", ref, copy)
+            self._found(ref, copy)
+            return

@@ -1,0 +1,189 @@
+"""The command line of scripts/bench."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from . import corpus, growth, plots, profiling, report, servers
+from .environment import REPOSITORY, find_kamaki, find_rclone
+from .mounts import Mount, PithosFS, PithosFSWriteBack, Rclone, custom
+from .network import NETWORKS, proxied
+from .processes import Failed, say
+from .runner import Bench
+from .store import Place
+from .tools import Kamaki, Raw
+from .workloads import WORKLOADS, Workload
+
+SYSTEMS: dict[str, type[Any]] = {
+    each.name: each for each in (PithosFS, PithosFSWriteBack, Rclone, Raw, Kamaki)
+}
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EXAMPLES = """examples:
+  scripts/bench                                  everything, about half an hour
+  scripts/bench --quick                          the same with less of everything, two minutes
+  scripts/bench --only a,b --networks 20         two workloads over 20 ms
+  scripts/bench --systems rclone,raw             without ours
+  scripts/bench --mount-cmd 'other-mount {source} {mountpoint} --cache {cache} --config {config} --foreground'
+  scripts/bench --endpoint http://host/pithos/object-store/v1 --account UUID --token-file F
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run it; the exit code: 0 done, 1 a workload failed for the system measured, 2 could not run."""
+    options = _parser().parse_args(words)
+    for each in INTERRUPTIONS:
+        signal.signal(each, _interrupt)
+    try:
+        return _run(options)
+    except Failed as error:
+        say(str(error))
+        return 2
+    except KeyboardInterrupt:
+        say("interrupted; everything started here is gone")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure pithosfs against rclone, plain HTTP and kamaki on one server.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    keys = ",".join(dict.fromkeys(each.key[0] for each in WORKLOADS))
+    parser.add_argument(
+        "--quick", action="store_true", help="less of everything, two minutes, RTT 0 and 20 ms"
+    )
+    parser.add_argument("--long", action="store_true", help="growth up to a file of 10 GiB")
+    parser.add_argument("--only", metavar="KEYS", default=keys, help=f"some of the workloads {keys}")
+    parser.add_argument("--networks", metavar="NAMES", help=f"some of {', '.join(NETWORKS)} (ms, +Mbit/s)")
+    parser.add_argument("--systems", metavar="NAMES", help=f"some of {', '.join(SYSTEMS)}")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat all, report medians")
+    parser.add_argument("--no-growth", action="store_true", help="leave out the growth curves")
+    parser.add_argument(
+        "--requests", type=Path, metavar="FILE", help="log every request there, as JSON lines"
+    )
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="py-spy profiles of our mount go here")
+    parser.add_argument("--mount-cmd", metavar="CMD", help="measure this mount in place of ours; see below")
+    parser.add_argument("--endpoint", metavar="URL", help="a running server's storage endpoint (http)")
+    parser.add_argument("--identity", metavar="URL", default="", help="its identity endpoint, for kamaki")
+    parser.add_argument("--account", metavar="U", help="the account there")
+    parser.add_argument("--token-file", type=Path, metavar="F", help="a file with its token")
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="where to keep temporary files (default: /tmp)"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where benchmark.md and its plots go (default: docs)"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    workloads = _chosen_workloads(options.only)
+    networks = [
+        NETWORKS[name] for name in _chosen(options.networks, NETWORKS, ["0", "20"] if options.quick else None)
+    ]
+    ours: type[Mount] = custom(options.mount_cmd) if options.mount_cmd else PithosFS
+    systems = _chosen_systems(options, ours)
+    if options.profile:
+        profiling.install()
+    began = time.monotonic()
+    with _workspace(options.work) as work, _server(options, work) as place:
+        address = place.endpoint.split("/")[2]
+        with proxied(
+            sys.executable, address if ":" in address else f"{address}:80", work, options.requests
+        ) as proxy:
+            bench = Bench(place, proxy, work, corpus.QUICK if options.quick else corpus.FULL, options.profile)
+            for network in networks:
+                for _ in range(options.rounds):
+                    bench.run(network, systems, workloads)
+            points = _growth(bench, options, systems, ours)
+    results = report.Results.of(bench.sizes, ours.name, bench.results, bench.totals)
+    report.print_tables(results)
+    folder = options.output or REPOSITORY / "docs"
+    pictures = plots.draw(folder, results, points)
+    server = f"Server: {options.endpoint}" if options.endpoint else "Server: the embedded one, with MD5 ETags"
+    command = " ".join(["scripts/bench", *sys.argv[1:]])
+    report.write_page(folder / "benchmark.md", results, command, server, pictures)
+    say(f"{time.monotonic() - began:.0f} s; written: {folder / 'benchmark.md'}")
+    return int(any(each.error for each in bench.results if each.system == ours.name))
+
+
+def _growth(
+    bench: Bench, options: argparse.Namespace, systems: list[type[Any]], ours: type[Mount]
+) -> list[growth.Point]:
+    if options.no_growth or ours not in systems:
+        return []
+    scale = growth.LONG if options.long else growth.QUICK if options.quick else growth.FULL
+    return growth.measure(bench, NETWORKS["0"], ours, scale)
+
+
+def _server(options: argparse.Namespace, work: Path) -> Any:
+    if not options.endpoint:
+        return servers.embedded(work)
+    if not (options.account and options.token_file):
+        raise Failed("--endpoint needs --account and --token-file too")
+    place: Place = servers.external(options.endpoint, options.account, options.token_file, options.identity)
+    return nullcontext(place)
+
+
+def _chosen_workloads(only: str) -> list[Workload]:
+    keys = set(only.split(","))
+    chosen = [each for each in WORKLOADS if each.key in keys or each.key[0] in keys]
+    unknown = keys - {each.key for each in WORKLOADS} - {each.key[0] for each in WORKLOADS}
+    if unknown:
+        raise Failed(f"no workload is called {', '.join(sorted(unknown))}")
+    return chosen
+
+
+def _chosen_systems(options: argparse.Namespace, ours: type[Mount]) -> list[type[Any]]:
+    default = ["pithosfs", "rclone", "raw", "kamaki"]
+    systems = []
+    for name in _chosen(options.systems, SYSTEMS, default):
+        system = SYSTEMS[name]
+        if system is PithosFS:
+            system = ours
+        elif system is Rclone:
+            Rclone.program = find_rclone(install=True) or ""
+        elif system is Kamaki:
+            Kamaki.program = find_kamaki() or ""
+        if getattr(system, "program", "needs none"):
+            systems.append(system)
+    return systems
+
+
+def _chosen(given: str | None, known: dict[str, Any], default: list[str] | None) -> list[str]:
+    names = given.split(",") if given else default or list(known)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise Failed(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+    return names
+
+
+@contextmanager
+def _workspace(parent: Path | None) -> Iterator[Path]:
+    if parent:
+        parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="pithosfs-bench-", dir=parent))
+    try:
+        yield work
+    finally:
+        if any(path.is_mount() for path in work.glob("*/system/mnt")):
+            say(f"a mount below {work} would not go; the folder stays")
+        else:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _interrupt(*_: object) -> None:
+    for each in INTERRUPTIONS:
+        signal.signal(each, signal.SIG_IGN)  # once is enough: let the tidying up end
+    raise KeyboardInterrupt

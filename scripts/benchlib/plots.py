@@ -1,0 +1,98 @@
+"""Pictures of the results, as SVG beside the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+import matplotlib.pyplot as plt
+
+from .growth import CURVES, Point
+from .report import Results, describe_network
+from .runner import Result
+from .workloads import WORKLOADS
+
+COLOURS = {"rclone": "#c44e52", "raw": "#8c8c8c", "kamaki": "#dd8452", "pithosfs+wb": "#64b5cd"}
+OURS = "#4c72b0"
+mpl.rcParams.update(
+    {"svg.hashsalt": "pithosfs", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
+)
+
+
+def draw(folder: Path, results: Results, points: Sequence[Point]) -> list[tuple[str, str]]:
+    """Write all pictures into ``folder``; their (title, file name)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = [
+        ("Seconds by workload and network", "benchmark-time.svg", lambda each: each.seconds, "seconds"),
+        (
+            "Megabytes on the wire",
+            "benchmark-bytes.svg",
+            lambda each: (each.traffic.up + each.traffic.down) / 1e6,
+            "MB",
+        ),
+        ("Requests", "benchmark-requests.svg", lambda each: each.traffic.requests, "requests"),
+    ]
+    for title, name, value, unit in pictures:
+        _bars(folder / name, title, results, value, unit)
+    drawn = [(title, name) for title, name, _, _ in pictures]
+    if points:
+        _curves(folder / "benchmark-growth.svg", points)
+        drawn.append(("Cost of one item as their number grows", "benchmark-growth.svg"))
+    return drawn
+
+
+def _bars(path: Path, title: str, results: Results, value: Callable[[Result], float], unit: str) -> None:
+    networks, systems = results.networks(), results.systems()
+    keys = [each.key for each in WORKLOADS if any(key == each.key for key, _, _ in results.results)]
+    figure, axes = plt.subplots(
+        len(networks), 1, figsize=(8, 2.3 * len(networks)), sharex=True, squeeze=False, layout="constrained"
+    )
+    width = 0.8 / len(systems)
+    for axis, network in zip(axes[:, 0], networks, strict=True):
+        for number, system in enumerate(systems):
+            found = [results.get(key, system, network.name) for key in keys]
+            heights = [value(each) if each and not each.error else 0.0 for each in found]
+            places = [index + (number - (len(systems) - 1) / 2) * width for index in range(len(keys))]
+            axis.bar(places, heights, width, label=system, color=COLOURS.get(system, OURS))
+        axis.set_yscale("symlog", linthresh=0.1)
+        axis.set_ylim(bottom=0)
+        axis.set_ylabel(unit)
+        axis.set_title(describe_network(network), loc="left", fontsize=8)
+        axis.set_xticks(range(len(keys)), keys)
+    axes[0, 0].legend(ncols=len(systems), frameon=False, loc="upper right")
+    figure.suptitle(f"{title} (lower is better, logarithmic)")
+    _save(figure, path)
+
+
+def _curves(path: Path, points: Sequence[Point]) -> None:
+    figure, axes = plt.subplots(2, len(CURVES), figsize=(2.6 * len(CURVES), 4.6), layout="constrained")
+    for column, (curve, title) in enumerate(CURVES.items()):
+        for row, (value, unit) in enumerate(
+            ((lambda each: each.each, "ms for each"), (lambda each: each.rss / 1e6, "peak RSS, MB"))
+        ):
+            axis = axes[row, column]
+            for system in dict.fromkeys(each.system for each in points):
+                line = [each for each in points if (each.curve, each.system) == (curve, system)]
+                axis.plot(
+                    [each.count for each in line],
+                    [value(each) for each in line],
+                    "o-",
+                    label=system,
+                    color=COLOURS.get(system, OURS),
+                    markersize=3,
+                )
+            axis.set_xscale("log")
+            axis.set_ylim(bottom=0)
+            axis.set_ylabel(unit if column == 0 else "")
+            axis.set_title(title if row == 0 else "", fontsize=8)
+    axes[0, 0].legend(frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

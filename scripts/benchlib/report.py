@@ -1,0 +1,260 @@
+"""The results as a table for the terminal and as a page for the documentation."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from .corpus import Sizes
+from .network import NETWORKS, Network
+from .runner import Result, Total
+from .targets import Verdict, judge, judge_write_back
+from .workloads import WORKLOADS
+
+SCENE = """\
+A big file is {mib} MiB. {sizes.small} small files of 4 KiB in {sizes.small_dirs} directories are copied,
+read and synchronised; {sizes.listed} in {sizes.listed_dirs} directories are listed; {sizes.moved} are
+renamed and deleted.
+
+Times are seconds until the server's listing shows exactly what was written (in brackets: until the program
+came back). Every content is then read back from the server and compared by hash. Requests and bytes are
+those that passed the proxy between mount and server, heads included, without those of mounting. Each system
+writes content of its own, for the server stores equal blocks once.
+
+rclone mounts its swift backend with the full cache and uploads 50 ms after close (`--vfs-write-back`;
+usually it waits 5 s). raw is plain HTTP, eight requests at a time where that helps, and no filesystem at
+all. The proxy's round trip is a delay line, its rate is shared by all connections; slow start and loss are
+not modelled."""
+PEERS = ("rclone", "raw", "kamaki")
+
+
+@dataclass(slots=True)
+class Results:
+    """All results of a run, the medians of its rounds."""
+
+    sizes: Sizes
+    ours: str  # the system that is judged
+    results: dict[tuple[str, str, str], Result]  # by workload, system, network
+    totals: list[Total]
+
+    @classmethod
+    def of(cls, sizes: Sizes, ours: str, results: Iterable[Result], totals: list[Total]) -> Results:
+        """The result whose time is the (lower) median, for each workload, system and network."""
+        groups: dict[tuple[str, str, str], list[Result]] = {}
+        for each in results:
+            groups.setdefault((each.workload, each.system, each.network), []).append(each)
+        return cls(sizes, ours, {key: _median(group) for key, group in groups.items()}, totals)
+
+    def get(self, workload: str, system: str, network: str) -> Result | None:
+        """One result, if it was measured."""
+        return self.results.get((workload, system, network))
+
+    def systems(self) -> list[str]:
+        """The systems measured, ours first."""
+        found = {system for _, system, _ in self.results}
+        return sorted(found, key=lambda name: (name != self.ours, name in PEERS, name))
+
+    def networks(self) -> list[Network]:
+        """The networks measured."""
+        found = {network for _, _, network in self.results}
+        return [network for name, network in NETWORKS.items() if name in found]
+
+    def verdicts(self, workload: str, network: str) -> list[Verdict]:
+        """How ours did."""
+        ours = self.get(workload, self.ours, network)
+        rclone, raw = self.get(workload, "rclone", network), self.get(workload, "raw", network)
+        verdicts = judge(ours, rclone, raw, self.sizes) if ours else []
+        back = self.get(workload, f"{self.ours}+wb", network)
+        return verdicts + (judge_write_back(back, rclone, raw) if back else [])
+
+
+def _median(group: list[Result]) -> Result:
+    failed = [each for each in group if each.error]
+    if failed:
+        return failed[0]
+    middle = statistics.median_low([each.seconds for each in group])
+    return next(each for each in group if each.seconds == middle)
+
+
+# -- tables --------------------------------------------------------------------------
+
+
+def network_table(results: Results, network: Network) -> list[list[str]]:
+    """Heading and lines of one network's table."""
+    systems = results.systems()
+    peers = [name for name in ("rclone", "raw") if name in systems and name != results.ours]
+    shown = [name for name in (results.ours, "rclone", "raw") if name in systems][:2]  # whose traffic
+    head = ["workload", *(f"{name} s" for name in systems), *(f"÷ {peer}" for peer in peers)]
+    table = [[*head, *(f"{name}: requests, MB up, down" for name in shown), "target"]]
+    for workload in WORKLOADS:
+        found = {name: results.get(workload.key, name, network.name) for name in systems}
+        if not any(found.values()):
+            continue
+        line = [f"{workload.key}. {workload.title}", *(_seconds(found[name]) for name in systems)]
+        line += [_ratio(found.get(results.ours), found[peer]) for peer in peers]
+        line += [_traffic(found[name]) for name in shown]
+        table.append([*line, _verdicts(results.verdicts(workload.key, network.name))])
+    return table
+
+
+def kinds_table(results: Results, network: Network) -> list[list[str]]:
+    """What kinds of requests the first two systems sent."""
+    systems = [name for name in (results.ours, "rclone") if name in results.systems()]
+    table = [["workload", *systems]]
+    for workload in WORKLOADS:
+        found = [results.get(workload.key, name, network.name) for name in systems]
+        if any(found):
+            table.append([workload.key, *(each.traffic.by_kind() if each else "" for each in found)])
+    return table
+
+
+def cpu_table(results: Results) -> list[list[str]]:
+    """CPU seconds of the mount process by workload, on the first network."""
+    mounted = {total.system for total in results.totals if total.cost.cpu}
+    systems = [name for name in results.systems() if name in mounted]
+    network = results.networks()[0].name
+    table = [["workload", *systems]]
+    for workload in WORKLOADS:
+        found = [results.get(workload.key, name, network) for name in systems]
+        if any(found):
+            table.append([workload.key, *(f"{each.cpu:.2f}" if each else "-" for each in found)])
+    return table
+
+
+def cost_table(results: Results) -> list[list[str]]:
+    """Peak memory and CPU time of the mount processes."""
+    lines = [
+        [total.system, total.network, f"{total.cost.rss / 1e6:.0f} MB", f"{total.cost.cpu:.1f} s"]
+        for total in results.totals
+        if total.cost.cpu
+    ]
+    return [["mount process", "network", "peak RSS", "CPU, all workloads"], *lines]
+
+
+def _seconds(result: Result | None) -> str:
+    if result is None:
+        return "-"
+    if result.error:
+        return "fails"
+    late = f" ({result.returned:.2f})" if result.seconds - result.returned > 0.02 else ""
+    return f"{result.seconds:.2f}{late}"
+
+
+def _ratio(ours: Result | None, peer: Result | None) -> str:
+    if not ours or not peer or ours.error or peer.error or not peer.seconds:
+        return "-"
+    return f"{ours.seconds / peer.seconds:.2f}"
+
+
+def _traffic(result: Result | None) -> str:
+    if result is None or result.error:
+        return "-"
+    traffic = result.traffic
+    return f"{traffic.requests}, {traffic.up / 1e6:.3g}, {traffic.down / 1e6:.3g}"
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> str:
+    return "; ".join(f"{each.text}: {'met' if each.met else '**not met**'}" for each in verdicts)
+
+
+def markdown(table: list[list[str]]) -> str:
+    """A table as Markdown."""
+    head, *lines = table
+    rule = ["---" if number == 0 else "--:" for number in range(len(head))]
+    rule[-1] = "---"
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *lines])
+
+
+def plain(table: list[list[str]]) -> str:
+    """A table for the terminal."""
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    )
+
+
+# -- the page ----------------------------------------------------------------------------
+
+
+def print_tables(results: Results) -> None:
+    """Everything, on standard output."""
+    for network in results.networks():
+        print(f"\n{describe_network(network)}\n{plain(network_table(results, network))}".replace("**", ""))
+    print(f"\n{plain(cost_table(results))}")
+    for result in results.results.values():
+        if result.error:
+            print(f"{result.workload} {result.system} RTT {result.network}: {result.error}")
+
+
+def write_page(
+    path: Path, results: Results, command: str, server: str, pictures: list[tuple[str, str]]
+) -> None:
+    """The page ``path``; ``pictures`` are (title, file name) beside it."""
+    sizes = results.sizes
+    parts = [
+        "# Benchmark",
+        f"Written by `{command}`: nothing here is typed by hand.",
+        "\n".join(f"- {line}" for line in [server, *machine()]),
+        SCENE.format(sizes=sizes, mib=sizes.big >> 20),
+    ]
+    parts += [f"![{title}]({name})" for title, name in pictures]
+    for network in results.networks():
+        parts += [f"## {describe_network(network)}", markdown(network_table(results, network))]
+        parts += ["Requests by kind:", markdown(kinds_table(results, network))]
+    parts += ["## Memory and CPU of the mount processes", markdown(cost_table(results))]
+    first = describe_network(results.networks()[0])
+    parts += [f"CPU seconds by workload, {first}:", markdown(cpu_table(results))]
+    errors = [each for each in results.results.values() if each.error]
+    if errors:
+        lines = [f"- {each.workload}, {each.system}, RTT {each.network} ms: {each.error}" for each in errors]
+        parts += ["## What failed, and how", "\n".join(lines)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def describe_network(network: Network) -> str:
+    """A network in words."""
+    return f"RTT {network.rtt:g} ms" + (f", {network.rate:g} Mbit/s each way" if network.rate else "")
+
+
+def machine() -> list[str]:
+    """What this ran on."""
+    model = next(
+        (line.partition(":")[2].strip() for line in _read("/proc/cpuinfo") if line.startswith("model name")),
+        "unknown CPU",
+    )
+    memory = next(
+        (int(line.split()[1]) // 1024 for line in _read("/proc/meminfo") if line.startswith("MemTotal")), 0
+    )
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    lines = [
+        f"{os.cpu_count()} x {model}, {memory} MiB, Linux {platform.release()};"
+        f" server, proxy, mount and workload share it (load at the end of the run: {load})",
+        f"Python {platform.python_version()}, "
+        + ", ".join(f"{name} {_version(name)}" for name in ("pithosfs", "mfusepy", "urllib3")),
+    ]
+    for program in ("rclone", "rsync", "fusermount3"):
+        if shutil.which(program):
+            flag = "version" if program == "rclone" else "--version"
+            done = subprocess.run([program, flag], capture_output=True, text=True, check=False)
+            lines += done.stdout.strip().splitlines()[:1]
+    return lines
+
+
+def _read(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,142 @@
+"""Runs workloads on systems in alternation: prepares, times, counts, waits until durable, verifies."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .corpus import Corpus, Sizes
+from .network import Network, Proxy, Traffic
+from .processes import Cost, Failed, say
+from .profiling import profiled
+from .store import Place, Store
+from .workloads import Case, Workload
+
+SETTLE = 0.3  # seconds in which requests that come late are still counted
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Result:
+    """One workload on one system and network."""
+
+    workload: str
+    system: str
+    network: str
+    seconds: float = 0.0  # until durable on the server
+    returned: float = 0.0  # until the program came back
+    traffic: Traffic = field(default_factory=Traffic)
+    cpu: float = 0.0  # seconds, of the mount process
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Total:
+    """What a system took over all workloads on one network."""
+
+    system: str
+    network: str
+    cost: Cost
+
+
+@dataclass(slots=True)
+class Bench:
+    """What all runs share."""
+
+    place: Place  # the server itself
+    proxy: Proxy
+    work: Path
+    sizes: Sizes
+    profile: Path | None = None  # where profiles of ours go
+    results: list[Result] = field(default_factory=list)
+    totals: list[Total] = field(default_factory=list)
+
+    def run(self, network: Network, systems: Sequence[type[Any]], workloads: Sequence[Workload]) -> None:
+        """All workloads on all systems: each workload on every system before the next one."""
+        self.proxy.shape(network)
+        with ExitStack() as stack:
+            cases = [stack.enter_context(self._case(system, network)) for system in systems]
+            for workload in workloads:
+                for case in cases:
+                    if hasattr(case.system, workload.action):
+                        self.results.append(self._measure(case, workload, network))
+
+    @contextmanager
+    def _case(self, system: type[Any], network: Network) -> Iterator[Case]:
+        number = next(_numbers)
+        container = f"bench-{os.getpid()}-{number}"
+        folder = self.work / f"{number}-{system.name}"
+        corpus = Corpus(folder / "files", self.sizes, f"{container}-{time.time_ns()}")
+        with Store(self.place, container) as store:
+            store.create()
+            running = system(self.place.behind(self.proxy.url), container, corpus, folder / "system")
+            try:
+                running.start()
+                yield Case(running, store, corpus)
+                self.totals.append(Total(system.name, network.name, running.cost()))
+            finally:
+                running.close()
+                corpus.remove()
+                store.drop()
+
+    def _measure(self, case: Case, workload: Workload, network: Network) -> Result:
+        result = Result(workload.key, case.system.name, network.name)
+        try:
+            self._prepare(case, workload)
+            expected = workload.expect(case)
+            with self._profiled(case, f"{workload.key}-{case.system.name}-{network.name}"):
+                self._timed(case, workload, expected, result)
+        except Failed as error:
+            result.error = str(error)
+        say(describe(result))
+        return result
+
+    def _prepare(self, case: Case, workload: Workload) -> None:
+        if workload.needs(case) or workload.fresh or not case.system.alive():
+            case.system.fresh()
+        os.sync()  # what was prepared is not to be written out while we measure
+
+    def _timed(self, case: Case, workload: Workload, expected: Any, result: Result) -> None:
+        spent = case.system.cost().cpu
+        self.proxy.reset()
+        began = time.monotonic()
+        answer = workload.run(case)
+        came_back = time.monotonic()
+        result.returned = result.seconds = came_back - began
+        if expected:
+            first_seen = case.store.wait_for(expected, case.corpus.sizes.patience)
+            checked_late = first_seen - came_back > 0.02
+            result.seconds = (first_seen if checked_late else came_back) - began
+        time.sleep(SETTLE)
+        result.traffic = self.proxy.traffic()
+        result.cpu = case.system.cost().cpu - spent
+        workload.after(case, answer)
+        case.store.verify(expected)
+
+    @contextmanager
+    def _profiled(self, case: Case, name: str) -> Iterator[None]:
+        process = getattr(case.system, "process", None)
+        if not (self.profile and process and getattr(case.system, "in_python", False)):
+            yield
+            return
+        with profiled(process.child.pid, self.profile / name):
+            yield
+
+
+def describe(result: Result) -> str:
+    """A line of progress."""
+    lead = f"{result.workload:>2} {result.system:<12} RTT {result.network:<7}"
+    if result.error:
+        return f"{lead} FAILED: {result.error}"
+    traffic = result.traffic
+    cpu = f"CPU {result.cpu:5.2f} s" if result.cpu else ""
+    return (
+        f"{lead} {result.seconds:8.2f} s  {cpu:11} {traffic.requests:5} requests"
+        f"  {traffic.up / 1e6:8.2f} MB up {traffic.down / 1e6:8.2f} MB down  {traffic.by_kind()}"
+    )

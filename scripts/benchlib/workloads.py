@@ -1,0 +1,317 @@
+"""The workloads a to n: what is there before, what is done and timed, what must hold afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .corpus import OLD, SMALL, Corpus
+from .processes import Failed
+from .store import Content, Store
+
+BIG, COPY, RENAMED, INSIDE = "big.bin", "copy.bin", "renamed.bin", "inside.bin"
+Expected = Mapping[str, Content | None]
+
+
+@dataclass
+class Case:
+    """One system on one network, with a container, files and a direct view of the server."""
+
+    system: Any
+    store: Store
+    corpus: Corpus
+    big: str = ""  # what the big file is called on the server now; "": it is not there
+    moving: str = ""  # the same of the directory of k and l
+    done: set[str] = field(default_factory=set)  # what was put there for the workloads
+
+    # Each makes sure that something is there; whether it had to be put there behind the system's back.
+
+    def need_big(self) -> bool:
+        """The big file."""
+        if self.big:
+            return False
+        self.store.upload(BIG, self.corpus.big)
+        self.big = BIG
+        return True
+
+    def need_small(self) -> bool:
+        """The small files."""
+        return self._need("small", self._put_small)
+
+    def need_listed(self) -> bool:
+        """The tree to list."""
+        return self._need("listed", lambda: self._plant(self.corpus.listed))
+
+    def need_moving(self) -> bool:
+        """The directory to rename and delete, with its marker."""
+        if self.moving:
+            return False
+        self.moving = "moving"
+        self._plant(self.corpus.moved)
+        return True
+
+    def _need(self, what: str, put: Callable[[], None]) -> bool:
+        missing = what not in self.done
+        if missing:
+            self.done.add(what)
+            put()
+        return missing
+
+    def _put_small(self) -> None:
+        def put(path: Path) -> None:
+            self.store.put(f"small/{path.relative_to(self.corpus.small)}", path.read_bytes())
+
+        self.store.each(put, self.corpus.small_files())
+
+    def _plant(self, names: list[str]) -> None:
+        plant(self.store, names, times_in_types=getattr(self.system, "times_in_types", False))
+
+
+def plant(store: Store, names: list[str], *, times_in_types: bool) -> None:
+    """Put small files with an old time, and their directories' markers, as the system would have done.
+
+    The time is in X-Object-Meta-Mtime, where rclone looks for it, and with
+    ``times_in_types`` in the content type too, as pithosfs writes it.
+    """
+    time = f"{OLD}.000000000"
+    folder_words, file_words = (
+        f"; mtime={time}; mode={mode}" if times_in_types else "" for mode in ("0755", "0644")
+    )
+    for folder in sorted(
+        {name.rpartition("/")[0] for name in names} | {name.partition("/")[0] for name in names}
+    ):
+        store.put(folder, b"", Content_Type=f"application/directory{folder_words}")
+
+    def put(name: str) -> None:
+        kind = f"application/octet-stream{file_words}"
+        store.put(name, name.encode().ljust(SMALL), Content_Type=kind, X_Object_Meta_Mtime=time)
+
+    store.each(put, names)
+
+
+def planted(names: list[str], old: str, new: str) -> dict[str, Content | None]:
+    """What is expected of planted files after their top directory ``old`` became ``new``."""
+    gone: dict[str, Content | None] = dict.fromkeys(names)
+    return gone | {name.replace(old, new, 1): Content.of(name.encode().ljust(SMALL)) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One line of the table.
+
+    ``run`` is timed; ``expect`` says, before that, what the server must hold
+    afterwards; ``after`` checks more and keeps the books.  With ``fresh`` the
+    system begins with nothing cached; also where ``needs`` had to put
+    something on the server that it cannot know of.
+    """
+
+    key: str
+    title: str
+    action: str  # the method a system must have
+    run: Callable[[Case], Any]
+    fresh: bool = False
+    needs: Callable[[Case], bool] = lambda _: False
+    expect: Callable[[Case], Expected] = lambda _: {}
+    after: Callable[[Case, Any], None] = lambda *_: None
+
+
+def _have_big(case: Case, _answer: Any) -> None:
+    case.big = BIG
+
+
+def _same_bytes(case: Case, _answer: Any) -> None:
+    if case.system.sha256(case.big) != Content.of(case.corpus.big).sha256:
+        raise Failed(f"{case.big}: other bytes were read than are there")
+
+
+def _have_small(case: Case, _answer: Any) -> None:
+    case.done.add("small")
+
+
+def _expect_changed(case: Case) -> Expected:
+    case.corpus.change(case.corpus.big)
+    return case.corpus.expect_big(case.big)
+
+
+def _expect_appended(case: Case) -> Expected:
+    case.corpus.append(case.corpus.big)
+    return case.corpus.expect_big(case.big)
+
+
+def _listed_times(case: Case, _answer: Any) -> None:
+    check = getattr(case.system, "times_are_kept", None)
+    if check and not check(dict.fromkeys(case.corpus.listed[:50], OLD)):
+        raise Failed("the times shown are the server's, not the files'")
+
+
+def _expect_renamed_tree(case: Case) -> Expected:
+    return planted(case.corpus.moved, "moving", "moved")
+
+
+def _renamed_tree(case: Case, _answer: Any) -> None:
+    case.moving = "moved"
+
+
+def _expect_renamed_big(case: Case) -> Expected:
+    return {case.big: None, **case.corpus.expect_big(RENAMED)}
+
+
+def _renamed_big(case: Case, _answer: Any) -> None:
+    case.big = RENAMED
+
+
+def _expect_deleted(case: Case) -> Expected:
+    # Not the markers: rclone does not see them, so it cannot delete them.
+    return dict.fromkeys(name.replace("moving", case.moving, 1) for name in case.corpus.moved)
+
+
+def _deleted(case: Case, _answer: Any) -> None:
+    case.moving = ""
+
+
+def _nothing_to_do(_case: Case, answer: str) -> None:
+    changed = [line for line in answer.splitlines() if line.startswith((">", "<", "c"))]
+    if changed:
+        raise Failed(f"rsync copied again: {changed[0]} ({len(changed)} in all)")
+
+
+WORKLOADS = [
+    Workload(
+        "a",
+        "cp a new big file in",
+        "upload",
+        lambda c: c.system.upload(BIG),
+        expect=lambda c: c.corpus.expect_big(BIG),
+        after=_have_big,
+    ),
+    Workload(
+        "b",
+        "fresh mount, read it",
+        "read",
+        lambda c: c.system.read(c.big),
+        fresh=True,
+        needs=Case.need_big,
+        after=_same_bytes,
+    ),
+    Workload(
+        "c",
+        "read it again",
+        "reread",
+        lambda c: c.system.reread(c.big),
+        needs=Case.need_big,
+        after=_same_bytes,
+    ),
+    Workload(
+        "d",
+        "fresh mount, random 4 KiB reads",
+        "random_reads",
+        lambda c: c.system.random_reads(c.big),
+        fresh=True,
+        needs=Case.need_big,
+    ),
+    Workload(
+        "e",
+        "the same file under another name",
+        "upload",
+        lambda c: c.system.upload(COPY),
+        needs=Case.need_big,
+        expect=lambda c: c.corpus.expect_big(COPY),
+    ),
+    Workload(
+        "f",
+        "fresh mount, 4 KiB changed in the middle",
+        "change",
+        lambda c: c.system.change(c.big),
+        fresh=True,
+        needs=Case.need_big,
+        expect=_expect_changed,
+    ),
+    Workload(
+        "g",
+        "fresh mount, 4 KiB appended",
+        "append",
+        lambda c: c.system.append(c.big),
+        fresh=True,
+        needs=Case.need_big,
+        expect=_expect_appended,
+    ),
+    Workload(
+        "h",
+        "cp -r of the small files",
+        "copy_tree",
+        lambda c: c.system.copy_tree("small"),
+        expect=lambda c: c.corpus.expect_small("small"),
+        after=_have_small,
+    ),
+    Workload(
+        "i",
+        "fresh mount, ls -lR of the large tree",
+        "list_tree",
+        lambda c: c.system.list_tree("listed"),
+        fresh=True,
+        needs=Case.need_listed,
+        after=_listed_times,
+    ),
+    Workload(
+        "j",
+        "fresh mount, read the small files one by one",
+        "read_small",
+        lambda c: c.system.read_small("small"),
+        fresh=True,
+        needs=Case.need_small,
+    ),
+    Workload(
+        "k1",
+        "mv a directory",
+        "rename",
+        lambda c: c.system.rename("moving", "moved"),
+        needs=Case.need_moving,
+        expect=_expect_renamed_tree,
+        after=_renamed_tree,
+    ),
+    Workload(
+        "k2",
+        "mv the big file",
+        "rename",
+        lambda c: c.system.rename(c.big, RENAMED),
+        needs=Case.need_big,
+        expect=_expect_renamed_big,
+        after=_renamed_big,
+    ),
+    Workload(
+        "l",
+        "rm -r of that directory",
+        "delete_tree",
+        lambda c: c.system.delete_tree(c.moving),
+        needs=Case.need_moving,
+        expect=_expect_deleted,
+        after=_deleted,
+    ),
+    Workload(
+        "m",
+        "fresh mount, cp the big file inside the mount",
+        "copy_inside",
+        lambda c: c.system.copy_inside(c.big, INSIDE),
+        fresh=True,
+        needs=Case.need_big,
+        expect=lambda c: c.corpus.expect_big(INSIDE),
+    ),
+    Workload(
+        "n1",
+        "rsync -a of the small files",
+        "sync",
+        lambda c: c.system.sync("synced"),
+        expect=lambda c: c.corpus.expect_small("synced"),
+    ),
+    Workload("n2", "the same again", "sync", lambda c: c.system.sync("synced"), after=_nothing_to_do),
+    Workload(
+        "n3",
+        "the same after a fresh mount",
+        "sync",
+        lambda c: c.system.sync("synced"),
+        fresh=True,
+        after=_nothing_to_do,
+    ),
+]

@@ -1,0 +1,54 @@
+"""Embedded servers, and what is built upon them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.core import embedded
+from tests.core.stack import Stack
+
+SMALL = 1024
+FULL = 4 * 1024 * 1024
+
+
+@pytest.fixture(scope="session")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server with blocks of 1 KiB; gives its kamakirc."""
+    with embedded.running(tmp_path_factory.mktemp("small"), SMALL) as config:
+        yield config
+
+
+@pytest.fixture(scope="session")
+def full_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server with blocks of 4 MiB; gives its kamakirc."""
+    with embedded.running(tmp_path_factory.mktemp("full"), FULL) as config:
+        yield config
+
+
+Build = Callable[..., Stack]
+
+
+@pytest.fixture
+def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+    """Make a stack; ``full`` for blocks of 4 MiB, other options as of Stack."""
+    stacks: list[Stack] = []
+
+    def make(*, full: bool = False, directory: Path | None = None, **options: Any) -> Stack:
+        config = request.getfixturevalue("full_server" if full else "small_server")
+        where = directory or tmp_path_factory.mktemp("machine")
+        stacks.append(Stack(config, where, block_size=FULL if full else SMALL, **options))
+        return stacks[-1]
+
+    yield make
+    for each in reversed(stacks):
+        each.close()
+
+
+@pytest.fixture
+def stack(build: Build) -> Stack:
+    """A stack with blocks of 1 KiB."""
+    return build()

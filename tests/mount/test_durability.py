@@ -1,0 +1,86 @@
+"""What close() and fsync() promise: the store has it when they return."""
+
+from __future__ import annotations
+
+import os
+
+from tests.support.disks import MountedDisk
+from tests.support.files import BLOCK, noise, opened, pwrite_all
+from tests.support.processes import python
+
+
+def test_close_returns_when_the_store_has_it(mounted: MountedDisk) -> None:
+    for number in range(5):
+        data = noise(number * 1000, number)
+        (mounted.path / "file").write_bytes(data)
+        assert mounted.store.get(f"{mounted.name}/file") == data
+
+
+def test_fsync_returns_when_the_store_has_it(mounted: MountedDisk) -> None:
+    for sync in (os.fsync, os.fdatasync):
+        with opened(mounted.path / "file", os.O_RDWR | os.O_CREAT) as fd:
+            for number in range(3):
+                pwrite_all(fd, noise(BLOCK // 2, number), number * BLOCK)
+                sync(fd)
+                stored = mounted.store.get(f"{mounted.name}/file")
+                assert stored[number * BLOCK :] == noise(BLOCK // 2, number)
+        (mounted.path / "file").unlink()
+
+
+def test_empty_file_is_in_the_store_after_close(mounted: MountedDisk) -> None:
+    (mounted.path / "file").touch()
+    assert mounted.store.get(f"{mounted.name}/file") == b""
+
+
+def test_directory_and_rename_are_in_the_store_at_once(mounted: MountedDisk) -> None:
+    (mounted.path / "d").mkdir()
+    assert mounted.store.head(f"{mounted.name}/d")["Content-Type"].startswith("application/directory")
+    (mounted.path / "d" / "one").write_bytes(b"1")
+    (mounted.path / "d" / "one").rename(mounted.path / "two")
+    assert mounted.store.get(f"{mounted.name}/two") == b"1"
+    assert not mounted.store.exists(f"{mounted.name}/d/one")
+    (mounted.path / "two").unlink()
+    assert not mounted.store.exists(f"{mounted.name}/two")
+
+
+def test_directory_fsync_succeeds(mounted: MountedDisk) -> None:
+    with opened(mounted.path, os.O_RDONLY | os.O_DIRECTORY) as fd:
+        os.fsync(fd)
+        os.fdatasync(fd)
+
+
+def test_sync_of_the_file_system_succeeds(mounted: MountedDisk) -> None:
+    with opened(mounted.path / "file", os.O_WRONLY | os.O_CREAT) as fd:
+        os.write(fd, b"content")
+        os.sync()
+    assert mounted.store.get(f"{mounted.name}/file") == b"content"
+
+
+def test_each_close_of_a_dirty_handle_sends(mounted: MountedDisk) -> None:
+    with opened(mounted.path / "file", os.O_RDWR | os.O_CREAT) as one:
+        with opened(mounted.path / "file") as two:
+            os.pwrite(two, b"two", 0)
+        assert mounted.store.get(f"{mounted.name}/file") == b"two"
+        os.pwrite(one, b"one", 3)
+    assert mounted.store.get(f"{mounted.name}/file") == b"twoone"
+
+
+def test_unmount_sends_what_is_still_open_in_a_killed_program(mounted: MountedDisk) -> None:
+    """A killed program's files are closed by the kernel; what it wrote is not thrown away."""
+    code = "import os,sys; f=open(sys.argv[1],'wb',0); f.write(b'x'*100000); print('ready'); input()"
+    child = python(code, mounted.path / "file")
+    assert child.stdout is not None
+    child.stdout.readline()
+    child.kill()
+    child.communicate()
+    mounted.remount(fresh_cache=True)
+    assert (mounted.path / "file").read_bytes() == b"x" * 100_000
+
+
+def test_reading_sends_nothing(mounted: MountedDisk) -> None:
+    (mounted.path / "file").write_bytes(noise(BLOCK + 1))
+    before = mounted.store.head(f"{mounted.name}/file")["X-Object-Version"]
+    (mounted.path / "file").read_bytes()
+    with opened(mounted.path / "file") as fd:
+        os.fsync(fd)
+    assert mounted.store.head(f"{mounted.name}/file")["X-Object-Version"] == before
