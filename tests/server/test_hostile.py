@@ -324,6 +324,22 @@ def test_any_condition(text: str, tag: str) -> None:
             assert error.status in (304, 400, 412)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 784111777),
+        ("Sun Nov  6 08:49:37 1994", 784111777),
+        ("Sun, 06 Nov 1994 08:49:37 +0200", None),
+        ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+        ("1994-11-06", None),
+        ("", None),
+    ],
+)
+def test_dates(text: str, expected: int | None) -> None:
+    assert parse_http_date(text) == expected
+
+
 @given(TEXT)
 def test_any_header_value(text: str) -> None:
     for parse in (decoded, headers.parse_sharing):

@@ -205,7 +205,8 @@ def _item(context: Context, found: ListEntry) -> dict[str, Any]:
         "x_object_version_timestamp": epoch(entry.stamp),
         "x_object_uuid": entry.uuid,
     }
-    if context.request.number("until") is None:
+    now = context.request.number("until") is None
+    if now:
         item["last_modified"] = iso(entry.stamp)
     item |= {
         "content_type": entry.type,
@@ -214,10 +215,10 @@ def _item(context: Context, found: ListEntry) -> dict[str, Any]:
         "x_object_version": entry.serial,
         "x_object_modified_by": entry.author,
     }
-    if found.shared:
+    if found.shared and now:
         item["x_object_sharing"] = headers.sharing_text(found.shared)
-    if found.public is not None:
+    if found.public is not None and now:
         item["x_object_public"] = f"{context.request.base}{PUBLIC}/{found.public}"
-    if found.allowed is not None:
+    if found.allowed is not None and now:
         item["x_object_allowed_to"] = found.allowed
     return item

@@ -78,6 +78,7 @@ _KEYS = {
     416: "rangeNotSatisfiable",
     422: "unprocessableEntity",
     500: "internalServerError",
+    503: "serviceUnavailable",
 }
 
 
@@ -199,8 +200,18 @@ def http_date(stamp: int) -> str:
     return formatdate(stamp // 1_000_000, usegmt=True)
 
 
+_DATE = re.compile(
+    r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"
+    r"|\w{6,9}, \d\d-\w{3}-\d\d \d\d:\d\d:\d\d GMT"
+    r"|\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}",
+    re.ASCII,
+)
+
+
 def parse_http_date(text: str) -> int | None:
     """Seconds since 1970 of an HTTP date in any of its three forms, or None."""
+    if not _DATE.fullmatch(text):
+        return None
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError):

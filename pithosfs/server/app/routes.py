@@ -170,6 +170,8 @@ def _api_error(error: Exception) -> ApiError:
     if isinstance(error, refused.AccountFull):
         message = "Resource Limit Exceeded for your account."
         return ApiError(413, message, key="fault", details=str(error))
+    if isinstance(error, refused.Unavailable):
+        log.error("%s", error)
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             return ApiError(status, str(error))
@@ -184,6 +186,7 @@ _STATUS: dict[type[Exception], int] = {
     refused.NotEmpty: 409,
     refused.ContainerFull: 413,
     refused.Invalid: 400,
+    refused.Unavailable: 503,
     Incomplete: 400,
 }
 

@@ -63,7 +63,7 @@ class Update:
                 version = self._attempt(spool, size, wanted, length)
                 if version is not None:
                     return version
-        raise ApiError(503, "Too many updates at the same time", key="serviceUnavailable")
+        raise ApiError(503, "Too many updates at the same time")
 
     def _base(self) -> Version:
         base = self._objects.live(self._context.user, self._target)
