@@ -57,7 +57,7 @@ ERRNO: dict[type[Exception], int] = {
 }
 
 #: What a program asks for all the time without anything being wrong.
-_ORDINARY = (errors.FileSystemError, errors.NotFound)
+_ORDINARY = (errors.FileSystemError, errors.NotFound, errors.NameTooLong)
 
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE, _FALLOC_ZERO_RANGE = 1, 2, 16
