@@ -28,7 +28,7 @@ class _Progress:
     order: list[str]
     positions: dict[str, int]
     made: float
-    last: int = -1
+    last: int = -1000  # no file yet
     window: int = 0
     asked: int = 0
 
