@@ -28,7 +28,9 @@ from urllib.parse import unquote
 from pithosfs import blocks, wire
 from pithosfs.answers import error_of
 from pithosfs.blocks import Buffer, Hashmap
+from pithosfs.config import Connection
 from pithosfs.errors import BadRequest, MissingBlocks, NotFound, ProtocolError, Stale
+from pithosfs.identity import resolve
 from pithosfs.transport import Request, Response, StreamedBody, Transport, check_request_line
 from pithosfs.wire import AccountInfo, ContainerInfo, Entry, Info, Page, Version, Written
 
@@ -43,6 +45,24 @@ _JSON = ("format", "json")
 _SUBTREE = ("delimiter", "/")
 
 Query = Sequence[tuple[str, str | int | None]]
+
+
+def connect(connection: Connection, *, timeout: float = 60.0, pool: int = 16) -> Client:
+    """A client for the account that ``connection`` (of :func:`pithosfs.config.load`) is about.
+
+    Asks the identity service where settings leave something open.  ``timeout``
+    is in seconds, ``pool`` is how many requests may be under way at once.
+    """
+    site = resolve(connection, timeout=timeout)
+    transport = Transport(
+        connection.token,
+        token=site.token,
+        timeout=timeout,
+        pool=pool,
+        ca_certs=connection.ca_certs,
+        verify=connection.verify,
+    )
+    return Client(transport, site.endpoint, site.account)
 
 
 class Client:
@@ -637,4 +657,5 @@ __all__ = [
     "Page",
     "Version",
     "Written",
+    "connect",
 ]

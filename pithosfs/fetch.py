@@ -33,6 +33,8 @@ Result = TypeVar("Result")
 
 #: Pieces of blocks are cut at multiples of this many bytes.
 PIECE = 64 * 1024
+#: Requests ahead of the readers under way at once, and those that may wait for their turn.
+_AHEAD_THREADS, _AHEAD_LIMIT = 8, 80
 _ATTEMPTS = 3
 _FULL_RATE_SAMPLE = 1024 * 1024
 
@@ -95,13 +97,14 @@ class Fetcher:
         self._timeout = timeout
         self._protected = protected
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
-        self._ahead_limit = max(1, threads - 4)
+        self._ahead_pool = ThreadPoolExecutor(_AHEAD_THREADS, thread_name_prefix="ahead")
         self._ahead_now = 0
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Stop; blocks not yet begun are given up."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._ahead_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     # -- what an object consists of ---------------------------------------------------------
 
@@ -186,7 +189,7 @@ class Fetcher:
 
     def _start_ahead(self, run: Sequence[Address]) -> None:
         with self._lock:
-            if not run or self._ahead_now >= self._ahead_limit:
+            if not run or self._ahead_now >= _AHEAD_LIMIT:
                 return
             self._ahead_now += 1
         self._start(run, ahead=True)
@@ -208,7 +211,8 @@ class Fetcher:
             self._ended(ahead)
             return None
         try:
-            self._pool.submit(self._fetch_run, mine, ahead)
+            pool = self._ahead_pool if ahead else self._pool
+            pool.submit(self._fetch_run, mine, ahead)
         except RuntimeError:
             for address in mine:
                 self.cache.failed(address.hash, Unavailable("the mount is being ended"))

@@ -275,12 +275,14 @@ class Files:
             self._deleted_by_others(file)
             return None
         current = of_entry(file.ref, info.entry)
-        if file.was_sent(current):
-            log.info("%s was sent already; only the answer was lost", file.ref)
-            file.base_on(current)
-        elif file.drop_attributes():
+        if file.drop_attributes():
             log.info("%s was replaced by somebody else; times and mode are theirs", file.ref)
             self._detach(file, current)
+        elif file.recognise(current):
+            log.info("%s had been sent already, its answer was lost", file.ref)
+        elif file.was_sent(current):
+            log.info("%s had been sent before its last changes, and the answer was lost", file.ref)
+            file.base_on(current)
         else:
             return self._keep_both(file, current)
         return None
@@ -405,15 +407,14 @@ class Files:
         count = 0
         for key, entry, scratch in self.services.staging.adopt():
             try:
-                file = OpenFile.recover(self.services, entry, scratch)
+                file = OpenFile.recover(self.services, key, entry, scratch)
             except ValueError as error:
                 log.warning("journal entry %s cannot be used: %s", key, error)
                 self.services.staging.set_aside(key)
                 continue
             with self._lock:
                 self._table[file.ref] = file
-                self._places[file] = (parent_of(file.ref), to_path(file.ref.name.rpartition("/")[2]))
-                self._pin(file)
+                self._place(file, parent_of(file.ref), to_path(file.ref.name.rpartition("/")[2]))
             self.outbox.queue(file, 0.0)
             count += 1
         if count:

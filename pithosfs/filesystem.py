@@ -36,12 +36,14 @@ from pithosfs.errors import (
     Stale,
     StoreError,
 )
+from pithosfs.fetch import Address
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, directory_attributes, is_below, parent_of
 from pithosfs.nodes import Node, inode_number
 from pithosfs.openfile import OpenFile, Services
 from pithosfs.readahead import Readahead
+from pithosfs.siblings import Siblings
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ class FileSystem:
         self._kernel_has: dict[int, tuple[str, int]] = {}  # inode -> hash and size of its cached pages
         self._touched: dict[ObjectRef, int] = {}  # directories changed here -> when, ns
         self._usage = _Usage()
+        self._siblings = Siblings()
         self._hidden: dict[str, OpenFile] = {}  # libfuse's names for removed files that are still open
 
     # -- looking -------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ class FileSystem:
     ) -> Handle:
         """Open a file."""
         if write or truncate:
-            self._writable()
+            self._writable(path)
         directory, component = self.namespace.find_parent(path) if names.split(path) else (None, "")
         if directory is None:
             raise IsADirectory(f"{path} is a directory")
@@ -196,12 +199,27 @@ class FileSystem:
             raise
         handle = self._new_handle(file, read, write, append)
         handle.private = before is not None and before is not file and before.handles > 0
+        if read and not write:
+            self._fetch_siblings(directory, component, node)
         handle.unchanged = not file.content_changed and self._kernel_still_has(file)
         return handle
 
+    def _fetch_siblings(self, directory: Node, component: str, node: Node) -> None:
+        """When small files are read one after the other, begin on the next ones."""
+        size = self._services.block_size
+        if node.size > size:
+            return
+        children = self.namespace.children(directory)
+        ahead = (children.get(each) for each in self._siblings.opened(directory.ref, component, children))
+        self._services.fetcher.prefetch(
+            Address(each.readable_at, 0, each.hash, each.size, size)
+            for each in ahead
+            if each is not None and each.kind is Kind.FILE and each.hash and 0 < each.size <= size
+        )
+
     def create(self, path: str, mode: int, *, read: bool = True, exclusive: bool = False) -> Handle:
         """Make a new file and open it; opens one that is there unless ``exclusive``."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         ref = self._new_ref(directory, component, path)
         if component in self.namespace.children(directory):
@@ -280,7 +298,7 @@ class FileSystem:
 
     def truncate(self, path: str, size: int) -> None:
         """Change a file's size by name."""
-        self._writable()
+        self._writable(path)
         with self._in_use(path) as file:
             file.truncate(size)
             if not file.handles and not file.gone:
@@ -332,7 +350,7 @@ class FileSystem:
 
     def set_attributes(self, path: str, mtime_ns: int | None = None, mode: int | None = None) -> None:
         """Change times or mode by name; goes out in a moment, or with a rename."""
-        self._writable()
+        self._writable(path)
         hidden = self._hidden_file(path)
         if hidden is not None:
             hidden.set_attributes(mtime_ns, mode)
@@ -375,6 +393,10 @@ class FileSystem:
         """The user's extended attributes by full name (``user.…``)."""
         return attributes.read_xattrs(self._meta(self.namespace.find(path)))
 
+    def xattr(self, path: str, name: str) -> bytes | None:
+        """One extended attribute, None if there is none of this name."""
+        return self.xattrs(path).get(name)
+
     def set_xattr(self, path: str, name: str, value: bytes, *, create: bool, exists: bool) -> None:
         """Set one extended attribute: only a new one (``create``), only one there is (``exists``)."""
         found = self.xattrs(path)
@@ -399,7 +421,7 @@ class FileSystem:
         return file.meta()
 
     def _change_meta(self, path: str, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        self._writable()
+        self._writable(path)
         node = self.namespace.find(path)
         if node.is_directory and not node.exists:
             raise NotSupported(f"{path} has no object of its own that could keep attributes")
@@ -414,7 +436,7 @@ class FileSystem:
 
     def mkdir(self, path: str, mode: int) -> None:
         """Make a directory."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         if component in self.namespace.children(directory):
             raise Exists(f"{path} is there already")
@@ -438,7 +460,7 @@ class FileSystem:
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         if component in self.namespace.children(directory):
             raise Exists(f"{path} is there already")
@@ -456,7 +478,7 @@ class FileSystem:
 
     def unlink(self, path: str) -> None:
         """Remove a file; who has it open goes on with it."""
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
         if node.is_directory:
@@ -473,7 +495,7 @@ class FileSystem:
 
         False if the file is not open: then it is an ordinary rename.
         """
-        self._writable()
+        self._writable(path)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
         file = self.files.find(node.ref)
@@ -495,7 +517,7 @@ class FileSystem:
 
     def rmdir(self, path: str) -> None:
         """Remove an empty directory."""
-        self._writable()
+        self._writable(path)
         if not names.split(path):
             raise NotSupported("the top of the mount cannot be removed")
         directory, component = self.namespace.find_parent(path)
@@ -521,7 +543,7 @@ class FileSystem:
 
     def rename(self, old: str, new: str, *, overwrite: bool = True) -> None:
         """Move a file or a directory; one request, whatever is below it."""
-        self._writable()
+        self._writable(old, new)
         if not names.split(old) or not names.split(new):
             raise NotSupported("the top of the mount cannot be moved")
         from_, old_name = self.namespace.find_parent(old)
@@ -645,7 +667,7 @@ class FileSystem:
 
     # -- common ------------------------------------------------------------------------------------
 
-    def _writable(self) -> None:
+    def _writable(self, *paths: str) -> None:  # noqa: ARG002 - a part of the tree may be read-only
         if self.read_only:
             raise ReadOnly("the mount is read-only")
 
@@ -653,7 +675,7 @@ class FileSystem:
         ref = self.namespace.new_ref(directory, component)
         if not ref.name and (directory.ref.container or not ref.container):
             raise InvalidArgument(f"{path}: the store has no object with an empty name")
-        if len(component.encode("utf-8", "surrogateescape")) > names.MAX_COMPONENT or not names.storable(ref):
+        if not names.storable(ref):
             raise NameTooLong(f"{path[:60]}…: the name is too long for the store")
         return ref
 

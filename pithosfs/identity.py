@@ -24,11 +24,16 @@ _VERSION = re.compile(r"/v\d+(\.\d+)?$")
 
 @dataclass(frozen=True)
 class Site:
-    """Where an account is: storage endpoint, account, a token that is good there."""
+    """Where an account is: storage endpoint, account, a token that is good there.
+
+    ``user`` is whose token it is: another than ``account`` if somebody else's
+    was asked for.
+    """
 
     endpoint: str
     account: str
     token: str = field(repr=False)
+    user: str
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,13 @@ def resolve(connection: Connection, *, timeout: float = 60.0) -> Site:
     """
     if connection.endpoint and connection.account:
         token = connection.token.read()[0]
-        return Site(_versioned(connection.endpoint, "/v1"), connection.account, token)
+        return Site(_versioned(connection.endpoint, "/v1"), connection.account, token, connection.account)
     identity = _ask(connection, timeout)
     endpoint = connection.endpoint or _endpoint(connection, identity.catalogue)
     if not connection.verify and endpoint.startswith("https:"):
         log.warning("ignore_ssl is on: %s is not verified, the token may be stolen", endpoint)
     token = connection.token.read()[0] if connection.identity_token else identity.token
-    return Site(_versioned(endpoint, "/v1"), connection.account or identity.account, token)
+    return Site(_versioned(endpoint, "/v1"), connection.account or identity.account, token, identity.account)
 
 
 def _ask(connection: Connection, timeout: float) -> _Identity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
@@ -12,25 +13,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pithosfs import binding
+from pithosfs import binding, moments
 from pithosfs.accounting import AccountedClient
 from pithosfs.api import Client
 from pithosfs.cache import BlockCache
 from pithosfs.config import Connection
 from pithosfs.disk import DiskCache
-from pithosfs.errors import NotFound
+from pithosfs.errors import ConfigError, NotFound
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files, conflict_ref
-from pithosfs.filesystem import FileSystem, delete
+from pithosfs.filesystem import delete
 from pithosfs.guard import Guard
 from pithosfs.identity import resolve
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
+from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
 from pithosfs.openfile import Services
 from pithosfs.operations import Operations, Owner
 from pithosfs.options import MountOptions
+from pithosfs.past import Past
 from pithosfs.staging import Staging
 from pithosfs.transport import Transport
 from pithosfs.upload import Uploader
@@ -50,8 +53,20 @@ class Mount:
     """
 
     def __init__(
-        self, client: AccountedClient, top: ObjectRef, options: MountOptions, block_size: int
+        self,
+        client: AccountedClient,
+        top: ObjectRef,
+        options: MountOptions,
+        block_size: int,
+        *,
+        until: int | None = None,
+        user: str = "",
+        post_to: str | None = None,
     ) -> None:
+        """A mount of ``client``'s account for ``user`` ("": the same), at ``until`` (seconds; None: now).
+
+        Blocks of others' objects go to the user's own container ``post_to``.
+        """
         self.client = client
         self.options = options
         self.source = str(top) or "/"
@@ -69,7 +84,11 @@ class Mount:
             timeout=options.timeout,
             protected=client.endpoint.startswith("https:"),
         )
-        self._uploader = Uploader(self._client_of, client, self._cache, threads=_UPLOADS)
+        own = Client(client.transport, client.endpoint, user or client.account_id)
+        others = options.shared or own.account_id != client.account_id
+        self._uploader = Uploader(
+            self._client_of, own, self._cache, container=post_to if others else None, threads=_UPLOADS
+        )
         self._staging = Staging(site / "staging")
         services = Services(
             self._fetcher,
@@ -83,6 +102,8 @@ class Mount:
             self._client_of,
             top,
             ttl=options.dir_cache_time,
+            until=until,
+            accounts=client.sharing_accounts if options.shared else None,
             timeout=options.timeout,
             inodes=self._store.inodes(),
             on_uuid=self._store.remember_inode,
@@ -90,8 +111,14 @@ class Mount:
         self.files = Files(
             services, self._namespace, self._delete, self._guard_for, write_back=options.write_back
         )
-        self.filesystem = FileSystem(
-            services, self._namespace, self.files, self._client_of, read_only=options.read_only
+        self._past = Past(self._client_of, self._namespace, timeout=options.timeout)
+        self.filesystem = MountedTree(
+            services,
+            self._namespace,
+            self.files,
+            self._client_of,
+            self._past,
+            read_only=options.read_only,
         )
         self._operations: Operations | None = None
 
@@ -109,7 +136,21 @@ class Mount:
         )
         client = AccountedClient(transport, site.endpoint, site.account, Ledger())
         top = parse_source(source)
-        return cls(client, top, options, _check(client, top, options))
+        if options.shared and top.container:
+            raise ConfigError(
+                "--shared shows what others share: mount it as /, or one of them with --account"
+            )
+        block_size = _check(client, top, options)
+        until = None if options.at is None else _moment(client, top, options.at)
+        return cls(
+            client,
+            top,
+            options if until is None else dataclasses.replace(options, read_only=True),
+            block_size,
+            until=until,
+            user=site.user,
+            post_to=connection.container,
+        )
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -156,9 +197,9 @@ class Mount:
 
     def _start(self) -> None:
         self._cache.start()
-        self.files.start()
         if not self.options.read_only:
-            threading.Thread(target=self.files.recover, name="recover", daemon=True).start()
+            self.files.recover()  # asks nobody; who looks or drains from here on finds all of it
+        self.files.start()
 
     def stop(self) -> None:
         """Send what can be sent, stop everything; what is left stays in the journal."""
@@ -170,7 +211,7 @@ class Mount:
         for each in left:
             log.warning("%s is not sent: %s; the next mount will send it", each["object"], each.get("error"))
         self.files.stop()
-        for part in (self._namespace, self._fetcher, self._uploader, self._cache):
+        for part in (self._past, self._namespace, self._fetcher, self._uploader, self._cache):
             part.close()
         self._staging.close()
         self._store.close()
@@ -269,6 +310,23 @@ def _check(client: Client, top: ObjectRef, options: MountOptions) -> int:
             ) from error
     client.create_container(top.container)
     return client.container(top.container).block_size
+
+
+def _moment(client: Client, top: ObjectRef, text: str) -> int:
+    """The second ``--at`` names, checked: the server's clock has passed it, the container was there."""
+    try:
+        until = moments.parse(text, time.time_ns()) // moments.SECOND
+    except ValueError as error:
+        raise ConfigError(f"--at: {error}") from None
+    if not top.container:
+        return until
+    try:
+        page = client.list_page(top.container, limit=1, until=until)
+    except NotFound as error:
+        raise NotFound(f"there was no container {top.container} at {text}", error.status) from error
+    if client.container(top.container).versioning == "none":
+        log.warning("%s keeps no versions: what was changed or deleted since is missing", top.container)
+    return until if page is None or page.date is None else min(until, page.date)
 
 
 def _site(client: Client) -> str:

@@ -28,6 +28,8 @@ from collections.abc import Container
 from typing import NamedTuple
 from urllib.parse import quote
 
+from pithosfs.errors import NameTooLong
+
 ESCAPE = "‛"
 
 #: The store refuses longer names (characters) ...
@@ -106,8 +108,12 @@ def distinct(component: str, taken: Container[str]) -> str:
 
 
 def split(path: str) -> list[str]:
-    """The components of an absolute path."""
-    return [each for each in path.split("/") if each]
+    """The components of an absolute path; NameTooLong if one is longer than a disk would take."""
+    components = [each for each in path.split("/") if each]
+    for each in components:
+        if len(each) * 4 > MAX_COMPONENT and len(each.encode("utf-8", "surrogateescape")) > MAX_COMPONENT:
+            raise NameTooLong(f"the name {each[:40]}… is longer than {MAX_COMPONENT} bytes")
+    return components
 
 
 def storable(ref: ObjectRef) -> bool:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from pithosfs import attributes, names, wire
 from pithosfs.api import Client, Page
 from pithosfs.attributes import Attributes
-from pithosfs.errors import NotADirectory, NotFound, Unavailable
+from pithosfs.errors import NotADirectory, NotFound, NotSupported, Unavailable
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, TreeBuilder, new_inode_number, virtual_directory
 from pithosfs.waiting import wait
@@ -53,6 +53,7 @@ class _Listing:
 class Namespace:
     """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
 
+    ``accounts`` makes the top a directory of accounts, those it returns.
     ``inodes`` are the numbers of objects (by uuid) that were given one before
     they had a uuid; ``on_uuid`` is told of more.
     """
@@ -64,6 +65,7 @@ class Namespace:
         *,
         ttl: float,
         until: int | None = None,
+        accounts: Callable[[], list[str]] | None = None,
         timeout: float = 60.0,
         inodes: dict[str, int] | None = None,
         on_uuid: Callable[[str, int], None] = lambda *_: None,
@@ -74,6 +76,7 @@ class Namespace:
         self._client_of = client_of
         self._ttl = ttl
         self._until = until
+        self._accounts = accounts
         self._timeout = timeout
         self._lock = threading.Lock()
         self._listings: dict[ObjectRef, _Listing] = {}
@@ -81,7 +84,7 @@ class Namespace:
         self._arriving: dict[ObjectRef, Future[None]] = {}
         self._walked: dict[ObjectRef, tuple[ObjectRef, float]] = {}  # parent -> child read last
         self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
-        self._pinned: dict[ObjectRef, set[str]] = {}
+        self._pinned: dict[ObjectRef, dict[str, Node | None]] = {}  # nodes: of directories not listed yet
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
 
     def close(self) -> None:
@@ -154,6 +157,8 @@ class Namespace:
 
     def new_ref(self, directory: Node, component: str) -> ObjectRef:
         """The object a new entry of this directory would be."""
+        if self._accounts is not None and not any(directory.ref):
+            raise NotSupported("an account cannot be made here")
         if not directory.ref.container:
             return ObjectRef(names.to_object(component), "", directory.ref.account)
         return directory.ref.child(names.to_object(component))
@@ -200,7 +205,9 @@ class Namespace:
             future.set_exception(Unavailable("the mount is being ended"))
 
     def _refresh(self, ref: ObjectRef, tree: ObjectRef | None) -> None:
-        if not ref.container:
+        if self._accounts is not None and not any(ref):
+            self._list_accounts(ref, self._accounts)
+        elif not ref.container:
             self._list_containers(ref)
         elif tree is not None and self._list_tree(tree, ref):
             return
@@ -263,6 +270,11 @@ class Namespace:
             self._store(ref, children, began, stamp)
         return True
 
+    def _list_accounts(self, ref: ObjectRef, accounts: Callable[[], list[str]]) -> None:
+        began = time.monotonic()
+        children = {names.to_path(each): virtual_directory(ObjectRef("", "", each)) for each in accounts()}
+        self._store(ref, children, began, None)
+
     def _list_containers(self, ref: ObjectRef) -> None:
         began = time.monotonic()
         children = {
@@ -280,6 +292,9 @@ class Namespace:
             listing = _Listing(children, began, stamp)
             if before is not None:
                 self._keep_changes(ref, before, listing)
+            else:
+                known = self._pinned.get(ref, {})
+                children.update((component, node) for component, node in known.items() if node is not None)
             if self._inodes:
                 for component, node in children.items():
                     if not node.ino and node.uuid in self._inodes:
@@ -293,7 +308,7 @@ class Namespace:
             if old is not None and old.ino and not old.uuid and node.uuid:
                 self._inodes[node.uuid] = old.ino
                 self._on_uuid(node.uuid, old.ino)
-        pinned = self._pinned.get(ref, set())
+        pinned = self._pinned.get(ref, {}).keys()
         recent = {component: at for component, at in before.changes.items() if at >= listing.began}
         listing.changes = recent
         for component in pinned | recent.keys():
@@ -329,6 +344,8 @@ class Namespace:
             if listing is not None:
                 listing.children[component] = node
                 listing.changes[component] = time.monotonic()
+            elif component in self._pinned.get(directory, {}):
+                self._pinned[directory][component] = node
 
     def drop(self, directory: ObjectRef, component: str) -> None:
         """An entry is gone."""
@@ -341,14 +358,14 @@ class Namespace:
     def pin(self, directory: ObjectRef, component: str) -> None:
         """This mount knows better than the store: no listing changes this entry."""
         with self._lock:
-            self._pinned.setdefault(directory, set()).add(component)
+            self._pinned.setdefault(directory, {}).setdefault(component)
 
     def unpin(self, directory: ObjectRef, component: str) -> None:
         """Undo :meth:`pin`; what is known stays until the next listing."""
         with self._lock:
             pinned = self._pinned.get(directory)
             if pinned is not None:
-                pinned.discard(component)
+                pinned.pop(component, None)
                 if not pinned:
                     del self._pinned[directory]
                 listing = self._listings.get(directory)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -74,7 +75,9 @@ class OpenFile:
         self._loading = threading.Lock()
         self._content: Content | None = None
         self._meta: dict[str, str] | None = {} if node is None else services.store.meta(node.version)
+        self._key = uuid.uuid4().hex  # of its entry in the journal
         self._scratch: Scratch = services.staging.scratch()
+        self._promised: Scratch | None = None  # what the journal has, while the file is written anew
         self._ahead: Ahead | None = None
         self._attributes_changed = node is None
         self._meta_changed = False
@@ -90,11 +93,6 @@ class OpenFile:
     def committing(self) -> threading.RLock:
         """Held by a commit, a rename, a removal: one at a time."""
         return self._committing
-
-    @property
-    def key(self) -> str:
-        """The file's name in the staging area."""
-        return self._scratch.key
 
     @property
     def dirty(self) -> bool:
@@ -292,7 +290,9 @@ class OpenFile:
         content = self.load()
         with self._lock:
             if size != content.size:
-                if size < content.size:
+                if not size:
+                    self._begin_anew()
+                elif size < content.size and not self.journalled:
                     self._scratch.truncate(size)
                 content.resize(size)
                 self._floor = self._tick()
@@ -311,11 +311,19 @@ class OpenFile:
             self._modified()
             return True
 
+    def _begin_anew(self) -> None:
+        """No byte is needed any more; but what the journal promised stays whole until it promises more."""
+        if self.journalled and self._promised is None:
+            self._promised, self._scratch = self._scratch, self._services.staging.scratch()
+        else:
+            self._scratch.truncate(0)
+
     def _no_content(self) -> Content:
         return Content(Hashmap(0, (), self._services.block_size), Origin(self.ref, 0))
 
     def supersede(self, node: Node) -> None:
         """A file that was never sent takes the place of an object: the next commit overwrites it."""
+        self.load()  # of the new file, not of what it takes the place of
         with self._lock:
             self.node = node
             self._emptied = True
@@ -504,14 +512,13 @@ class OpenFile:
             self._ahead, self._attributes_changed, self._meta_changed = None, False, False
             source = _Frozen(self, content.size)
         try:
-            written, hashmap = self._services.uploader.commit(ref, source, terms, ahead)
+            written, hashmap = self._services.uploader.commit(ref, source, terms, ahead, self._attempted)
         except BaseException:
             with self._lock:
                 content.thaw()
                 self._attributes_changed = True
                 self._meta_changed |= meta_changed
             raise
-        etags = tuple(dict.fromkeys((hashmap.merkle, *((written.etag,) if written.etag else ()))))
         base = self.node if ref == self.ref else None
         if ref != self.ref:
             self.ino = new_inode_number()
@@ -520,7 +527,7 @@ class OpenFile:
             kept,
             hashmap.size,
             hashmap.merkle,
-            etags,
+            tuple(dict.fromkeys((hashmap.merkle, *((written.etag,) if written.etag else ())))),
             base.uuid if base else "",
             written.version,
             time.time_ns(),
@@ -528,9 +535,16 @@ class OpenFile:
             public=base.public if base else None,
             ino=self.ino,
         )
+        self._rebase(node, hashmap, before)
+        self._services.store.remember_meta(written.version, dict(terms.meta))
+        self._services.store.remember_hashmap(hashmap)
+
+    def _rebase(self, node: Node, hashmap: Hashmap, before: int) -> None:
+        """The file as it was frozen, after ``before`` changes, is on the server as ``node``."""
+        content = self.load()
         with self._lock:
             self.node = node
-            content.rebase(hashmap, Origin(ref, written.version))
+            content.rebase(hashmap, Origin(node.ref, node.version))
             self._emptied = False
             self._attempts.clear()
             if not content.dirty and self._changes == before:
@@ -538,8 +552,36 @@ class OpenFile:
                 self._scratch.discard()
                 self._stamps.clear()
                 self._floor = self._tick()
-        self._services.store.remember_meta(written.version, dict(terms.meta))
-        self._services.store.remember_hashmap(hashmap)
+
+    def recognise(self, node: Node) -> bool:
+        """Whether the object is ours already: sent by a commit whose answer was lost, maybe before a crash.
+
+        Then the file is based on ``node``; what changed since is left to commit.
+        """
+        with self._committing:
+            content = self.load()
+            if content.size != node.size or not node.hash:
+                return False
+            with self._lock:
+                content.freeze()
+                before, source = self._changes, _Frozen(self, content.size)
+            found: Hashmap | None = None
+            try:
+                found = self._services.uploader.hashmap(self.ref, source)
+            finally:
+                if found is None or found.merkle != node.hash:
+                    with self._lock:
+                        content.thaw()
+            if found.merkle != node.hash:
+                return False
+            self._rebase(node, found, before)
+            with self._lock:
+                same = self.attributes.content_type == node.attributes.content_type
+                self._attributes_changed = self._meta_changed or not same
+            return True
+
+    def _attempted(self, content: Hashmap) -> None:
+        self._attempts.append((content.merkle, content.size))
 
     def was_sent(self, node: Node) -> bool:
         """Whether ``node`` is what a commit of ours has put there without hearing of it."""
@@ -592,7 +634,7 @@ class OpenFile:
         with self._lock:
             self._scratch.persist()
             entry = {
-                "scratch": bool(content.dirty),
+                "scratch": self._scratch.key if content.dirty else None,
                 "ref": list(self.ref),
                 "node": pack_node(self.node),
                 "emptied": self._emptied,
@@ -601,12 +643,13 @@ class OpenFile:
                 "content": pack_content(content),
                 "ino": self.ino,
             }
-            self._services.staging.record(self.key, entry)
+            self._services.staging.record(self._key, entry)
+            self._forget_promised()
             self.journalled = True
 
     @classmethod
-    def recover(cls, services: Services, entry: dict[str, Any], scratch: Scratch) -> OpenFile:
-        """The file of a journal entry; ValueError if it is none."""
+    def recover(cls, services: Services, key: str, entry: dict[str, Any], scratch: Scratch) -> OpenFile:
+        """The file of the journal's entry ``key``; ValueError if it is none."""
         try:
             ref = ObjectRef(*entry["ref"])
             file = cls(
@@ -616,16 +659,22 @@ class OpenFile:
             file._emptied, file._meta = entry["emptied"], entry["meta"]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an entry of this version: {error}") from error
-        file._scratch, file.journalled = scratch, True
+        file._key, file._scratch, file.journalled = key, scratch, True
         file._attributes_changed = file._meta_changed = True
         return file
 
     def forget_journal(self) -> None:
-        """The journal has no entry of this file any more."""
+        """The journal need not keep the file any more; its entry goes before the bytes it tells of."""
         with self._lock:
             if self.journalled:
-                self._services.staging.forget(self.key)
+                self._services.staging.forget(self._key)
+                self._forget_promised()
                 self.journalled = False
+
+    def _forget_promised(self) -> None:
+        if self._promised is not None:
+            self._promised.discard()
+            self._promised = None
 
     def discard(self) -> None:
         """Nothing of the changes is needed any more."""
@@ -643,8 +692,3 @@ class _Frozen:
         self.hash_of = file.hash_of
         self.read = file.read
         self.stamp = file.stamp
-        self._attempts = file._attempts
-
-    def attempted(self, content: Hashmap) -> None:
-        """Remember it, for the case that its answer is lost."""
-        self._attempts.append((content.merkle, content.size))

@@ -57,7 +57,7 @@ ERRNO: dict[type[Exception], int] = {
 }
 
 #: What a program asks for all the time without anything being wrong.
-_ORDINARY = (errors.FileSystemError, errors.NotFound)
+_ORDINARY = (errors.FileSystemError, errors.NotFound, errors.NameTooLong)
 
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE, _FALLOC_ZERO_RANGE = 1, 2, 16
@@ -251,7 +251,7 @@ class Operations:
         """One attribute."""
         if not name.startswith("user."):
             raise errors.NoAttribute(name)
-        found = self._fs.xattrs(path).get(name)
+        found = self._fs.xattr(path, name)
         if found is None:
             raise errors.NoAttribute(name)
         return found

@@ -49,6 +49,7 @@ class MountOptions:
     shared: bool = False
     max_threads: int = 16
     foreground: bool = False
+    retry: float = 0.0
     log_file: Path | None = None
     log_level: str = "warning"
     fuse: tuple[str, ...] = ()
@@ -62,7 +63,8 @@ class MountOptions:
 class Option:
     """One option: ``name`` as typed after ``--``; ``parse`` None makes it a switch.
 
-    ``parse`` raises ValueError with a message for a person.
+    ``parse`` raises ValueError with a message for a person.  An option with
+    ``alone`` may stand without ``=VALUE`` and means that value then.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Option:
     help: str
     metavar: str = ""
     parse: Callable[[str], object] | None = None
+    alone: str | None = None
 
     @property
     def key(self) -> str:
@@ -182,6 +185,14 @@ CONNECTION_OPTIONS = (
 
 MOUNT_OPTIONS = (
     Option("read-only", _FILES, "refuse every change"),
+    Option(
+        "at",
+        _FILES,
+        "show it as it was then: '2026-11-01 10:00', yesterday, '2 hours ago'",
+        "TIME",
+        parse_text,
+    ),
+    Option("shared", _FILES, "with SOURCE /: what others share with you, a directory an account"),
     Option("create", _FILES, "make the container if it does not exist"),
     Option("uid", _FILES, "the user all files belong to (default: you)", "USER", parse_user),
     Option("gid", _FILES, "the group all files belong to (default: yours)", "GROUP", parse_group),
@@ -192,13 +203,25 @@ MOUNT_OPTIONS = (
     Option("memory", _CACHE, "memory for blocks and unsent data", "SIZE", parse_size),
     Option("dir-cache-time", _CACHE, "how long a listing is trusted", "TIME", parse_duration),
     Option("timeout", _CACHE, "give up on a silent server after this", "TIME", parse_positive_duration),
+    Option(
+        "write-back",
+        _CACHE,
+        "close returns once the data is on the local disk, and it is sent after this",
+        "TIME",
+        parse_duration,
+        alone="5s",
+    ),
     Option("max-threads", _CACHE, "file operations at the same time", "N", parse_count),
     Option("foreground", _PROCESS, "stay in the foreground; Ctrl-C unmounts"),
+    Option("retry", _PROCESS, "try for so long to reach the server before giving up", "TIME", parse_duration),
     Option("log-file", _PROCESS, "append the log to this file (default: stderr)", "FILE", parse_path),
     Option("log-level", _PROCESS, "one of " + ", ".join(LOG_LEVELS), "LEVEL", parse_level),
 )
 
 OPTIONS = CONNECTION_OPTIONS + MOUNT_OPTIONS
+
+#: What options that may stand alone mean then, by how they are typed.
+ALONE = {f"--{option.name}": option.alone for option in OPTIONS if option.alone is not None}
 
 _BY_KEY = {option.key: option for option in OPTIONS}
 
@@ -221,8 +244,9 @@ def parse_mount_words(text: str) -> dict[str, object]:
     """What ``-o text`` sets: Python names of options to values.
 
     Knows every long option (``-`` and ``_`` are the same), ``ro`` and ``rw``,
-    the kernel's own flags (gathered under ``fuse``), and passes over words
-    that /etc/fstab has for others.  ``\\,`` is a comma inside a value.
+    the kernel's own flags and ``fsname=``, the source it lists (both gathered
+    under ``fuse``), and passes over words that /etc/fstab has for others.
+    ``\\,`` is a comma inside a value.
 
     Raises ValueError, with a message for a person, for anything else.
     """
@@ -234,6 +258,8 @@ def parse_mount_words(text: str) -> dict[str, object]:
             given["read_only"] = name == "ro"
         elif name in _KERNEL_FLAGS:
             flags.append(name)
+        elif name == "fsname" and value:
+            flags.append(f"fsname={escape(value)}")
         elif not _is_for_others(name):
             key, parsed = _parse_word(name, value if equals else None)
             given[key] = parsed
@@ -250,6 +276,7 @@ def _parse_word(name: str, value: str | None) -> tuple[str, object]:
         if value is not None:
             raise ValueError(f"mount option '{name}' takes no value")
         return option.key, True
+    value = option.alone if value is None else value
     if value is None:
         raise ValueError(f"mount option '{name}' needs a value: {name}={option.metavar}")
     try:
@@ -260,6 +287,11 @@ def _parse_word(name: str, value: str | None) -> tuple[str, object]:
 
 def _is_for_others(name: str) -> bool:
     return name in _OTHERS_WORDS or name.startswith(("x-", "X-"))
+
+
+def escape(value: str) -> str:
+    """``value`` as it stands in a list of words, commas and all."""
+    return re.sub(r"([,\\])", r"\\\1", value)
 
 
 def _split(text: str) -> Iterator[str]:
@@ -290,7 +322,7 @@ def default_text(key: str) -> str:
             return str(MountOptions().cache_path()).replace(str(Path.home()), "~", 1)
         case "cache_size" | "memory":
             return format_size(int(default or 0))
-        case "dir_cache_time" | "timeout":
+        case "dir_cache_time" | "timeout" | "retry":
             return f"{default:g}s"
         case _:
             return str(default) if isinstance(default, (int, str)) and not isinstance(default, bool) else ""

@@ -8,7 +8,8 @@ left by a process that died: the next mount takes it over.
   offsets: in memory while it is small, then in a file (which the page cache
   keeps in memory as long as there is room, and which no budget has to count).
 * The *journal* has an entry for each file whose bytes were promised to be
-  kept: written and made durable, scratch first, before it counts.
+  kept: written and made durable, scratch first, before it counts.  It names
+  its scratch, so that one rename replaces a promise by the next.
 
 Files are 0600 in directories 0700.
 """
@@ -20,6 +21,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import uuid
@@ -37,6 +39,7 @@ FORMAT = 1
 _SMALL = 256 * 1024
 #: ... or when all small ones together have this many.
 _SMALL_TOTAL = 32 * 1024 * 1024
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Staging:
@@ -48,8 +51,11 @@ class Staging:
         self._lock = threading.Lock()
         self._small = 0
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.directory.mkdir(mode=0o700)
-        self._held = _hold(self.directory)
+        # Held before others can see it: they take over what nobody holds.
+        unseen = root / f".{self.directory.name}"
+        unseen.mkdir(mode=0o700)
+        self._held = _hold(unseen)
+        unseen.rename(self.directory)
 
     def scratch(self) -> Scratch:
         """An empty scratch."""
@@ -86,7 +92,8 @@ class Staging:
         path = self.directory / f"{key}.json"
         part = path.with_suffix(".part")
         try:
-            with part.open("w", encoding="utf-8") as out:
+            part.unlink(missing_ok=True)  # left by a failure before
+            with os.fdopen(os.open(part, _NEW, 0o600), "w", encoding="utf-8") as out:
                 json.dump({"format": FORMAT, **entry}, out)
                 out.flush()
                 os.fsync(out.fileno())
@@ -112,7 +119,7 @@ class Staging:
         A damaged entry is set aside with a message; the others are not affected.
         """
         for left in sorted(self.root.iterdir()):
-            if left == self.directory or not left.is_dir():
+            if left == self.directory or left.name.startswith("."):
                 continue
             held = _hold(left)
             if held is None:
@@ -132,20 +139,21 @@ class Staging:
             entry = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(entry, dict) or entry.get("format") != FORMAT:
                 raise ValueError("not an entry of this version")
-            data = path.with_suffix(".data")
-            if entry.get("scratch") and not data.exists():
-                raise ValueError("its data is gone")
-            key = path.stem
-            if data.exists():
-                data.rename(self.directory / data.name)
+            name = entry.get("scratch")
+            if name is not None and not re.fullmatch("[0-9a-f]{32}", name):
+                raise ValueError("its data has no proper name")
+            if name is not None:
+                _bring(path.with_name(f"{name}.data"), self.directory)
             path.rename(self.directory / path.name)
             _sync_directory(self.directory)
-            return key, entry, Scratch(self, key)
-        except (OSError, ValueError) as error:
+            return path.stem, entry, Scratch(self, name)
+        except (FileNotFoundError, RecursionError, TypeError, ValueError) as error:
             log.warning("journal entry %s cannot be used (%s): set aside", path, error)
             with contextlib.suppress(OSError):
                 path.rename(path.with_suffix(".damaged"))
-            return None
+        except OSError as error:
+            log.warning("journal entry %s is left to the next mount: %s", path, error)
+        return None
 
 
 class Scratch:
@@ -222,9 +230,8 @@ class Scratch:
 
     def _file(self) -> int:
         if self._handle is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
-                self._handle = os.open(self._path, flags, 0o600)
+                self._handle = os.open(self._path, _NEW, 0o600)
             except OSError as error:
                 raise NoSpace(f"cannot create {self._path}: {error.strerror}") from error
         if self._memory is not None:
@@ -243,15 +250,28 @@ class Scratch:
             raise NoSpace(f"no room for unsent data in {self._path.parent}: {error.strerror}") from error
 
 
-def _hold(directory: Path) -> int | None:
-    """Take the directory's lock; None if somebody has it."""
-    handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _bring(data: Path, directory: Path) -> None:
+    """Have ``data`` in ``directory`` as well, so that it is beside its entry before and after that moves."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.link(data, directory / data.name)
+    except FileExistsError:
+        raise
+    except OSError:  # not there, or a file system without hard links
+        data.rename(directory / data.name)
+
+
+def _hold(directory: Path) -> int | None:
+    """Take the directory's lock; None if somebody has it, or it is gone or no directory of ours."""
+    try:
+        handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
-        os.close(handle)
         return None
-    return handle
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:  # else it was removed, with its directory, while we came
+            return handle
+    os.close(handle)
+    return None
 
 
 def _sync_directory(directory: Path) -> None:

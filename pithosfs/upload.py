@@ -68,9 +68,6 @@ class Source(Protocol):
     def stamp(self, index: int) -> int:
         """The block's present stamp."""
 
-    def attempted(self, content: Hashmap) -> None:
-        """``content`` is about to be put; whether that worked may stay unknown."""
-
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -122,10 +119,20 @@ class KnownBlocks:
 
 
 class Uploader:
-    """Sends blocks and hashmaps; ``own`` is the account blocks are posted to."""
+    """Sends blocks and hashmaps.
+
+    ``own`` is the account blocks are posted to, for others' containers take
+    none; ``container`` is where, if not the object's own one.
+    """
 
     def __init__(
-        self, client_of: Callable[[ObjectRef], Client], own: Client, cache: BlockCache, *, threads: int = 8
+        self,
+        client_of: Callable[[ObjectRef], Client],
+        own: Client,
+        cache: BlockCache,
+        *,
+        container: str | None = None,
+        threads: int = 8,
     ) -> None:
         self.cache = cache
         self.known = KnownBlocks()
@@ -133,6 +140,7 @@ class Uploader:
         self.threads = threads
         self._client_of = client_of
         self._own = own
+        self._container = container
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
 
@@ -151,7 +159,7 @@ class Uploader:
 
     def send_block(self, ref: ObjectRef, block: str, data: Buffer) -> None:
         """POST one block whose hash is ``block``."""
-        if self._own.post_block(ref.container, data, expected=block) != block:
+        if self._own.post_block(self._container or ref.container, data, expected=block) != block:
             raise ProtocolError(f"the server stored a block of {ref} under another hash")
         self.known.add((block,))
         with self._lock:
@@ -202,13 +210,21 @@ class Uploader:
 
     # -- commit --------------------------------------------------------------------------
 
-    def commit(self, ref: ObjectRef, source: Source, terms: Terms, ahead: Ahead | None = None) -> Committed:
+    def commit(
+        self,
+        ref: ObjectRef,
+        source: Source,
+        terms: Terms,
+        ahead: Ahead | None = None,
+        attempted: Callable[[Hashmap], object] = lambda _: None,
+    ) -> Committed:
         """Make ``source`` the object ``ref``.
 
+        ``attempted`` is told what is about to be put; whether that worked may stay unknown.
         Raises what the store raised; Changed after too many rounds.
         """
         hashes = ahead.finish() if ahead else {}
-        job = _Job(self, ref, source, hashes, ahead.sent if ahead else set())
+        job = _Job(self, ref, source, hashes, ahead.sent if ahead else set(), attempted)
         for attempt in range(_ROUNDS):
             try:
                 return job.run(terms)
@@ -216,6 +232,10 @@ class Uploader:
                 if attempt == _ROUNDS - 1:
                     raise
         raise AssertionError("unreachable")
+
+    def hashmap(self, ref: ObjectRef, source: Source) -> Hashmap:
+        """What ``source`` is as a hashmap, without sending anything."""
+        return _Job(self, ref, source, {}, set()).hash_all()
 
 
 @dataclass(slots=True)
@@ -227,6 +247,7 @@ class _Job:
     source: Source
     hashed: dict[int, tuple[int, str]]
     sent: set[str]
+    attempted: Callable[[Hashmap], object] = lambda _: None
     where: dict[str, int] = field(default_factory=dict)
 
     def run(self, terms: Terms) -> Committed:
@@ -234,7 +255,7 @@ class _Job:
             done = self._small(terms)
             if done:
                 return done
-        content = self._hash_all()
+        content = self.hash_all()
         fresh = self._unsent(content)
         if len(fresh) == 1 and len(content.hashes) > 1:
             self._send(fresh)  # an edit in place: surely new, asking would be a request more
@@ -267,16 +288,17 @@ class _Job:
                     break
                 self._count_spared([block])
                 return Committed(written, content)
-        self.source.attempted(content)
+        self.attempted(content)
         written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, terms))
         self.uploader.known.add(content.hashes)
         return Committed(written, content)
 
     def _put(self, content: Hashmap, terms: Terms) -> Written:
-        self.source.attempted(content)
+        self.attempted(content)
         return wait(self.uploader.submit(self.uploader.put_hashmap, self.ref, content, terms))
 
-    def _hash_all(self) -> Hashmap:
+    def hash_all(self) -> Hashmap:
+        """The whole as a hashmap; blocks that changed are hashed."""
         size, block_size = self.source.size, self.source.block_size
         hashes: list[str] = []
         todo: list[int] = []

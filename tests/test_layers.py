@@ -12,34 +12,42 @@ PACKAGE = Path(__file__).parents[1] / "pithosfs"
 
 #: Layers from the bottom up; a module imports only from layers below its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("", "errors", "blocks", "names"),  # "" is the package itself: its version
+    ("", "errors", "blocks"),  # "" is the package itself: its version
+    ("names",),
     # without the store: this machine, settings, pure parts
     (
         "attributes",
         "extents",
+        "moments",
         "readahead",
         "waiting",
         "wire",
         "options",
         "answers",
         "breaker",
+        "ledger",
         "credentials",
         "stats",
         "signals",
         "daemon",
+        "notify",
     ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
     ("cache", "server", "transport"),
     # the store
-    ("api", "identity"),
-    ("fetch", "upload"),
+    ("identity",),
+    ("api",),
+    ("accounting", "facts", "fetch", "guard", "upload"),
+    ("transfer",),
     # files
     ("content", "nodes"),
-    ("journal", "namespace"),
+    ("journal", "namespace", "siblings"),
     ("openfile",),
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),
+    ("past",),
+    ("mounted",),
     # the mount
     ("binding",),
     ("operations",),

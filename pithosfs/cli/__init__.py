@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from pithosfs import __version__
-from pithosfs.cli import doctor, exits, mount, serve, status, umount
-from pithosfs.cli.arguments import Formatter
+from pithosfs.cli import completion, doctor, exits, mount, serve, status, umount
+from pithosfs.cli.arguments import Formatter, completed
 
-_COMMANDS = (mount, umount, status, doctor, serve)
+_COMMANDS = (mount, umount, status, doctor, serve, completion)
 
 _DESCRIPTION = """\
 Mount a container of a Pithos+ object store as a directory.
@@ -31,18 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # paths may hold any bytes
     try:
-        args = _parser().parse_args(argv)
+        args = parser().parse_args(completed(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:  # argparse has said everything: help, version or what is wrong
         return int(stop.code or 0)
     return int(exits.guarded(args.command, lambda: args.run(args)))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
         prog="pithosfs", description=_DESCRIPTION, formatter_class=Formatter, allow_abbrev=False
     )
-    parser.add_argument("--version", action="version", version=f"pithosfs {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    top.add_argument("--version", action="version", version=f"pithosfs {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in _COMMANDS:
         module.add(commands)
-    return parser
+    return top

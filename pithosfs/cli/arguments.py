@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pithosfs.options import CONNECTION_OPTIONS, Option, default_text, parse_mount_words
+from pithosfs.options import ALONE, CONNECTION_OPTIONS, Option, default_text, parse_mount_words
 
 if TYPE_CHECKING:
     from pithosfs.config import Connection
@@ -61,7 +61,21 @@ def _add_option(group: Any, option: Option) -> None:
         return
     default = default_text(option.key)
     text = f"{option.help} (default {default})" if default else option.help
-    group.add_argument(*flags, dest=option.key, metavar=option.metavar, type=typed(option.parse), help=text)
+    group.add_argument(
+        *flags,
+        dest=option.key,
+        metavar=option.metavar,
+        nargs=None if option.alone is None else "?",
+        type=typed(option.parse),
+        help=text if option.alone is None else f"{text} (alone: {option.alone})",
+    )
+
+
+def completed(words: Sequence[str]) -> list[str]:
+    """``--write-back`` as ``--write-back=5s``, so that it never takes the word after it as its value."""
+    given = list(words)
+    end = given.index("--") if "--" in given else len(given)
+    return [f"{each}={ALONE[each]}" if each in ALONE else each for each in given[:end]] + given[end:]
 
 
 def typed(parse: Callable[[str], object]) -> Callable[[str], object]:

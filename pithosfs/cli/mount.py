@@ -5,19 +5,26 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pithosfs import daemon, mountpoints, options, registry
 from pithosfs.cli import arguments, checks, exits, logs
 from pithosfs.cli.session import Session
+from pithosfs.errors import Unavailable
 from pithosfs.mountpoints import MountPointError
 from pithosfs.options import MountOptions
 
 if TYPE_CHECKING:
     from pithosfs.config import Connection
+    from pithosfs.mount import Mount
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two tries to reach a server.
+_PAUSE = 2.0
 
 _DESCRIPTION = """\
 Mount SOURCE on the directory MOUNTPOINT.
@@ -121,8 +128,22 @@ def _serve(
     from pithosfs.mount import Mount  # loads libfuse, which other commands do without
 
     session = Session(mountpoint, source, settings)
-    session.run(lambda: Mount.build(connection, source, settings), ready)
+    session.run(lambda: _patiently(lambda: Mount.build(connection, source, settings), settings.retry), ready)
     return exits.ExitCode.OK
+
+
+def _patiently(build: Callable[[], Mount], seconds: float) -> Mount:
+    """Build; if the server cannot be reached try again for ``seconds`` (at boot the network comes late)."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return build()
+        except Unavailable as error:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            log.info("%s; trying again", error)
+            time.sleep(min(_PAUSE, left))
 
 
 def _say_ready(source: str, mountpoint: str) -> daemon.Ready:

@@ -53,7 +53,7 @@ def gather(path: str | None = None) -> list[Report]:
 
     Never hangs.  Announced mounts of which nothing is left are forgotten.
     """
-    entries = [each for each in registry.entries() if path in (None, each.mountpoint)]
+    entries = _current([each for each in registry.entries() if path in (None, each.mountpoint)])
     kernels = [each for each in mountpoints.mounted() if _is_shown(each) and path in (None, each.path)]
     present = {(each.path, each.device) for each in kernels}
     announced = {(each.mountpoint, each.device) for each in entries}
@@ -63,6 +63,15 @@ def gather(path: str | None = None) -> list[Report]:
         found = [*(each.result() for each in waiting), *pool.map(_unannounced, lost)]
     reports = [each for each in found if each is not None]
     return sorted(reports, key=lambda report: (report.mountpoint, report.state is State.ENDING))
+
+
+def _current(entries: list[registry.Entry]) -> list[registry.Entry]:
+    """Without those of processes that died and whose device number a running mount has got since."""
+    taken = {(each.mountpoint, each.device) for each in entries if each.is_running()}
+    dead = [each for each in entries if (each.mountpoint, each.device) in taken and not each.is_running()]
+    for each in dead:
+        each.forget()
+    return [each for each in entries if each not in dead]
 
 
 def _is_shown(mount: Mounted) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from pithosfs import control, mountpoints, registry, signals
+from pithosfs import control, mountpoints, notify, registry, signals
 from pithosfs.cli import exits, logs
 from pithosfs.options import MountOptions
 
@@ -77,6 +77,7 @@ class Session:
         here = mountpoints.mount_at(self._mountpoint)
         self._entry = registry.entry_for(self._mountpoint, self._source, here.device if here else 0)
         registry.announce(self._entry)
+        notify.notify("READY=1", f"STATUS={self._source} is on {self._mountpoint}")
         ready()
 
     def _calls(self, mount: Servable) -> Mapping[str, control.Handler]:
@@ -120,6 +121,7 @@ class Session:
 
     def _shut_down(self) -> None:
         assert self._mount is not None  # noqa: S101 (announced only once it is built)
+        notify.notify("STOPPING=1", "STATUS=sending what is pending")
         unsent = self._mount.drain(_SEND_TIME)
         if unsent:
             log.error("%d files are not sent yet; the next mount goes on with them", len(unsent))

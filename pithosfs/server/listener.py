@@ -93,7 +93,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Wait for a free place, then start the thread."""
         self._free.acquire()
         try:
-            super().process_request(request, address)  # type: ignore[arg-type]
+            super().process_request(request, address)
         except BaseException:
             self._free.release()
             raise
@@ -103,7 +103,7 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     ) -> None:
         """Serve the connection, then free the place."""
         try:
-            super().process_request_thread(request, client_address)  # type: ignore[arg-type]
+            super().process_request_thread(request, client_address)
         finally:
             self._free.release()
 
@@ -262,7 +262,7 @@ def _line(file: io.BufferedReader, limit: int, message: str) -> bytes:
 def _request_line(line: bytes) -> tuple[str, str, str]:
     parts = line.decode("latin-1").rstrip("\r\n").split(" ")
     if len(parts) != 3:
-        raise _BadRequest(f"Invalid Request Line '{line.decode('latin-1').strip()}'")
+        raise _BadRequest("Invalid Request Line")
     method, target, version = parts
     if not _METHOD.fullmatch(method):
         raise _BadRequest(f"Invalid Method 'Invalid HTTP method: '{method}''")
@@ -321,16 +321,20 @@ class LengthBody:
 
     def read(self, size: int) -> bytes:
         """The next ``size`` bytes, fewer only at the end.  Raises Incomplete."""
-        wanted = min(size, self._left)
-        if not wanted:
-            return b""
-        data = self._file.read(wanted) or b""
-        self._left -= len(data)
-        self.consumed += len(data)
-        if len(data) < wanted:
+        buffer = bytearray(min(size, self._left))
+        self.read_into(memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill ``buffer``, less of it only at the end, and return the number of bytes."""
+        wanted = min(len(buffer), self._left)
+        got = self._file.readinto(buffer[:wanted]) or 0 if wanted else 0
+        self._left -= got
+        self.consumed += got
+        if got < wanted:
             self._left = 0
             raise Incomplete
-        return data
+        return got
 
     def drain(self, limit: int) -> bool:
         """Throw away what is left; False if that is more than ``limit`` or does not come."""
@@ -371,6 +375,12 @@ class ChunkedBody:
             if not self._left:
                 self._end_of_line()
         return b"".join(parts)
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill ``buffer``, less of it only at the end, and return the number of bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def _next_chunk(self) -> bool:
         line = self._file.readline(_CHUNK)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from pithosfs.errors import PithosError
 from pithosfs.server import users
@@ -52,11 +51,10 @@ def serve(
     Prints one line with the URL and the configuration file once it answers.
     Raises ServerProblem if it cannot start.
     """
-    options = options or Options()
-    stop = threading.Event()
-    with _running(directory, host, port, options) as (address, config), _signals(stop):
+    with _signals_blocked() as awaited, _running(directory, host, port, options or Options()) as running:
+        address, config = running
         print(f"pithosfs serves {directory} at http://{address} (configuration: {config})", flush=True)
-        stop.wait()
+        signal.sigwait(awaited)
     return 0
 
 
@@ -165,15 +163,11 @@ def _lock(directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set ``stop``."""
-
-    def handler(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+def _signals_blocked() -> Iterator[set[signal.Signals]]:
+    """SIGINT and SIGTERM wait until somebody asks for them, in this thread and those it starts."""
+    awaited = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
-        yield
+        yield awaited
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -59,7 +59,8 @@ def config_path(directory: Path, user: User) -> Path:
 def write_config(directory: Path, user: User, address: str) -> Path:
     """Write the user's kamaki configuration (0600) for a server at ``address``."""
     path = config_path(directory, user)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for parent in (directory / "users", path.parent):
+        parent.mkdir(mode=0o700, exist_ok=True)
     write_private(
         path,
         "# Written by the server at each start.\n"
@@ -76,7 +77,7 @@ def write_private(path: Path, text: str) -> None:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()

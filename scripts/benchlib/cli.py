@@ -26,6 +26,7 @@ from .workloads import WORKLOADS, Workload
 SYSTEMS: dict[str, type[Any]] = {
     each.name: each for each in (PithosFS, PithosFSWriteBack, Rclone, Raw, Kamaki)
 }
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXAMPLES = """examples:
   scripts/bench                                  everything, about half an hour
   scripts/bench --quick                          the same with less of everything, two minutes
@@ -39,7 +40,8 @@ EXAMPLES = """examples:
 def main(words: Sequence[str] | None = None) -> int:
     """Run it; the exit code: 0 done, 1 a workload failed for the system measured, 2 could not run."""
     options = _parser().parse_args(words)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for each in INTERRUPTIONS:
+        signal.signal(each, _interrupt)
     try:
         return _run(options)
     except Failed as error:
@@ -174,4 +176,6 @@ def _workspace(parent: Path | None) -> Iterator[Path]:
 
 
 def _interrupt(*_: object) -> None:
+    for each in INTERRUPTIONS:
+        signal.signal(each, signal.SIG_IGN)  # once is enough: let the tidying up end
     raise KeyboardInterrupt

@@ -30,10 +30,11 @@ class Sizes:
     listed_dirs: int
     reads: int  # random reads
     moved: int  # files in the directory that is renamed and deleted
+    patience: float = 300.0  # seconds any single action may take
 
 
 FULL = Sizes(256 * MIB, 300, 10, 2000, 20, 300, 200)
-QUICK = Sizes(32 * MIB, 60, 6, 400, 10, 60, 40)
+QUICK = Sizes(32 * MIB, 60, 6, 400, 10, 60, 40, patience=20.0)
 
 
 class Corpus:

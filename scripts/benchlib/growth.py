@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from .corpus import MIB, SMALL, Corpus, Sizes
-from .mounts import Mount, in_child, read_through
+from .mounts import Mount, read_through
 from .network import Network
 from .processes import Failed, run, say
 from .runner import Bench
@@ -22,7 +23,7 @@ from .store import Store
 from .workloads import plant
 
 GIB = 1 << 30
-NOTHING = Sizes(MIB, 0, 1, 0, 1, 0, 0)
+NOTHING = Sizes(MIB, 0, 1, 0, 1, 0, 0, patience=1800.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +133,15 @@ def _objects(case: _Case, scale: Scale) -> list[Point]:
         while planted < count:
             top = f"tree/{planted // step:04}"
             if planted == 0:
-                case.store.put("tree", b"", Content_Type="application/directory")
+                for folder in ("tree", top):
+                    case.store.put(folder, b"", Content_Type="application/directory")
                 case.plant([f"{top}/dir-{n % 20:02}/file-{n:05}.dat" for n in range(step)])
             else:
                 case.store.send(
                     "COPY", "tree/0000", "delimiter=/", Destination=quote(f"/{case.store.container}/{top}")
                 )
             planted += step
-        points.append(case.time("objects", count, lambda: _find(case.mount.top / "tree", count)))  # noqa: B023
+        points.append(case.time("objects", count, partial(_find, case.mount.top / "tree", count)))
     return points
 
 
@@ -153,8 +155,8 @@ def _sizes(case: _Case, scale: Scale) -> list[Point]:
     points = []
     for mib in scale.mib:
         path = case.mount.top / f"file-{mib}"
-        points.append(case.time("write", mib, lambda: in_child(_write, path, mib)))  # noqa: B023
-        points.append(case.time("read", mib, lambda: _read_all(path, mib)))  # noqa: B023
+        points.append(case.time("write", mib, partial(case.mount.in_child, _write, path, mib)))
+        points.append(case.time("read", mib, partial(_read_all, case.mount, path, mib)))
         case.store.send("DELETE", path.name)
     return points
 
@@ -167,8 +169,8 @@ def _write(path: Path, mib: int) -> None:
             file.write(number.to_bytes(8, "big") + lump[8:])
 
 
-def _read_all(path: Path, mib: int) -> None:
-    if in_child(read_through, path) != mib * MIB:
+def _read_all(mount: Mount, path: Path, mib: int) -> None:
+    if mount.in_child(read_through, path) != mib * MIB:
         raise Failed(f"{path.name} is not {mib} MiB long")
 
 
@@ -176,7 +178,7 @@ def _opened(case: _Case, scale: Scale) -> list[Point]:
     names = [f"many/file-{number:05}.dat" for number in range(max(scale.opened))]
     case.plant(names)
     return [
-        case.time("open", count, lambda: in_child(_open_all, case.mount.top, names[:count]))  # noqa: B023
+        case.time("open", count, partial(case.mount.in_child, _open_all, case.mount.top, names[:count]))
         for count in scale.opened
     ]
 
@@ -195,7 +197,7 @@ def _readers(case: _Case, scale: Scale) -> list[Point]:
     for number in range(max(scale.readers)):
         case.store.put(f"part-{number:03}", number.to_bytes(8, "big") + data[8:])
     return [
-        case.time("readers", count, lambda: in_child(_read_together, case.mount.top, count, data))  # noqa: B023
+        case.time("readers", count, partial(case.mount.in_child, _read_together, case.mount.top, count, data))
         for count in scale.readers
     ]
 

@@ -22,8 +22,6 @@ from .corpus import MIB, SMALL, Corpus
 from .processes import Cost, Failed, Process, run
 from .store import Content, Place
 
-PATIENCE = 900.0  # seconds any single action may take
-
 
 class Mount:
     """A container mounted by a command line; a subclass says which.
@@ -92,61 +90,77 @@ class Mount:
         if not self.top.is_mount():
             shutil.rmtree(self.work, ignore_errors=True)
 
+    def alive(self) -> bool:
+        """Whether the mount still works."""
+        return self.process is not None and self.process.alive()
+
+    def kill(self) -> None:
+        """End the mount process, and so whatever hangs in it."""
+        if self.process:
+            self.process.kill()
+
+    def _run(self, command: list[str]) -> str:
+        return run(command, timeout=self.corpus.sizes.patience, release=self.kill)
+
+    def in_child(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """``call(*arguments)`` in a child, so that a mount that hangs does not hang us."""
+        return in_child(self.corpus.sizes.patience, self.kill, call, *arguments)
+
     # -- actions ------------------------------------------------------------------------
 
     def upload(self, name: str) -> None:
-        run(["cp", str(self.corpus.big), str(self.top / name)], timeout=PATIENCE)
+        self._run(["cp", str(self.corpus.big), str(self.top / name)])
 
     def read(self, name: str) -> None:
-        size = in_child(read_through, self.top / name)
+        size = self.in_child(read_through, self.top / name)
         if size != self.corpus.big.stat().st_size:
             raise Failed(f"{name}: {size} bytes read of {self.corpus.big.stat().st_size}")
 
     reread = read
 
     def random_reads(self, name: str) -> None:
-        in_child(compare_at, self.top / name, self.corpus.big, self.corpus.offsets())
+        self.in_child(compare_at, self.top / name, self.corpus.big, self.corpus.offsets())
 
     def change(self, name: str) -> None:
-        in_child(self.corpus.change, self.top / name)
+        self.in_child(self.corpus.change, self.top / name)
 
     def append(self, name: str) -> None:
-        in_child(self.corpus.append, self.top / name)
+        self.in_child(self.corpus.append, self.top / name)
 
     def copy_tree(self, name: str) -> None:
-        run(["cp", "-r", str(self.corpus.small), str(self.top / name)], timeout=PATIENCE)
+        self._run(["cp", "-r", str(self.corpus.small), str(self.top / name)])
 
     def list_tree(self, name: str) -> None:
-        lines = run(["ls", "-lR", str(self.top / name)], timeout=PATIENCE).splitlines()
+        lines = self._run(["ls", "-lR", str(self.top / name)]).splitlines()
         files = sum(line.startswith("-") for line in lines)
         if files != self.corpus.sizes.listed:
             raise Failed(f"{files} files listed of {self.corpus.sizes.listed}")
 
     def read_small(self, name: str) -> None:
-        in_child(compare_trees, self.corpus.small, self.top / name)
+        self.in_child(compare_trees, self.corpus.small, self.top / name)
 
     def rename(self, old: str, new: str) -> None:
-        run(["mv", str(self.top / old), str(self.top / new)], timeout=PATIENCE)
+        self._run(["mv", str(self.top / old), str(self.top / new)])
 
     def delete_tree(self, name: str) -> None:
-        run(["rm", "-r", str(self.top / name)], timeout=PATIENCE)
+        self._run(["rm", "-r", str(self.top / name)])
 
     def copy_inside(self, old: str, new: str) -> None:
-        run(["cp", str(self.top / old), str(self.top / new)], timeout=PATIENCE)
+        self._run(["cp", str(self.top / old), str(self.top / new)])
 
     def sync(self, name: str) -> str:
         """rsync -a the small files; what it says it changed."""
-        return run(["rsync", "-ai", f"{self.corpus.small}/", f"{self.top / name}/"], timeout=PATIENCE)
+        return self._run(["rsync", "-ai", f"{self.corpus.small}/", f"{self.top / name}/"])
 
     # -- checks, not timed ----------------------------------------------------------------
 
     def sha256(self, name: str) -> str:
         """The hash of a file as the mount shows it."""
-        return str(in_child(_sha256, self.top / name))
+        return str(self.in_child(_sha256, self.top / name))
 
     def times_are_kept(self, expected: dict[str, int]) -> bool:
         """Whether the files have these times (whole seconds)."""
-        return bool(in_child(_times_equal, self.top, expected))
+        return bool(self.in_child(_times_equal, self.top, expected))
 
 
 class PithosFS(Mount):
@@ -239,26 +253,29 @@ def _sum(one: Cost, other: Cost) -> Cost:
 # -- what a program does, in a child that can be ended if the mount hangs ----------------
 
 
-def in_child(call: Callable[..., Any], *arguments: Any) -> Any:
-    """``call(*arguments)`` in a forked child; Failed if it raises or takes longer than PATIENCE."""
+def in_child(patience: float, release: Callable[[], None], call: Callable[..., Any], *arguments: Any) -> Any:
+    """``call(*arguments)`` in a forked child; Failed if it raises or takes longer than ``patience``.
+
+    ``release`` must end what the child waits for, see :func:`run`.
+    """
     context = multiprocessing.get_context("fork")
     mine, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_answer, args=(theirs, call, arguments))
     child.start()
     theirs.close()
     try:
-        if not mine.poll(PATIENCE):
-            raise Failed(f"{call.__name__}: not done after {PATIENCE:.0f} s")
+        if not mine.poll(patience):
+            release()
+            raise Failed(f"{call.__name__.strip('_')}: not done after {patience:.0f} s")
         good, answer = mine.recv()
+        child.join(5)
     except EOFError:
-        raise Failed(f"{call.__name__}: the reader died") from None
+        raise Failed(f"{call.__name__.strip('_')}: the process that called it died") from None
     finally:
-        if child.exitcode is None and not mine.closed:
-            child.join(0.5)
         child.kill()
-        child.join()
+        child.join(30)
     if not good:
-        raise Failed(f"{call.__name__}: {answer}")
+        raise Failed(f"{call.__name__.strip('_')}: {answer}")
     return answer
 
 

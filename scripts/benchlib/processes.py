@@ -60,6 +60,15 @@ class Process:
         """What it and its children took so far."""
         return cost_of(self.child.pid)
 
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.child.poll() is None
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.child.kill()
+        self.child.wait()
+
     def stop(self, seconds: float = 30.0) -> None:
         """End it: politely, then not."""
         for sign, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
@@ -97,25 +106,41 @@ def _descendants(pid: int) -> list[int]:
     return [each for child in children for each in (child, *_descendants(child))]
 
 
-def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float = 900.0) -> str:
-    """Run a program to its end; what it printed.  Failed with its last line if it fails."""
+def run(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 900.0,
+    release: Callable[[], None] = lambda: None,
+) -> str:
+    """Run a program to its end; what it printed.  Failed with its last line if it fails.
+
+    When time is up, ``release`` must end what the program waits for: a
+    program inside a FUSE request cannot be killed.
+    """
+    child = subprocess.Popen(
+        command,
+        env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="surrogateescape",
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise Failed(f"{command[0]}: not done after {timeout:.0f} s") from None
-    if done.returncode:
-        words = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["(no message)"]
-        raise Failed(f"{Path(command[0]).name} ended with {done.returncode}: {words[0][:200]}")
-    return done.stdout
+        output, errors = child.communicate(timeout=timeout)
+    except BaseException as error:
+        child.kill()
+        release()
+        child.communicate(timeout=30)
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        raise Failed(f"{Path(command[0]).name}: not done after {timeout:.0f} s") from None
+    if child.returncode:
+        words = (errors or output).strip().splitlines()[-1:] or ["(no message)"]
+        raise Failed(f"{Path(command[0]).name} ended with {child.returncode}: {words[0][:200]}")
+    return output
 
 
 def say(message: str) -> None:

@@ -140,13 +140,13 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 class Server:
-    """``pithosfs serve`` on a free port."""
+    """``pithosfs serve``, on a free port unless told otherwise."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, port: int = 0) -> None:
         self.directory = directory
         self.config = directory / "kamakirc"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pithosfs", "serve", str(directory), "--port", "0"],
+            [sys.executable, "-m", "pithosfs", "serve", str(directory), "--port", str(port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

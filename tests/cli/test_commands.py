@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from pithosfs.cli import exits
 from pithosfs.cli.exits import CommandError, ExitCode
 
 README = Path(__file__).parents[2] / "README.md"
-COMMANDS = ("mount", "umount", "status", "doctor", "serve")
+COMMANDS = ("mount", "umount", "status", "doctor", "serve", "completion")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,7 +27,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
     for command in COMMANDS:
-        assert re.search(rf"^ +{command} +\w", text, re.MULTILINE)
+        assert re.search(rf"^ +{command}\s+\w", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -99,3 +102,42 @@ def test_an_error_of_many_lines_becomes_one(capsys: pytest.CaptureFixture[str]) 
 
     exits.guarded("mount", run)
     assert capsys.readouterr().err == "pithosfs mount: first second\n"
+
+
+def complete_in_bash(script: Path, line: str, folder: Path) -> list[str]:
+    """What bash offers after ``line``."""
+    words = shlex.join(line.split())
+    program = f"""
+        source {script}
+        COMP_WORDS=({words}{" ''" if line.endswith(" ") else ""})
+        COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+        COMP_LINE={shlex.quote(line)} COMP_POINT=${{#COMP_LINE}}
+        $(complete -p pithosfs | sed -n 's/.*-F \\([^ ]*\\).*/\\1/p') pithosfs "${{COMP_WORDS[COMP_CWORD]}}" x
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, cwd=folder)
+    return done.stdout.split()
+
+
+class TestCompletion:
+    @pytest.fixture
+    def script(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+        assert cli.main(["completion", "bash"]) == 0
+        file = tmp_path / "script"
+        file.write_text(capsys.readouterr().out)
+        return file
+
+    def test_of_commands_options_and_files_in_bash(self, script: Path, tmp_path: Path) -> None:
+        (tmp_path / "folder").mkdir()
+        assert complete_in_bash(script, "pithosfs um", tmp_path) == ["umount"]
+        assert complete_in_bash(script, "pithosfs mount --cache-d", tmp_path) == ["--cache-dir"]
+        assert "folder" in complete_in_bash(script, "pithosfs umount fol", tmp_path)
+
+    @pytest.mark.parametrize("shell", ["zsh", "fish"])
+    def test_for_other_shells(self, shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["completion", shell]) == 0
+        text = capsys.readouterr().out
+        assert "dir-cache-time" in text
+        if shutil.which(shell):
+            (tmp_path / "script").write_text(text)
+            subprocess.run([shell, "-n", str(tmp_path / "script")], check=True)

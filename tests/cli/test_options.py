@@ -124,6 +124,10 @@ def test_flags_of_the_kernel_are_handed_on() -> None:
     assert parse_mount_words("nosuid,nodev,noexec") == {"fuse": ("nosuid", "nodev", "noexec")}
 
 
+def test_the_source_as_the_kernel_lists_it() -> None:
+    assert parse_mount_words(f"fsname={options.escape('a,b')}") == {"fuse": (r"fsname=a\,b",)}
+
+
 def test_the_last_word_wins() -> None:
     assert parse_mount_words("ro,rw") == {"read_only": False}
     assert parse_mount_words("memory=1M,memory=2M") == {"memory": 2 * MIB}

@@ -57,6 +57,48 @@ def test_writers_of_one_file_in_places_of_their_own(disk: Disk) -> None:
     assert wrong == []
 
 
+LOGGER = """
+import os, sys
+print("ready"); input()
+for number in range(40):
+    fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(fd, f"{sys.argv[2]} {number}\\n".encode())
+    os.close(fd)
+"""
+
+
+def test_lines_appended_through_a_handle_each(disk: Disk) -> None:
+    """Shell scripts log like this: the file is opened and closed all the time, by all of them."""
+    run_together(LOGGER, [[disk.path / "log", who] for who in "abc"])
+    disk.remount(fresh_cache=True)
+    lines = (disk.path / "log").read_text().splitlines()
+    assert sorted(lines) == sorted(f"{who} {number}" for who in "abc" for number in range(40))
+    assert os.listdir(disk.path) == ["log"]
+
+
+STAMPER = """
+import os, sys
+print("ready"); input()
+for number in range(1, 60):
+    for path in sys.argv[1:]:
+        with open(path, "ab") as file:
+            file.write(b"x")
+        os.utime(path, ns=(number, number))
+"""
+
+
+def test_times_set_while_others_open_and_close(disk: Disk) -> None:
+    """The last word on each file is a time; it must not be lost in the comings and goings."""
+    files = [disk.path / f"file{number}" for number in range(4)]
+    for file in files:
+        file.touch()
+    run_together(STAMPER, [files[:2], files[2:]])
+    assert [file.stat().st_mtime_ns for file in files] == [59] * 4
+    disk.remount(fresh_cache=True)
+    assert [file.stat().st_mtime_ns for file in files] == [59] * 4
+    assert [file.stat().st_size for file in files] == [59] * 4
+
+
 def test_reader_never_sees_a_torn_replacement(path: Path) -> None:
     """A file replaced by rename is always one of the two contents, whole."""
     contents = [b"a" * 100_000, b"b" * 50_000]

@@ -71,7 +71,7 @@ def test_git_index_stays_fresh_over_a_remount(disk: Disk) -> None:
     work = repository(disk.path / "work")
     git(work, "update-index", "--refresh")
     before = (work / ".git" / "index").read_bytes()
-    disk.remount(fresh_cache=True)
+    disk.remount()
     git(work, "diff-files", "--quiet")
     assert (work / ".git" / "index").read_bytes() == before
 

@@ -7,8 +7,6 @@ import errno
 import os
 from pathlib import Path
 
-import pytest
-
 from tests.support.disks import Disk, MountedDisk
 from tests.support.files import noise, opened, refused
 
@@ -206,9 +204,27 @@ def test_other_namespaces_are_refused(mounted: MountedDisk) -> None:
         os.getxattr(mounted.path / "file", "system.posix_acl_access")
 
 
-@pytest.mark.parametrize("value", [b"value", "ünïcödé".encode()])
-def test_metadata_of_other_clients_is_seen(mounted: MountedDisk, value: bytes) -> None:
-    """X-Object-Meta-Colour set by kamaki is user.colour here, and the other way round."""
-    (mounted.path / "file").write_bytes(b"content")
-    os.setxattr(mounted.path / "file", "user.colour", b"red")
+def test_plain_ones_are_metadata_of_other_clients(mounted: MountedDisk) -> None:
+    """user.colour here is X-Object-Meta-Colour there."""
+    file = mounted.path / "file"
+    with opened(file, os.O_WRONLY | os.O_CREAT) as fd:
+        os.write(fd, b"content")
+        os.setxattr(file, "user.colour", b"red")
     assert mounted.store.head(f"{mounted.name}/file")["X-Object-Meta-Colour"] == "red"
+
+
+def test_metadata_of_other_clients_are_attributes_here(mounted: MountedDisk) -> None:
+    mounted.store.put(f"{mounted.name}/file", b"content", X_Object_Meta_Colour="gr%C3%BCn")
+    assert attributes(mounted.second() / "file") == {"user.colour": "grün".encode()}
+
+
+def test_survive_a_rename_at_once(disk: Disk) -> None:
+    """rsync -X: attributes on a temporary file, times, then the rename."""
+    with opened(disk.path / ".tmp", os.O_WRONLY | os.O_CREAT) as fd:
+        os.write(fd, b"content")
+    os.setxattr(disk.path / ".tmp", "user.name", b"\0binary\xff")
+    os.utime(disk.path / ".tmp", ns=(7, 7))
+    (disk.path / ".tmp").rename(disk.path / "file")
+    disk.remount(fresh_cache=True)
+    assert attributes(disk.path / "file") == {"user.name": b"\0binary\xff"}
+    assert (disk.path / "file").stat().st_mtime_ns == 7

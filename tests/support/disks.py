@@ -100,10 +100,11 @@ class MountedDisk(Disk):
     @contextmanager
     def requests(self) -> Iterator[list[Request]]:
         """Collects what is asked of the server while the body runs; complete after it."""
+        time.sleep(0.1)  # a line is written after its answer
         before = self.site.server.log_size()
         seen: list[Request] = []
         yield seen
-        time.sleep(0.05)  # a line is written after its answer
+        time.sleep(0.1)
         seen.extend(self.site.server.requests(before))
 
     def expect_in_log(self, pattern: str) -> None:

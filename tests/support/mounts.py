@@ -28,7 +28,7 @@ class Mount:
         self.mountpoint = mountpoint
         self.cache = mountpoint.with_name(mountpoint.name + ".cache")
         self.log = mountpoint.with_name(mountpoint.name + ".log")
-        self._environment = environment
+        self.environment = environment
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +41,7 @@ class Mount:
                 *("--foreground", "--cache-dir", str(self.cache), *self._options),
             ],
             output=self.log,
-            environment=self._environment,
+            environment=self.environment,
         )
         self._process = process
 
@@ -73,7 +73,7 @@ class Mount:
         """As a user does it; all must have been sent."""
         command = [sys.executable, "-m", "pithosfs", "umount", str(self.mountpoint)]
         done = subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 0, f"umount ended with {done.returncode}: {done.stdout}{done.stderr}"
         self.process.wait(10)

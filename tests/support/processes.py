@@ -48,7 +48,7 @@ def stop(process: subprocess.Popen[bytes], patience: float = 10.0) -> int:
     return process.wait(patience)
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 15.0, what: str = "the condition") -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 30.0, what: str = "the condition") -> None:
     """Ask again and again, fail after ``seconds``."""
     end = time.monotonic() + seconds
     while not true():
@@ -105,7 +105,7 @@ def run_together(code: str, arguments: Sequence[Sequence[str | Path]]) -> list[s
             assert child.stdin is not None
             child.stdin.write("go\n")
             child.stdin.flush()
-        answers = [child.communicate(timeout=60)[0].strip() for child in children]
+        answers = [child.communicate(timeout=100)[0].strip() for child in children]
     finally:
         for child in children:
             child.kill()

@@ -60,6 +60,10 @@ class Server:
         if self._process:
             processes.stop(self._process)
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
@@ -127,8 +131,11 @@ class Store:
         assert answer.status == 200, f"{name} is not in the store"
         return answer.data
 
-    def put(self, name: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        self._ask("PUT", name, body=data, Content_Type=content_type)
+    def put(
+        self, name: str, data: bytes, content_type: str = "application/octet-stream", **headers: str
+    ) -> None:
+        """Write an object; ``X_Object_Meta_Key="value"`` is a header."""
+        self._ask("PUT", name, body=data, Content_Type=content_type, **headers)
 
     def put_many(self, names: Sequence[str]) -> None:
         """An empty object of each name."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pithosfs import blocks
 from pithosfs.server.app import conditions, headers, render
-from pithosfs.server.app.context import PUBLIC, Context, answer, epoch, iso
+from pithosfs.server.app.context import MAX_UPLOAD, PUBLIC, Context, answer, epoch, iso
 from pithosfs.server.app.http import ApiError, Headers, Response, http_date
 from pithosfs.server.store import listing
 from pithosfs.server.store.containers import ContainerState
@@ -67,7 +67,7 @@ def update(context: Context, account: str, name: str) -> Response:
         context.store.containers.update(account, name, policy, meta, replace=replace)
     if request.content_type != "application/octet-stream":
         return answer(request, 202)
-    hashes = _store_blocks(context)
+    _, hashes = context.store.objects.write_blocks(request.body.read_into, MAX_UPLOAD)
     if not hashes:
         return answer(request, 202)
     body = render.items_xml(hashes) if request.serialization == "xml" else render.as_json(hashes)
@@ -124,13 +124,6 @@ def _headers(context: Context, state: ContainerState) -> Headers:
     if state.until is not None:
         found.append(("X-Container-Until-Timestamp", http_date(state.until)))
     return found
-
-
-def _store_blocks(context: Context) -> list[str]:
-    hashes = []
-    while data := context.request.body.read(blocks.BLOCK_SIZE):
-        hashes.append(context.store.objects.write_block(data))
-    return hashes
 
 
 def _query(context: Context, account: str) -> ListQuery:

@@ -24,6 +24,9 @@ class BodyReader(Protocol):
     def read(self, size: int) -> bytes:
         """The next ``size`` bytes, fewer only at the end.  Raises Incomplete if it is cut short."""
 
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill ``buffer``, less of it only at the end, and return the number of bytes."""
+
 
 class Sendable(Protocol):
     """A piece of an answer that can put itself onto a socket, or into memory."""

@@ -9,7 +9,7 @@ from pithosfs import blocks
 from pithosfs.server.app import conditions, headers, ranges, render
 from pithosfs.server.app.context import PUBLIC, Context, answer, epoch, finished
 from pithosfs.server.app.http import Headers, Piece, Response, http_date
-from pithosfs.server.store.errors import NotFound
+from pithosfs.server.store.errors import Invalid, NotFound, Refused
 from pithosfs.server.store.objects import ObjectState, Target
 from pithosfs.server.store.versions import Version
 
@@ -19,7 +19,7 @@ def head(context: Context, target: Target) -> Response:
     state = _state(context, target)
     conditions.check_dates(context.request, state.modified)
     conditions.check_tags(context.request, context.etag(state.version))
-    size = content_of(context, state).size
+    size = size_of(context, state)
     response = Response(200, object_headers(context, state), (), size)
     return finished(context.request, response)
 
@@ -70,13 +70,22 @@ class Readable:
 
 def content_of(context: Context, state: ObjectState) -> Readable:
     """What reading the object gives; a manifest stands for the objects it names."""
-    manifest = state.version.meta.get("X-Object-Manifest", "")
-    container, slash, prefix = manifest.strip("/").partition("/")
-    if not slash:
+    manifest = state.version.meta.get("X-Object-Manifest")
+    if manifest is None:
         return Readable(context, [state.version])
-    return Readable(
-        context, context.store.objects.parts(context.user, state.place.account, container, prefix)
-    )
+    container, _, prefix = manifest.partition("/")
+    if not prefix:
+        raise Invalid("Invalid X-Object-Manifest header")
+    parts = context.store.objects.parts(context.user, state.place.account, container, prefix)
+    return Readable(context, parts)
+
+
+def size_of(context: Context, state: ObjectState) -> int:
+    """The size of what reading the object gives; of a manifest that leads nowhere, its own."""
+    try:
+        return content_of(context, state).size
+    except Refused:
+        return state.version.size
 
 
 def data(context: Context, state: ObjectState, content: Readable, fields: Headers) -> Response:

@@ -14,7 +14,7 @@ def head(context: Context, token: str) -> Response:
     state = _state(context, token)
     conditions.check_dates(context.request, state.modified)
     conditions.check_tags(context.request, context.etag(state.version))
-    size = objects.content_of(context, state).size
+    size = objects.size_of(context, state)
     response = Response(200, objects.object_headers(context, state, public=True), (), size)
     return finished(context.request, response)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import tempfile
@@ -170,14 +171,7 @@ def _upload(context: Context) -> Content:
         raise ApiError(400, "Maximum size is reached")
     wanted = _plain_tag(request.header("etag"))
     md5 = hashlib.md5(usedforsecurity=False) if wanted or context.settings.md5_etags else None
-    size, hashes = 0, []
-    while data := request.body.read(blocks.BLOCK_SIZE):
-        size += len(data)
-        if size > MAX_UPLOAD:
-            raise ApiError(400, "Maximum size is reached")
-        if md5 is not None:
-            md5.update(data)
-        hashes.append(objects.write_block(data))
+    size, hashes = objects.write_blocks(request.body.read_into, MAX_UPLOAD, md5.update if md5 else None)
     digest = md5.hexdigest() if md5 is not None else ""
     if wanted and wanted != digest:
         raise ApiError(422, "Object ETag does not match")
@@ -207,15 +201,13 @@ def _form(context: Context, target: Target) -> Response:
     if part is None:
         raise ApiError(400, "Missing X-Object-Data field")
     kind, content = part
-    hashes = []
     objects = context.store.objects
-    for at in range(0, len(content), blocks.BLOCK_SIZE):
-        hashes.append(objects.write_block(content[at : at + blocks.BLOCK_SIZE]))
+    size, hashes = objects.write_blocks(io.BytesIO(content).readinto, MAX_UPLOAD)
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest() if context.settings.md5_etags else ""
     version = objects.put(
         context.user,
         target,
-        Content(len(content), hashes or [objects.write_block(b"")], digest),
+        Content(size, hashes or [objects.write_block(b"")], digest),
         Attributes(type=kind, meta={}),
     )
     return answer(context.request, 201, b"", [*_written(context, version)])

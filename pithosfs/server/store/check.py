@@ -19,14 +19,14 @@ def problems(database: Database, files: BlockFiles) -> Iterator[str]:
         if damage != "ok":
             yield f"the database is damaged: {damage}"
             return
-        broken = yield from _blocks(tx, files)
+        broken: set[str] = set()
+        yield from _blocks(tx, files, broken)
         yield from _hashmaps(tx, broken)
         yield from _totals(tx)
 
 
-def _blocks(tx: Transaction, files: BlockFiles) -> Iterator[str]:
-    """Check every block the store counts on; returns the hashes it has not, or not whole."""
-    broken = set()
+def _blocks(tx: Transaction, files: BlockFiles, broken: set[str]) -> Iterator[str]:
+    """Check every block the store counts on; ``broken`` gets the hashes of those it has not whole."""
     for (name,) in tx.rows("SELECT hash FROM block ORDER BY hash"):
         try:
             found = blocks.block_hash(files.read(name))

@@ -133,9 +133,12 @@ class Database:
         self._writing = threading.Lock()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         path.touch(mode=0o600)
-        self._writer = self._connect()
-        self._create()
-        self._serial = self._counter()
+        try:
+            self._writer = self._connect()
+            self._create()
+            self._serial = self._counter()
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{path} is damaged or no database of this program ({error})") from None
         self._last = 0
 
     def _connect(self) -> sqlite3.Connection:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pithosfs import blocks
 from pithosfs.server.store import accounts, descriptions, listing, sharing, versions
-from pithosfs.server.store.blockfiles import BlockFiles, Extent
+from pithosfs.server.store.blockfiles import BlockFiles, Buffers, Extent
 from pithosfs.server.store.database import Database, Row, Transaction
 from pithosfs.server.store.errors import (
     AccountFull,
@@ -27,6 +27,9 @@ from pithosfs.server.store.versions import Container, State, Version
 MAX_NAME = 1024
 """Characters of an object's name."""
 
+Source = Callable[[memoryview], int]
+"""Fills a buffer and returns how many bytes it got; fewer than fit only at the end, then 0."""
+Watch = Callable[[memoryview], object]
 Guard = Callable[[Version | None], None]
 """Called with the live version before it is replaced; raises what shall stop that."""
 
@@ -95,11 +98,28 @@ class Objects:
     def __init__(self, database: Database, block_files: BlockFiles) -> None:
         self._database = database
         self._files = block_files
+        self._buffers = Buffers()
         # blocks written since they were last made durable; guarded by _fresh_lock
         self._fresh: set[str] = set()
         self._fresh_lock = threading.Lock()
 
     # -- blocks ------------------------------------------------------------------
+
+    def write_blocks(self, source: Source, limit: int, watch: Watch | None = None) -> tuple[int, list[str]]:
+        """Store all that comes from ``source``, cut into blocks: (bytes, hashes).
+
+        ``watch`` sees each block.  Raises Invalid over ``limit`` bytes.
+        """
+        size, hashes = 0, []
+        with self._buffers.borrow() as buffer:
+            while count := source(buffer):
+                size += count
+                if size > limit:
+                    raise Invalid("Maximum size is reached")
+                if watch is not None:
+                    watch(buffer[:count])
+                hashes.append(self.write_block(buffer[:count]))
+        return size, hashes
 
     def write_block(self, data: blocks.Buffer) -> str:
         """Store a block unless it is there, and return its hash."""
@@ -187,8 +207,12 @@ class Objects:
     def parts(self, user: str, account: str, container: str, prefix: str) -> list[Version]:
         """The live objects a manifest names: all those whose names start with ``prefix``."""
         with self._database.read() as tx:
-            place = versions.find_container(tx, account, container)
-            return [] if place is None else _below(tx, place, prefix)
+            if user != account and container not in sharing.containers_for(tx, user, account):
+                raise NotAllowed("User does not have read access to the container")
+            place = versions.container(tx, account, container)
+            names = None if user == account else sharing.names_for(tx, user, place)
+            wanted = _filter(tx, place, ListQuery(listing.Query()), names, {})
+            return [each for each in _below(tx, place, prefix) if wanted is None or wanted(each)]
 
     # -- writing -----------------------------------------------------------------
 

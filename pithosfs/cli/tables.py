@@ -1,0 +1,106 @@
+"""What ``pithosfs status`` shows a person: a table of mounts, or all about one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from pithosfs.cli.reports import Report, State
+from pithosfs.options import format_size
+
+_REMEDIES = {
+    State.HANGS: "does not answer; to end it: pithosfs umount --force {0}",
+    State.DEAD: "lost its process; mount it again, or: pithosfs umount {0}",
+    State.UNKNOWN: "was not mounted by you, or is still starting",
+}
+
+
+def remedies(reports: Sequence[Report]) -> Iterator[str]:
+    """A line for each mount that is not well."""
+    for report in reports:
+        if remedy := _REMEDIES.get(report.state):
+            yield f"{report.mountpoint} {remedy.format(report.mountpoint)}"
+
+
+def overview(reports: Sequence[Report]) -> Table:
+    """A line for each mount."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("MOUNT POINT", overflow="fold")
+    for heading in ("SOURCE", "STATE", "OPEN", "UNSENT", "SENT", "SPARED", "CACHE HITS"):
+        table.add_column(heading)
+    for report in reports:
+        table.add_row(report.mountpoint, report.source, report.state.value, *_figures(report.details))
+    return table
+
+
+def _figures(details: dict[str, Any]) -> Iterator[str]:
+    """The columns of numbers; none for a mount that says nothing."""
+    if not details:
+        return
+    pending, upload = details.get("pending", ()), details.get("upload", {})
+    yield str(details.get("open_files", 0))
+    yield f"{_count(len(pending), 'file')}, {format_size(_unsent(pending))}" if pending else "-"
+    yield format_size(upload.get("bytes_sent", 0))
+    yield format_size(upload.get("bytes_spared", 0))
+    yield _hit_rate(details.get("cache", {}))
+
+
+def in_full(report: Report) -> Table:
+    """All that is known about one mount."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    since = time.strftime(", since %Y-%m-%d %H:%M", time.localtime(report.since)) if report.since else ""
+    table.add_row("mount point", report.mountpoint)
+    table.add_row("source", report.source)
+    table.add_row("state", f"{report.state.value}{since}")
+    for name, text in _details(report.details):
+        table.add_row(name, text)
+    return table
+
+
+def _details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if not details:
+        return
+    upload, cache = details.get("upload", {}), details.get("cache", {})
+    yield "server", f"{details.get('server', '?')}, account {details.get('account', '?')}"
+    yield "files", f"{details.get('open_files', 0)} open, {details.get('dirty_files', 0)} with changes"
+    yield "sent", _blocks(upload, "sent")
+    yield "spared", f"{_blocks(upload, 'spared')} that the server had already"
+    yield (
+        "cache",
+        (
+            f"{format_size(cache.get('disk_bytes', 0))} on disk "
+            f"of {format_size(cache.get('disk_limit', 0))} allowed, "
+            f"{format_size(cache.get('memory_bytes', 0))} in memory; {_hit_rate(cache)} hits"
+        ),
+    )
+    for each in details.get("pending", ()):
+        reason = f": {each['error']}" if each.get("error") else ""
+        yield "unsent", f"{each['object']} ({format_size(each.get('unsent', 0))}) {each['state']}{reason}"
+    for each in details.get("conflicts", ()):
+        yield "conflict", f"{each['object']} was changed elsewhere; what was written here is {each['copy']}"
+    if errors := details.get("errors"):
+        yield "errors", ", ".join(f"{name} {count}" for name, count in sorted(errors.items()))
+
+
+def _blocks(upload: dict[str, Any], what: str) -> str:
+    count = _count(upload.get(f"blocks_{what}", 0), "block")
+    return f"{format_size(upload.get(f'bytes_{what}', 0))} in {count}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _unsent(pending: list[dict[str, Any]]) -> int:
+    return sum(each.get("unsent", 0) for each in pending)
+
+
+def _hit_rate(cache: dict[str, Any]) -> str:
+    hits = cache.get("memory_hits", 0) + cache.get("disk_hits", 0)
+    asked = hits + cache.get("misses", 0)
+    return f"{hits / asked:.0%}" if asked else "-"

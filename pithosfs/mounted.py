@@ -1,0 +1,158 @@
+"""The tree as a mount shows it: the files, the past below ``/.pithos``, facts as extended attributes.
+
+A thin layer over :class:`~pithosfs.filesystem.FileSystem`: paths below the
+hidden directory go to :mod:`pithosfs.past`, names ``user.pithos.*`` to
+:mod:`pithosfs.facts`, all else straight on.  A file of the past that is open
+is an ordinary handle, so that copying one into the present moves no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pithosfs import facts, names
+from pithosfs.api import Client
+from pithosfs.attributes import read_xattrs
+from pithosfs.errors import (
+    Exists,
+    Forbidden,
+    IsADirectory,
+    NoAttribute,
+    NotFound,
+    NotSupported,
+    ReadOnly,
+)
+from pithosfs.fetch import Origin
+from pithosfs.files import Files
+from pithosfs.filesystem import FileSystem, Handle
+from pithosfs.names import ObjectRef
+from pithosfs.namespace import Namespace, parent_of
+from pithosfs.nodes import Node
+from pithosfs.openfile import OpenFile, Services
+from pithosfs.past import HIDDEN, Past
+
+
+class MountedTree(FileSystem):
+    """A :class:`FileSystem` with ``past`` and facts."""
+
+    def __init__(
+        self,
+        services: Services,
+        namespace: Namespace,
+        files: Files,
+        client_of: Callable[[ObjectRef], Client],
+        past: Past,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        super().__init__(services, namespace, files, client_of, read_only=read_only)
+        self._past = past
+
+    # -- the past ------------------------------------------------------------------------------
+
+    def node(self, path: str) -> Node:
+        """What is at ``path``, now or then."""
+        hidden = _hidden(path)
+        return super().node(path) if hidden is None else self._past.node(hidden)
+
+    def entries(self, path: str) -> dict[str, Node]:
+        """The entries of a directory; the hidden one is not among those of the top."""
+        hidden = _hidden(path)
+        return super().entries(path) if hidden is None else self._past.entries(hidden)
+
+    def open(
+        self,
+        path: str,
+        *,
+        read: bool = True,
+        write: bool = False,
+        append: bool = False,
+        truncate: bool = False,
+    ) -> Handle:
+        """Open a file; of others' files only what they allow."""
+        hidden = _hidden(path)
+        if hidden is None:
+            if write and self.node(path).allowed == "read":
+                raise Forbidden(f"{path} is shared for reading only", 403)
+            return super().open(path, read=read, write=write, append=append, truncate=truncate)
+        if write or truncate:
+            self._writable(path)
+        file = self._then(self._past.node(hidden))
+        handle = self._new_handle(file, read, False, False)
+        handle.unchanged = self._kernel_still_has(file)
+        return handle
+
+    def _then(self, node: Node) -> OpenFile:
+        if node.is_directory:
+            raise IsADirectory(f"{node.ref} is a directory")
+        return OpenFile(self._services, node.ref, node, node.attributes, node.ino)
+
+    def _writable(self, *paths: str) -> None:
+        super()._writable(*paths)
+        if any(_hidden(path) is not None for path in paths):
+            raise ReadOnly("the past cannot be changed")
+
+    # -- extended attributes -----------------------------------------------------------------------
+
+    def xattrs(self, path: str) -> dict[str, bytes]:
+        """The user's own attributes."""
+        hidden = _hidden(path)
+        if hidden is None:
+            return super().xattrs(path)
+        node = self._past.node(hidden)
+        if not node.exists:
+            return {}
+        return read_xattrs(OpenFile(self._services, node.ref, node, node.attributes).meta())
+
+    def xattr(self, path: str, name: str) -> bytes | None:
+        """One attribute, of the user's own or of the store's facts."""
+        if not facts.is_fact(name):
+            return super().xattr(path, name)
+        node = self.node(path)
+        if not node.exists or not node.ref.name:
+            return None
+        then = node.readable_at if _hidden(path) is not None else Origin(node.ref, 0)
+        try:
+            info = self._services.fetcher.info(then)
+        except NotFound:
+            return None  # not sent yet
+        return facts.read(name, self._client_of(node.ref), node.ref, info.entry)
+
+    def set_xattr(self, path: str, name: str, value: bytes, *, create: bool, exists: bool) -> None:
+        """Set an attribute; ``user.pithos.public`` and ``…sharing`` take effect at once."""
+        if not facts.is_fact(name):
+            super().set_xattr(path, name, value, create=create, exists=exists)
+            return
+        self._writable(path)
+        if (create or exists) and (self.xattr(path, name) is None) == exists:
+            raise NoAttribute(f"{path} has no {name}") if exists else Exists(f"{path} has {name} already")
+        self._set_fact(path, name, value)
+
+    def remove_xattr(self, path: str, name: str) -> None:
+        """Remove an attribute; of the facts that ends sharing or publishing."""
+        if not facts.is_fact(name):
+            super().remove_xattr(path, name)
+            return
+        self._writable(path)
+        if self.xattr(path, name) is None:
+            raise NoAttribute(f"{path} has no {name}")
+        self._set_fact(path, name, b"")
+
+    def _set_fact(self, path: str, name: str, value: bytes) -> None:
+        node = self.node(path)
+        if not node.exists or not node.ref.name:
+            raise NotSupported(f"{path} has no object of its own that could be shared")
+        if not node.is_directory:
+            with self._in_use(path) as file:
+                if file.dirty:
+                    self.files.sync(file)
+        facts.write(name, value, self._client_of(node.ref), node.ref)
+        self.namespace.forget(parent_of(node.ref))
+
+
+def _hidden(path: str) -> list[str] | None:
+    """The components below the hidden directory; None for a path that does not lead there."""
+    if not path.startswith(f"/{HIDDEN}"):
+        return None
+    first, *below = names.split(path)
+    return below if first == HIDDEN else None

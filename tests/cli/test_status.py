@@ -1,0 +1,128 @@
+"""What status makes of a mount's figures."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pithosfs.cli import prometheus, tables
+from pithosfs.cli.reports import Report, State
+from pithosfs.cli.watch import Speeds, _duration_text, _speed_text
+
+from .conftest import Place, Server
+
+SAMPLE = re.compile(r'pithosfs_\w+\{(\w+="(\\.|[^"\\\n])*",?)+\} [-+.e0-9]+')
+
+
+def report(state: State = State.READY, mountpoint: str = "/mnt", **details: Any) -> Report:
+    return Report(mountpoint, "pithos", state, 1, 0.0, details)
+
+
+def shown(renderable: Any) -> str:
+    console = Console(file=io.StringIO(), width=300)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+class TestPrometheus:
+    def test_every_line_is_a_comment_or_a_sample(self) -> None:
+        mount = report(
+            open_files=2, requests={"GET": 3, "PUT": 1}, cache={"disk_hits": 5}, pending=[{"unsent": 7}]
+        )
+        lines = prometheus.metrics([mount]).splitlines()
+        samples = [line for line in lines if not line.startswith("# ")]
+        assert all(SAMPLE.fullmatch(line) for line in samples)
+        at = 'mountpoint="/mnt",source="pithos"'
+        assert f"pithosfs_ready{{{at}}} 1" in samples
+        assert f"pithosfs_pending_bytes{{{at}}} 7" in samples
+        assert f'pithosfs_requests_total{{{at},method="GET"}} 3' in samples
+        assert f"pithosfs_disk_hits_total{{{at}}} 5" in samples
+
+    def test_large_counters_are_exact(self) -> None:
+        assert f" {2**53 - 1}\n" in prometheus.metrics([report(bytes_up=2**53 - 1)])
+
+    def test_a_mount_that_hangs_is_not_ready_and_has_no_figures(self) -> None:
+        text = prometheus.metrics([report(State.HANGS)])
+        assert 'pithosfs_ready{mountpoint="/mnt",source="pithos"} 0\n' in text
+        assert "pithosfs_open_files{" not in text
+
+    def test_odd_names_are_escaped(self) -> None:
+        text = prometheus.metrics([report(mountpoint='/a"b\\c\nd\udcff')])
+        assert r'mountpoint="/a\"b\\c\nd\\udcff"' in text
+
+    def test_of_a_real_mount(self, place: Place, server: Server) -> None:
+        place.environment["KAMAKI_CONFIG"] = str(server.config)
+        place.pithosfs("mount", "pithos", place.mountpoint)
+        (place.mountpoint / "a").write_text("b")
+        text = place.pithosfs("status", "--prometheus", place.mountpoint).stdout
+        figures = dict(
+            re.findall(r'^pithosfs_(\w+)\{mountpoint="[^"]*",source="pithos"\} (\S+)$', text, re.MULTILINE)
+        )
+        assert (figures["ready"], figures["sent_blocks_total"]) == ("1", "1")
+        # a figure that is missing was renamed inside the mount
+        assert figures.keys() >= {each.name for each in prometheus._METRICS if not each.label}
+
+
+class TestTables:
+    def test_of_a_real_mount(self, place: Place, server: Server) -> None:
+        place.environment["KAMAKI_CONFIG"] = str(server.config)
+        place.pithosfs("mount", "pithos", place.mountpoint)
+        (place.mountpoint / "a").write_text("b")
+        text = place.pithosfs("status", place.mountpoint).stdout
+        assert re.search(rf"^server +{server.url}\S*, account \S+", text, re.MULTILINE)
+        assert re.search(r"^sent +1B in 1 block", text, re.MULTILINE)
+
+    def test_what_waits_and_why(self) -> None:
+        pending = [{"object": "pithos/a", "unsent": 2048, "state": "failed", "error": "no answer"}]
+        conflicts = [{"object": "pithos/b", "copy": "pithos/b (conflict)"}]
+        text = shown(tables.in_full(report(pending=pending, conflicts=conflicts, errors={"flush": 2})))
+        assert "pithos/a (2K) failed: no answer" in text
+        assert "pithos/b was changed elsewhere; what was written here is pithos/b (conflict)" in text
+        assert "flush 2" in text
+
+    def test_overview(self) -> None:
+        cache = {"memory_hits": 1, "disk_hits": 2, "misses": 1}
+        pending = [{"object": "pithos/a", "unsent": 2048, "state": "failed"}]
+        text = shown(
+            tables.overview([report(open_files=3, cache=cache, pending=pending), report(State.DEAD)])
+        )
+        assert re.search(r"/mnt +pithos +ready +3 +1 file, 2K +0B +0B +75%", text)
+        assert re.search(r"/mnt +pithos +dead *$", text, re.MULTILINE)
+
+
+class TestSpeeds:
+    def test_between_two_looks(self) -> None:
+        speeds = Speeds()
+        assert speeds.of(report(bytes_up=100, bytes_down=0), 10.0) is None
+        assert speeds.of(report(bytes_up=300, bytes_down=50), 12.0) == (100.0, 25.0)
+        assert speeds.of(report(bytes_up=300, bytes_down=50), 13.0) == (0.0, 0.0)
+
+    def test_a_mount_made_anew_begins_anew(self) -> None:
+        speeds = Speeds()
+        speeds.of(report(bytes_up=300), 1.0)
+        assert speeds.of(report(bytes_up=10), 2.0) is None
+
+    def test_time_left(self) -> None:
+        text = _speed_text(report(pending=[{"unsent": 90 * 1024}]), (1024.0, 0.0))
+        assert text == "/mnt: 1K/s up, 0B/s down; 90K to go, about 1:30"
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3600, "1:00:00"), (7325, "2:02:05")]
+    )
+    def test_durations(self, seconds: float, text: str) -> None:
+        assert _duration_text(seconds) == text
+
+
+def test_watching_needs_a_terminal(place: Place) -> None:
+    done = place.pithosfs("status", "--watch", check=False)
+    assert done.returncode == 2
+    assert "programs take --json" in done.stderr
+
+
+def test_one_form_at_a_time(place: Place) -> None:
+    assert place.pithosfs("status", "--json", "--watch", check=False).returncode == 2

@@ -1,0 +1,223 @@
+"""Whole files there and back: what travels, what is verified, what is resumed."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pithosfs import blocks, errors, transfer
+from pithosfs.api import Client, connect
+from pithosfs.blocks import BLOCK_SIZE
+from pithosfs.config import load
+from tests.client import embedded
+
+SIZES = [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 5 * BLOCK_SIZE + 77]
+
+
+@pytest.fixture(scope="module")
+def rc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with embedded.running(tmp_path_factory.mktemp("store")) as path:
+        yield path
+
+
+@pytest.fixture
+def client(rc: Path) -> Iterator[Client]:
+    made = connect(load(config=rc, environ={}), timeout=20)
+    yield made
+    made.transport.close()
+
+
+class Told:
+    """Progress as it was told."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[tuple[int, int | None]]] = {}
+
+    def __call__(self, step: str, done: int, total: int | None) -> None:
+        self.calls.setdefault(step, []).append((done, total))
+
+    def check(self, step: str, total: int) -> None:
+        """It rises steadily and ends where it should."""
+        calls = self.calls.get(step, [])
+        assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+        assert (calls[-1][0] if calls else 0) == total
+
+
+def read(client: Client, name: str) -> bytes:
+    return b"".join(map(bytes, transfer.chunks(client, "pithos", name)))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_there_and_back(client: Client, tmp_path: Path, size: int) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(size))
+    told = Told()
+    up = transfer.upload(client, "pithos", f"file-{size}", source, content_type="a/b", progress=told)
+    assert (up.size, up.moved) == (size, size)
+    told.check("hashing", size if size > 0 else 0)
+    told.check("uploading", size)
+    info = client.head("pithos", f"file-{size}")
+    assert (info.entry.content_type, info.entry.version, info.entry.hash) == ("a/b", up.version, up.hash)
+    again = transfer.upload(client, "pithos", f"file-{size} again", source)
+    assert again.moved == (0 if size > BLOCK_SIZE else size)  # one PUT with its body is cheaper than asking
+    down = transfer.download(client, "pithos", f"file-{size}", target, progress=told)
+    assert target.read_bytes() == source.read_bytes()
+    assert (down.size, down.hash, down.moved) == (size, up.hash, size)
+    told.check("downloading", size)
+    assert read(client, f"file-{size}") == source.read_bytes()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["source", "target"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_stream(client: Client, size: int) -> None:
+    data = os.urandom(size)
+    told = Told()
+    done = transfer.upload_stream(
+        client, "pithos", f"stream-{size}", io.BytesIO(data), size=size, progress=told
+    )
+    assert (done.size, done.moved) == (size, size)
+    assert done.hash == blocks.hashmap_of(data).merkle
+    assert read(client, f"stream-{size}") == data
+    told.check("uploading", size)
+    again = transfer.upload_stream(client, "pithos", f"stream-{size} again", io.BytesIO(data))
+    assert again.moved == (0 if size >= BLOCK_SIZE else size)
+
+
+def test_a_stream_in_odd_pieces(client: Client) -> None:
+    data = os.urandom(BLOCK_SIZE + 12345)
+    receiving, sending = os.pipe()
+
+    def write() -> None:
+        for at in range(0, len(data), 9999):
+            os.write(sending, data[at : at + 9999])
+        os.close(sending)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with open(receiving, "rb", buffering=0) as pipe:
+        transfer.upload_stream(client, "pithos", "piped", pipe)
+    writer.join()
+    assert read(client, "piped") == data
+
+
+def test_a_stream_that_breaks_leaves_nothing(client: Client) -> None:
+    class Breaking(io.BytesIO):
+        def readinto(self, view: memoryview, /) -> int:  # type: ignore[override]
+            if self.tell() >= 2 * BLOCK_SIZE:
+                raise errors.TimedOut("the source stopped")
+            return super().readinto(view)
+
+    with pytest.raises(errors.TimedOut, match="the source stopped"):
+        transfer.upload_stream(client, "pithos", "broken", Breaking(os.urandom(3 * BLOCK_SIZE)))
+    with pytest.raises(errors.NotFound):
+        client.head("pithos", "broken")
+
+
+def test_only_what_is_new_travels(client: Client, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    parts = [os.urandom(BLOCK_SIZE) for _ in range(6)]
+    source.write_bytes(b"".join(parts))
+    transfer.upload(client, "pithos", "six", source)
+    parts[3] = os.urandom(BLOCK_SIZE)
+    source.write_bytes(b"".join(parts) + b"tail")
+    assert transfer.upload(client, "pithos", "six", source).moved == BLOCK_SIZE + 4
+    assert read(client, "six") == source.read_bytes()
+    with pytest.raises(errors.Stale):
+        transfer.upload(client, "pithos", "six", source, only_new=True)
+
+
+def test_zeros_cost_nothing(client: Client, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    with source.open("wb") as file:
+        file.seek(20 * BLOCK_SIZE)
+        file.write(b"end")
+    transfer.upload(client, "pithos", "sparse", source)
+    received = client.transport.stats.snapshot().bytes_down
+    transfer.download(client, "pithos", "sparse", target)
+    assert client.transport.stats.snapshot().bytes_down - received < 10_000
+    assert target.stat().st_size == source.stat().st_size
+    assert target.stat().st_blocks * 512 <= 64 * 1024
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_an_interrupted_download_goes_on(client: Client, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(3 * BLOCK_SIZE) + bytes(BLOCK_SIZE) + os.urandom(BLOCK_SIZE))
+    transfer.upload(client, "pithos", "interrupted", source)
+
+    def stop(_step: str, done: int, _total: int | None) -> None:
+        if done >= 3 * BLOCK_SIZE:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        transfer.download(client, "pithos", "interrupted", target, progress=stop)
+    part = tmp_path / "target.part"
+    assert not target.exists()
+    with part.open("r+b") as file:  # what is damaged, or should be zero and is not, is noticed
+        file.seek(BLOCK_SIZE + 5)
+        file.write(b"damaged")
+        file.seek(3 * BLOCK_SIZE + 5)
+        file.write(b"not zero")
+        file.seek(0, io.SEEK_END)
+        file.write(b"too long")
+    done = transfer.download(client, "pithos", "interrupted", target)
+    assert target.read_bytes() == source.read_bytes()
+    assert done.moved == 3 * BLOCK_SIZE  # of five, one was whole and one is zero
+    assert not part.exists()
+    assert transfer.download(client, "pithos", "interrupted", target).moved == 0
+
+
+def test_what_the_old_file_has_is_not_fetched(client: Client, tmp_path: Path) -> None:
+    parts = [os.urandom(BLOCK_SIZE) for _ in range(4)]
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"".join(parts))
+    transfer.upload(client, "pithos", "updated", source)
+    parts[2] = os.urandom(BLOCK_SIZE)
+    target.write_bytes(b"".join(parts) + b"more")
+    assert transfer.download(client, "pithos", "updated", target).moved == BLOCK_SIZE
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_two_downloads_into_one_file(client: Client, tmp_path: Path) -> None:
+    client.put_object("pithos", "small", b"data", content_type="a/b")
+    with (
+        transfer._locked(tmp_path / "x.part"),
+        pytest.raises(errors.InvalidArgument, match="another download"),
+    ):
+        transfer.download(client, "pithos", "small", tmp_path / "x")
+
+
+def test_an_old_version(client: Client, tmp_path: Path) -> None:
+    first = client.put_object("pithos", "old", b"first", content_type="a/b")
+    client.put_object("pithos", "old", b"second", content_type="a/b")
+    transfer.download(client, "pithos", "old", tmp_path / "x", version=first.version)
+    assert (tmp_path / "x").read_bytes() == b"first"
+
+
+def test_what_is_not_there(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(errors.NotFound):
+        transfer.download(client, "pithos", "absent", tmp_path / "x")
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(errors.NotFound):
+        transfer.upload(client, "absent", "file", tmp_path / "file")
+    with pytest.raises(FileNotFoundError):
+        transfer.upload(client, "pithos", "file", tmp_path / "absent")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_file_that_changes_while_it_is_uploaded(client: Client, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(2 * BLOCK_SIZE))
+
+    def append(step: str, _done: int, _total: int | None) -> None:
+        if step == "uploading":
+            with source.open("ab") as file:
+                file.write(b"more")
+
+    with pytest.raises(errors.PithosError, match="changed while it was uploaded"):
+        transfer.upload(client, "pithos", "changing", source, progress=append)

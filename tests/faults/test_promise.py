@@ -1,0 +1,254 @@
+"""What close() and fsync() promise when the store refuses, fails or is not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from tests.faults.scene import Scene, errno_of_write, kill
+from tests.support.faults import Fault
+from tests.support.files import BLOCK, noise, opened, refused
+from tests.support.processes import wait_until
+
+REFUSALS = [(401, errno.EACCES), (403, errno.EACCES), (413, errno.EDQUOT), (500, errno.EIO), (503, errno.EIO)]
+SMALL = noise(100_000, 1)
+LARGE = noise(2 * BLOCK + 12_345, 2)
+
+
+def refuse(status: int) -> Fault:
+    """Every attempt to write an object is answered so."""
+    return Fault("answer", method="PUT", status=status, times=0)
+
+
+@pytest.mark.parametrize(("status", "code"), REFUSALS)
+def test_close_tells_the_errno_and_the_data_is_kept_and_sent_later(
+    scene: Scene, status: int, code: int
+) -> None:
+    mount = scene.mount()
+    scene.proxy.faults(refuse(status))
+    assert errno_of_write(mount.mountpoint / "file", SMALL) == code
+    assert (mount.mountpoint / "file").read_bytes() == SMALL
+    assert (mount.mountpoint / "file").stat().st_size == len(SMALL)
+    assert os.listdir(mount.mountpoint) == ["file"]
+    assert scene.pending(mount) == ["file"]
+    assert not scene.store.exists("file")
+    scene.proxy.faults()
+    scene.settle(mount)
+    assert scene.versions("file") == [SMALL]
+
+
+@pytest.mark.parametrize(("status", "code"), REFUSALS)
+def test_fsync_tells_the_errno_and_works_once_the_store_does(scene: Scene, status: int, code: int) -> None:
+    mount = scene.mount()
+    with opened(mount.mountpoint / "file", os.O_RDWR | os.O_CREAT) as fd:
+        os.write(fd, SMALL)
+        scene.proxy.faults(refuse(status))
+        with refused(code):
+            os.fsync(fd)
+        assert scene.pending(mount) == ["file"]
+        scene.proxy.faults()
+        wait_until(lambda: _syncs(fd), 20, "a successful fsync")
+        assert scene.store.get("file") == SMALL
+    assert scene.versions("file") == [SMALL]
+    assert scene.pending(mount) == []
+
+
+def _syncs(fd: int) -> bool:
+    try:
+        os.fsync(fd)
+    except OSError:
+        return False
+    return True
+
+
+def test_close_on_a_silent_network_times_out(scene: Scene) -> None:
+    mount = scene.mount()
+    assert os.listdir(mount.mountpoint) == []
+    scene.proxy.down(silent=True)
+    assert errno_of_write(mount.mountpoint / "file", SMALL) == errno.ETIMEDOUT
+    assert (mount.mountpoint / "file").read_bytes() == SMALL
+    scene.proxy.up()
+    scene.settle(mount)
+    assert scene.versions("file") == [SMALL]
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE, b""], ids=["small", "large", "empty"])
+def test_unsent_data_survives_kill_9_and_is_delivered_once(scene: Scene, data: bytes) -> None:
+    mount = scene.mount()
+    scene.proxy.faults(refuse(503))
+    assert errno_of_write(mount.mountpoint / "file", data) == errno.EIO
+    kill(mount)
+    scene.proxy.faults()
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.versions("file") == [data]
+    assert os.listdir(mount.mountpoint) == ["file"]
+    kill(mount)
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.versions("file") == [data]
+
+
+def test_recovered_files_are_visible_before_they_are_sent(scene: Scene) -> None:
+    mount = scene.mount()
+    (mount.mountpoint / "directory").mkdir()
+    scene.proxy.faults(refuse(503))
+    assert errno_of_write(mount.mountpoint / "directory" / "file", SMALL) == errno.EIO
+    kill(mount)
+    scene.start(mount)
+    wait_until(lambda: scene.pending(mount) == ["directory/file"], 10, "the recovered file")
+    assert os.listdir(mount.mountpoint / "directory") == ["file"]
+    assert (mount.mountpoint / "directory" / "file").read_bytes() == SMALL
+
+
+def test_an_edit_in_place_survives_kill_9(scene: Scene) -> None:
+    mount = scene.mount()
+    (mount.mountpoint / "file").write_bytes(LARGE)
+    scene.proxy.faults(refuse(503), Fault("answer", kind="block POST", status=503, times=0))
+    fd = os.open(mount.mountpoint / "file", os.O_RDWR)
+    os.pwrite(fd, b"edited", BLOCK + 10)
+    with refused(errno.EIO):
+        os.close(fd)
+    kill(mount)
+    scene.proxy.faults()
+    scene.start(mount)
+    scene.settle(mount)
+    edited = bytearray(LARGE)
+    edited[BLOCK + 10 : BLOCK + 16] = b"edited"
+    assert scene.versions("file") == [LARGE, bytes(edited)]
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("old", [None, b"before"], ids=["new", "overwritten"])
+def test_what_was_stored_though_the_answer_was_lost_is_not_delivered_twice(
+    scene: Scene, data: bytes, old: bytes | None
+) -> None:
+    """The server took it, every answer was lost, and the mount was killed: one version, no conflict copy."""
+    mount = scene.mount()
+    if old is not None:
+        (mount.mountpoint / "file").write_bytes(old)
+    scene.proxy.faults(Fault("lose_answer", method="PUT", times=0))
+    assert errno_of_write(mount.mountpoint / "file", data) in (errno.EIO, errno.ETIMEDOUT)
+    kill(mount)
+    scene.proxy.faults()
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.store.names() == ["file"]
+    assert scene.store.get("file") == data
+    assert scene.status(mount)["conflicts"] == []
+
+
+def test_umount_lists_what_is_not_sent_and_stays_mounted(scene: Scene) -> None:
+    mount = scene.mount()
+    scene.proxy.faults(refuse(503))
+    assert errno_of_write(mount.mountpoint / "file", SMALL) == errno.EIO
+    done = scene.run("umount", mount.mountpoint, "--timeout", "1")
+    assert done.returncode == 8
+    assert "file" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.path.ismount(mount.mountpoint)
+    assert (mount.mountpoint / "file").read_bytes() == SMALL
+    scene.proxy.faults()
+    mount.unmount()
+    assert scene.versions("file") == [SMALL]
+
+
+def test_umount_force_keeps_the_data_for_the_next_mount(scene: Scene) -> None:
+    mount = scene.mount()
+    scene.proxy.faults(refuse(503))
+    assert errno_of_write(mount.mountpoint / "file", SMALL) == errno.EIO
+    assert scene.run("umount", mount.mountpoint, "--force").returncode == 0
+    mount.process.wait(20)
+    assert not os.path.ismount(mount.mountpoint)
+    scene.proxy.faults()
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.versions("file") == [SMALL]
+
+
+def test_sigterm_keeps_the_data_for_the_next_mount(scene: Scene) -> None:
+    mount = scene.mount()
+    scene.proxy.faults(refuse(403))
+    assert errno_of_write(mount.mountpoint / "file", SMALL) == errno.EACCES
+    mount.process.terminate()
+    mount.process.wait(30)
+    assert not os.path.ismount(mount.mountpoint)
+    scene.proxy.faults()
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.versions("file") == [SMALL]
+
+
+def test_an_unsent_file_can_be_renamed_changed_and_removed(scene: Scene) -> None:
+    mount = scene.mount()
+    scene.proxy.faults(refuse(503))
+    for name in ("kept", "moved", "removed"):
+        assert errno_of_write(mount.mountpoint / name, SMALL) == errno.EIO
+    (mount.mountpoint / "moved").rename(mount.mountpoint / "new name")
+    (mount.mountpoint / "removed").unlink()
+    fd = os.open(mount.mountpoint / "kept", os.O_WRONLY | os.O_APPEND)
+    os.write(fd, b"more")
+    with refused(errno.EIO):
+        os.close(fd)
+    assert scene.pending(mount) == ["kept", "new name"]
+    kill(mount)
+    scene.proxy.faults()
+    scene.start(mount)
+    scene.settle(mount)
+    assert sorted(os.listdir(mount.mountpoint)) == ["kept", "new name"]
+    assert scene.versions("kept") == [SMALL + b"more"]
+    assert scene.versions("new name") == [SMALL]
+
+
+# -- write-back ---------------------------------------------------------------------------------------
+
+
+def test_write_back_close_returns_at_once_and_fsync_still_waits_for_the_server(scene: Scene) -> None:
+    mount = scene.mount("--write-back=0.2")
+    scene.proxy.faults(refuse(503))
+    (mount.mountpoint / "file").write_bytes(SMALL)
+    assert scene.pending(mount) == ["file"]
+    fd = os.open(mount.mountpoint / "synced", os.O_RDWR | os.O_CREAT)
+    os.write(fd, SMALL)
+    with refused(errno.EIO):
+        os.fsync(fd)
+    os.close(fd)
+    scene.proxy.faults()
+    scene.settle(mount)
+    assert scene.versions("file") == [SMALL]
+    assert scene.versions("synced") == [SMALL]
+
+
+@pytest.mark.parametrize("data", [SMALL, LARGE, b""], ids=["small", "large", "empty"])
+def test_write_back_survives_kill_9(scene: Scene, data: bytes) -> None:
+    mount = scene.mount("--write-back=60")
+    (mount.mountpoint / "file").write_bytes(data)
+    assert not scene.store.exists("file")
+    kill(mount)
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.versions("file") == [data]
+
+
+def test_write_back_overwriting_what_waits_survives_kill_9_at_any_point(scene: Scene) -> None:
+    """The file is cut to nothing and half written anew when the process dies: old or new, never a mixture."""
+    mount = scene.mount("--write-back=60")
+    (mount.mountpoint / "file").write_bytes(SMALL)
+    fd = os.open(mount.mountpoint / "file", os.O_WRONLY | os.O_TRUNC)
+    os.write(fd, b"x" * 5000)
+    kill(mount)
+    with refused(errno.ENOTCONN, errno.ECONNABORTED):
+        os.close(fd)
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.store.get("file") in (SMALL, b"", b"x" * 5000)
+
+
+def test_write_back_umount_sends_everything(scene: Scene) -> None:
+    mount = scene.mount("--write-back=60")
+    for number in range(20):
+        (mount.mountpoint / f"file{number}").write_bytes(noise(50_000, number))
+    mount.unmount()
+    assert all(scene.store.get(f"file{number}") == noise(50_000, number) for number in range(20))

@@ -1,0 +1,134 @@
+"""The staging area among several processes, some of which die."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pithosfs.staging import Staging
+from tests.support.processes import run_together
+
+#: Begins and ends staging areas in a common directory while others look for what dead processes left.
+COMING_AND_GOING = """
+import sys
+from pathlib import Path
+from pithosfs.staging import Staging
+print("ready")
+input()
+for _ in range(150):
+    staging = Staging(Path(sys.argv[1]))
+    assert not list(staging.adopt())
+    scratch = staging.scratch()
+    scratch.write(0, b"data")
+    scratch.persist()
+    staging.record("a" * 32, {"scratch": scratch.key})
+    staging.forget("a" * 32)
+    scratch.discard()
+    staging.close()
+print("done")
+"""
+
+
+def test_processes_that_start_together_do_not_take_each_others_directory(tmp_path: Path) -> None:
+    assert run_together(COMING_AND_GOING, [[tmp_path]] * 4) == ["done"] * 4
+    assert os.listdir(tmp_path) == []
+
+
+def leave(root: Path, key: str, data: bytes) -> Path:
+    """What a process that died leaves behind."""
+    staging = Staging(root)
+    scratch = staging.scratch()
+    scratch.write(0, data)
+    scratch.persist()
+    staging.record(key, {"scratch": scratch.key})
+    assert staging._held is not None
+    os.close(staging._held)
+    return staging.directory
+
+
+def adopted(root: Path) -> tuple[Staging, dict[str, bytes]]:
+    """Take over what is left; the data by key."""
+    staging = Staging(root)
+    found = {}
+    for key, _, scratch in staging.adopt():
+        view = bytearray(100)
+        scratch.read_into(0, memoryview(view))
+        found[key] = bytes(view).rstrip(b"\0")
+    return staging, found
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_taking_over_can_itself_be_interrupted(
+    tmp_path: Path, done: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that takes over dies after ``done`` of its changes to the directories."""
+    leave(tmp_path, "a" * 32, b"one")
+    left = done
+
+    def step(real):  # type: ignore[no-untyped-def]
+        def stepping(*args, **kwargs):  # type: ignore[no-untyped-def]
+            nonlocal left
+            if not left:
+                raise KeyboardInterrupt  # nothing below here expects it: all stays as it is
+            left -= 1
+            return real(*args, **kwargs)
+
+        return stepping
+
+    first = Staging(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", step(os.link))
+        patch.setattr(Path, "rename", step(Path.rename))
+        patch.setattr(Path, "unlink", step(Path.unlink))
+        try:
+            list(first.adopt())
+        except KeyboardInterrupt:
+            pass
+    assert first._held is not None
+    os.close(first._held)
+    _, found = adopted(tmp_path)
+    assert found == {"a" * 32: b"one"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"null",
+        b'{"format": 99}',
+        b'{"format": 1, "scratch": "../../../etc/passwd"}',
+        b'{"format": 1, "scratch": 7}',
+        b'{"format": 1, "scratch": "' + b"f" * 32 + b'"}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_entry_is_set_aside_and_the_others_are_recovered(
+    tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = leave(tmp_path, "a" * 32, b"one")
+    (one / ("0" * 32 + ".json")).write_bytes(damage)
+    leave(tmp_path, "b" * 32, b"two")
+    _, found = adopted(tmp_path)
+    assert found == {"a" * 32: b"one", "b" * 32: b"two"}
+    assert [path.read_bytes() for path in tmp_path.rglob("*.damaged")] == [damage]
+    assert "set aside" in caplog.text
+
+
+def test_everything_is_private(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        leave(tmp_path / "root", "a" * 32, b"one")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "root").rglob("*"):
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == wanted, path
+    assert stat.S_IMODE((tmp_path / "root").stat().st_mode) == 0o700
+    assert json.loads(next(tmp_path.rglob("*.json")).read_text())["format"] == 1
