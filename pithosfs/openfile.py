@@ -690,5 +690,11 @@ class _Frozen:
         self.size = size
         self.block_size = file.block_size
         self.hash_of = file.hash_of
-        self.read = file.read
         self.stamp = file.stamp
+        self._file = file
+
+    def read(self, index: int) -> tuple[int, Buffer]:
+        """The block's stamp and bytes, without what was appended since."""
+        stamp, data = self._file.read(index)
+        length = blocks.block_length(index, self.size, self.block_size)
+        return stamp, data if len(data) <= length else data[:length]

@@ -86,10 +86,17 @@ class Wire(Transport):
 
     def hold(self, method: str, within: str = "") -> Held:
         """The next such request waits until it is let go."""
+        return self._hold(method, within, once=True)
+
+    def hold_all(self, method: str) -> Held:
+        """All such requests wait until they are let go."""
+        return self._hold(method, "", once=False)
+
+    def _hold(self, method: str, within: str, *, once: bool) -> Held:
         held = Held()
 
         def tap(request: Request) -> None:
-            if not held.arrived.is_set() and method == request.method and within in request.url:
+            if not (once and held.arrived.is_set()) and method == request.method and within in request.url:
                 held.arrived.set()
                 assert held.go.wait(20)
 
