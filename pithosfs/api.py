@@ -8,7 +8,9 @@ Nothing is kept between calls, so one client serves any number of threads.
 * Listings are filtered by prefix once more (the store mixes up characters
   above U+FFFF) and go on behind a virtual directory, not at it.
 * MOVE, COPY and operations on whole subtrees are sent once.  When their
-  answer is lost, the error says ``maybe_done`` and the caller finds out.
+  answer is lost, the error says ``maybe_done``; for a MOVE it is found out.
+* What the store says it got is compared with what was sent, and damaged data
+  is sent again.
 * After a lost answer a PUT under a condition that finds its own success, and
   a DELETE that finds nothing, have succeeded.
 
@@ -19,7 +21,9 @@ Every method raises a :class:`~pithosfs.errors.StoreError`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,16 +33,23 @@ from pithosfs import blocks, wire
 from pithosfs.answers import error_of
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.config import Connection
-from pithosfs.errors import BadRequest, MissingBlocks, NotFound, ProtocolError, Stale
+from pithosfs.errors import BadRequest, MissingBlocks, NotFound, ProtocolError, Stale, StoreError, Unavailable
 from pithosfs.identity import resolve
 from pithosfs.transport import Request, Response, StreamedBody, Transport, check_request_line
 from pithosfs.wire import AccountInfo, ContainerInfo, Entry, Info, Page, Version, Written
+
+log = logging.getLogger(__name__)
 
 #: Most entries a listing returns at once.
 PAGE = 10_000
 #: Seconds allowed to operations on whole subtrees; they may take minutes.
 LONG_TIMEOUT = 1800.0
 DIRECTORY = "application/directory"
+#: Seconds between looks whether a move whose answer was lost has been carried out.
+_ARRIVAL_PAUSES = (0.1, 0.4, 1.0, 2.0, 4.0)
+#: How often bytes are sent that arrive damaged each time.
+_INTEGRITY_ATTEMPTS = 3
+_MD5_DIGITS = 32
 
 _LAST_CHARACTER = "\U0010ffff"
 _JSON = ("format", "json")
@@ -286,18 +297,29 @@ class Client:
         meta: Mapping[str, str] | None = None,
         if_match: str | Sequence[str] | None = None,
         if_none_match: str | None = None,
+        expected: str | None = None,
     ) -> Written:
         """Write an object with its data in one request; all its metadata is replaced.
 
         Conditions are Merkle hashes (of several any may hold), or ``*``; Stale if they do not hold.
+        ``expected`` is the Merkle hash of ``data`` where it is known.  Data that
+        was damaged on the way is written again, over that one version only.
         """
+        merkle = expected or blocks.hashmap_of(data).merkle
         headers = _writing(content_type, meta, if_match, if_none_match)
-        try:
-            return self._written(self._send("PUT", container, name, headers=headers, body=data))
-        except Stale as error:
-            if not error.maybe_done:
-                raise
-            return self._own_success(error, container, name, blocks.hashmap_of(data), content_type)
+        for attempt in range(_INTEGRITY_ATTEMPTS):
+            try:
+                written = self._written(self._send("PUT", container, name, headers=headers, body=data))
+            except Stale as error:
+                if not error.maybe_done:
+                    raise
+                size = memoryview(data).nbytes
+                return self._own_success(error, container, name, (merkle, size, content_type))
+            if _agrees(written.etag, merkle, data):
+                return written
+            log.warning("%s/%s was damaged on its way (%d)", container, name, attempt + 1)
+            headers = _writing(content_type, meta, written.etag, None)
+        raise ProtocolError(f"{container}/{name}: the store gets other bytes than are sent, each time")
 
     def put_hashmap(
         self,
@@ -322,10 +344,13 @@ class Client:
         except Stale as error:
             if not error.maybe_done:
                 raise
-            return self._own_success(error, container, name, hashmap, content_type)
+            return self._own_success(error, container, name, (hashmap.merkle, hashmap.size, content_type))
         if answer.status == 409:
             raise _missing(answer, hashmap.hashes, f"{container}/{name}")
-        return self._written(answer)
+        written = self._written(answer)
+        if len(written.etag) == len(hashmap.merkle) and written.etag != hashmap.merkle:
+            raise ProtocolError(f"{container}/{name}: the store got another hashmap than was sent", 201)
+        return written
 
     def missing_blocks(
         self, container: str, name: str, hashes: Sequence[str], *, block_size: int = blocks.BLOCK_SIZE
@@ -355,13 +380,14 @@ class Client:
             allow=frozenset({409}),
         )
 
-    def _own_success(
-        self, error: Stale, container: str, name: str, content: Hashmap, content_type: str
-    ) -> Written:
-        """After a repeated PUT found its condition broken: the version it made itself the first time."""
+    def _own_success(self, error: Stale, container: str, name: str, sent: tuple[str, int, str]) -> Written:
+        """After a repeated PUT found its condition broken: the version it made itself the first time.
+
+        ``sent`` is hash, size and content type; any other version is somebody else's.
+        """
         info = self.head(container, name)
         entry = info.entry
-        if (entry.hash, entry.size, entry.content_type) != (content.merkle, content.size, content_type):
+        if (entry.hash, entry.size, entry.content_type) != sent:
             raise error
         return Written(entry.version, info.etag)
 
@@ -373,21 +399,24 @@ class Client:
         ``expected`` saves hashing it again where the hash is known.  Zero
         bytes at the end are not sent, for the hash leaves them out too; but
         an empty body would store nothing, so of an all-zero block one stays.
+        What was damaged on the way is sent again.
         """
         body = memoryview(data).cast("B")[: max(1, blocks.stripped_length(data))]
-        answer = self._send(
-            "POST",
-            container,
-            query=[_JSON],
-            flags=["update"],
-            headers={"Content-Type": wire.DATA},
-            body=body if len(body) else b"\0",
-        )
-        stored = [wire.hash_of(each) for each in _list_of(answer, container)]
         wanted = expected or blocks.block_hash(data, algorithm)
-        if stored != [wanted]:
-            raise ProtocolError(f"{container}: the store gives a block another hash than {wanted}")
-        return wanted
+        for _ in range(_INTEGRITY_ATTEMPTS):
+            answer = self._send(
+                "POST",
+                container,
+                query=[_JSON],
+                flags=["update"],
+                headers={"Content-Type": wire.DATA},
+                body=body if len(body) else b"\0",
+            )
+            stored = [wire.hash_of(each) for each in _list_of(answer, container)]
+            if stored == [wanted]:
+                return wanted
+            log.warning("a block was damaged on its way to %s", container)
+        raise ProtocolError(f"{container}: the store gives a block another hash than {wanted}")
 
     # -- whole objects ----------------------------------------------------------------
 
@@ -401,26 +430,50 @@ class Client:
         content_type: str | None = None,
         meta: Mapping[str, str] | None = None,
         recursive: bool = False,
+        uuid: str | None = None,
     ) -> int | None:
         """Rename an object, with ``recursive`` all below it as well; replaces what is there.
 
         Sharing and public URL are lost, UUID and metadata kept (``meta`` is
-        merged).  Returns the new version if the store tells it.
+        merged).  Returns the new version if the store tells it.  It is sent
+        once; if its answer is lost and the object's ``uuid`` is given, the
+        destination tells whether it was carried out.
         """
         headers = _placing(content_type, meta)
         headers["Destination"] = wire.path_of(to_container, to_name)
         check_request_line(self._request("HEAD", to_container, to_name))  # it must be within reach there
-        answer = self._send(
-            "MOVE",
-            container,
-            name,
-            query=[_SUBTREE] if recursive else [],
-            headers=headers,
-            timeout=LONG_TIMEOUT if recursive else None,
-        )
+        try:
+            answer = self._send(
+                "MOVE",
+                container,
+                name,
+                query=[_SUBTREE] if recursive else [],
+                headers=headers,
+                timeout=LONG_TIMEOUT if recursive else None,
+            )
+        except StoreError as error:
+            if uuid is None or not error.maybe_done:
+                raise
+            return self._arrived(error, to_container, to_name, uuid)
         # The store puts a Python tuple there, "([282], 11L, 11L)"; the first number is the version.
         digits = re.search(r"\d+", unquote(answer.headers.get("x-object-version", "")))
         return int(digits[0]) if digits else None
+
+    def _arrived(self, error: StoreError, container: str, name: str, uuid: str) -> int:
+        """After the lost answer to a move: the version it made, or ``error`` if it made none.
+
+        The store may still be at it; it shows the old state until it is done.
+        """
+        for pause in _ARRIVAL_PAUSES:
+            self.transport.pause(pause)
+            try:
+                entry = self.head(container, name).entry
+            except (NotFound, Unavailable):
+                continue
+            if entry.uuid == uuid:
+                log.info("%s/%s: the answer to a move was lost, but it was carried out", container, name)
+                return entry.version
+        raise error
 
     def copy(
         self,
@@ -561,6 +614,15 @@ def _writing(
     if if_none_match is not None:
         headers["If-None-Match"] = wire.etag_condition(if_none_match)
     return headers
+
+
+def _agrees(etag: str, merkle: str, data: Buffer) -> bool:
+    """Whether an ETag is that of ``data``: its Merkle hash or, as the server is set up, its MD5."""
+    if len(etag) == len(merkle):
+        return etag == merkle
+    if len(etag) == _MD5_DIGITS:
+        return etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return True
 
 
 def _placing(content_type: str | None, meta: Mapping[str, str] | None) -> dict[str, str]:

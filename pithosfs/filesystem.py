@@ -376,11 +376,12 @@ class FileSystem:
     def _set_directory(self, path: str, node: Node, mtime_ns: int | None, mode: int | None) -> None:
         if not node.ref.name or node == self.namespace.top:
             return  # a container, or the top of the mount: there is nowhere to keep it
+        if mtime_ns is not None:
+            self._touched.pop(node.ref, None)
+        node = self.files.view(node)
         kept = node.attributes.with_changes(mtime_ns, mode)
         if kept == node.attributes:
             return
-        if mtime_ns is not None:
-            self._touched.pop(node.ref, None)
         if node.exists:
             with self._in_use(path) as file:
                 self._change(file, mtime_ns, mode)

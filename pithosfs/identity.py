@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,35 @@ def resolve(connection: Connection, *, timeout: float = 60.0) -> Site:
     return Site(_versioned(endpoint, "/v1"), connection.account or identity.account, token, identity.account)
 
 
+def user_ids(connection: Connection, names: Sequence[str], *, timeout: float = 60.0) -> dict[str, str]:
+    """UUIDs of users by their display names; who is not known is left out.
+
+    Asked of the identity service's catalogue of users.  Raises as :func:`resolve`.
+    """
+    identity = _ask(connection, timeout)
+    found = [
+        each["publicURL"]
+        for each in _endpoints(identity.catalogue, "account")
+        if isinstance(each.get("publicURL"), str)
+    ]
+    if not found:
+        raise ConfigError("this store cannot look up display names: give UUIDs")
+    url = found[0].rstrip("/") + "/user_catalogs"
+    transport = Transport(
+        None, timeout=timeout, pool=1, ca_certs=connection.ca_certs, verify=connection.verify
+    )
+    try:
+        body = {"uuids": [], "displaynames": list(names)}
+        answer = transport.send(_post(url, identity.token, body)).body
+    finally:
+        transport.close()
+    try:
+        catalogue = json.loads(answer)["displayname_catalog"]
+        return {name: str(catalogue[name]) for name in names if name in catalogue}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ProtocolError("the identity service's answer has no catalogue of users") from error
+
+
 def _ask(connection: Connection, timeout: float) -> _Identity:
     if connection.identity_url is None:
         raise ConfigError("neither the storage endpoint nor an identity service is known")
@@ -82,19 +111,22 @@ def _ask(connection: Connection, timeout: float) -> _Identity:
 
 
 def _authenticate(transport: Transport, url: str, token: str) -> bytes | bytearray:
-    request = Request(
-        "POST",
-        url,
-        headers={"X-Auth-Token": token, "Content-Type": "application/json"},
-        body=json.dumps({"auth": {"token": {"id": token}}}).encode(),
-        label=url,
-        repeatable=True,
-    )
     try:
-        return transport.send(request).body
+        return transport.send(_post(url, token, {"auth": {"token": {"id": token}}})).body
     except NotFound as error:
         text = f"there is no identity service at {url}; the cloud's url must be its authentication URL"
         raise ConfigError(text) from error
+
+
+def _post(url: str, token: str, document: object) -> Request:
+    return Request(
+        "POST",
+        url,
+        headers={"X-Auth-Token": token, "Content-Type": "application/json"},
+        body=json.dumps(document).encode(),
+        label=url,
+        repeatable=True,
+    )
 
 
 def _parse(body: bytes | bytearray, token: str) -> _Identity:

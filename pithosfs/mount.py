@@ -232,6 +232,19 @@ class Mount:
         """Forget listings: of everything, or of ``path`` and all below it."""
         self._namespace.forget(self._namespace.find(path).ref if path else None)
 
+    def resolve(self, path: str) -> dict[str, Any]:
+        """Which object ``path`` is or would be, and at which endpoint."""
+        node, left = self._namespace.resolve(path)
+        ref = node.ref
+        for component in left:
+            ref = self._namespace.new_ref(dataclasses.replace(node, ref=ref), component)
+        return {
+            "endpoint": self.client.endpoint,
+            "account": ref.account or self.client.account_id,
+            "container": ref.container,
+            "name": ref.name,
+        }
+
     def status(self) -> dict[str, Any]:
         """Figures for a person or a program; sizes in bytes, times in seconds."""
         cache, counts, sent = self._cache, self._cache.counts, self._uploader.counts

@@ -100,6 +100,17 @@ class Namespace:
             node = self.child(node, component)
         return node
 
+    def resolve(self, path: str) -> tuple[Node, list[str]]:
+        """How far ``path`` leads, and the components that are left."""
+        node, left = self.top, names.split(path)
+        while left and node.is_directory:
+            child = self.children(node).get(left[0])
+            if child is None:
+                break
+            node = child
+            del left[0]
+        return node, left
+
     def find_parent(self, path: str) -> tuple[Node, str]:
         """The directory that holds ``path``, and the last component."""
         *above, last = names.split(path)

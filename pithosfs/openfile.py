@@ -39,8 +39,6 @@ log = logging.getLogger(__name__)
 
 #: The largest file: its hashmap is some 30 MB of JSON.
 MAX_SIZE = 2 * 1024**4
-#: Commits of unknown outcome to remember.
-_ATTEMPTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class OpenFile:
         self._attributes_changed = node is None
         self._meta_changed = False
         self._emptied = False  # nothing of what the server has is in effect
-        self._attempts: deque[tuple[str, int]] = deque(maxlen=_ATTEMPTS)  # Merkle hash, size of each PUT
+        self._attempts: deque[tuple[str, int]] = deque(maxlen=16)  # Merkle hash and size of each PUT
         self._changes = 0
         self._stamps: dict[int, int] = {}
         self._floor = 0
@@ -540,7 +538,7 @@ class OpenFile:
         self._services.store.remember_hashmap(hashmap)
 
     def _rebase(self, node: Node, hashmap: Hashmap, before: int) -> None:
-        """The file as it was frozen, after ``before`` changes, is on the server as ``node``."""
+        """What the file was at the freeze, after ``before`` changes, is on the server as ``node``."""
         content = self.load()
         with self._lock:
             self.node = node
@@ -552,6 +550,19 @@ class OpenFile:
                 self._scratch.discard()
                 self._stamps.clear()
                 self._floor = self._tick()
+
+    def _attempted(self, content: Hashmap) -> None:
+        self._attempts.append((content.merkle, content.size))
+
+    def was_sent(self, node: Node) -> bool:
+        """Whether ``node`` is what a commit of ours has put there without hearing of it."""
+        return (node.hash, node.size) in self._attempts
+
+    def base_on(self, node: Node) -> None:
+        """The next commit replaces ``node``, whatever the file was based on; its bytes stay what they are."""
+        self.load()
+        with self._lock:
+            self.node, self._attributes_changed = node, True
 
     def recognise(self, node: Node) -> bool:
         """Whether the object is ours already: sent by a commit whose answer was lost, maybe before a crash.
@@ -579,19 +590,6 @@ class OpenFile:
                 same = self.attributes.content_type == node.attributes.content_type
                 self._attributes_changed = self._meta_changed or not same
             return True
-
-    def _attempted(self, content: Hashmap) -> None:
-        self._attempts.append((content.merkle, content.size))
-
-    def was_sent(self, node: Node) -> bool:
-        """Whether ``node`` is what a commit of ours has put there without hearing of it."""
-        return (node.hash, node.size) in self._attempts
-
-    def base_on(self, node: Node) -> None:
-        """The next commit replaces ``node``, whatever the file was based on; its bytes stay what they are."""
-        self.load()
-        with self._lock:
-            self.node, self._attributes_changed = node, True
 
     def supersede_nothing(self) -> None:
         """The object is gone: all bytes are still at hand (by version), the next commit makes it anew."""

@@ -228,7 +228,7 @@ class Versions:
         """A directory of the tree, a file as a directory of versions, or one of these."""
         if not below:
             return _directory("versions")
-        place, left = self._resolve(below)
+        place, left = self._live.resolve("/".join(below))
         if not left:
             return _directory(f"versions/{place.ref}", place.modified_ns)
         ref, rest = self._file(place, left)
@@ -240,7 +240,7 @@ class Versions:
 
     def entries(self, below: Sequence[str]) -> dict[str, Node]:
         """The entries of one of these directories."""
-        place, left = self._resolve(below)
+        place, left = self._live.resolve("/".join(below))
         if not left and place.is_directory:
             found = self._live.children(place, reading=True)
             return {
@@ -254,16 +254,6 @@ class Versions:
             return {}  # gone; what was in it can be named, and listed below ``at``
         nodes = self._pool.map(lambda each: self._version(ref, each), listed)
         return {moments.exact_name_of(each.time_ns): node for each, node in zip(listed, nodes, strict=True)}
-
-    def _resolve(self, below: Sequence[str]) -> tuple[Node, list[str]]:
-        """How far the path leads in the tree of now, and what is left of it."""
-        node, left = self._live.top, list(below)
-        while left and node.is_directory:
-            child = self._live.children(node).get(left[0])
-            if child is None:
-                break
-            node, left = child, left[1:]
-        return node, left
 
     def _file(self, place: Node, left: list[str]) -> tuple[ObjectRef, list[str]]:
         """The file a path leads to, and what comes behind it; names that are gone count, too."""

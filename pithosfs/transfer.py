@@ -47,9 +47,11 @@ Progress = Callable[[str, int, int | None], None]
 #: Blocks that are asked for, or about, at once.
 _BATCH = 4
 #: Batches of a download that are on their way before they are needed.
-_AHEAD = 3
-#: Bytes of blocks kept in memory.
-_MEMORY = (_AHEAD + 2) * _BATCH * blocks.BLOCK_SIZE
+_AHEAD = 2
+#: Bytes of blocks kept in memory: those on their way, and some that came before their turn.
+_DOWNLOAD_MEMORY = (_AHEAD + 2) * _BATCH * blocks.BLOCK_SIZE
+#: Blocks just hashed are kept, for they may have to be sent; of large files most are read again.
+_UPLOAD_MEMORY = 6 * blocks.BLOCK_SIZE
 _THREADS = 8
 
 
@@ -193,7 +195,7 @@ class _Uploads(Uploader):
     """An uploader that tells its progress."""
 
     def __init__(self, client: Client, progress: Progress | None, block_size: int) -> None:
-        super().__init__(lambda _ref: client, client, BlockCache(_MEMORY, None), threads=_THREADS)
+        super().__init__(lambda _ref: client, client, BlockCache(_UPLOAD_MEMORY, None), threads=_THREADS)
         self._meter = _Meter(progress, "uploading", 0)
         self._block_size = block_size
 
@@ -359,7 +361,7 @@ class _Download:
         self.content = content
         self._fetcher = Fetcher(
             lambda _ref: client,
-            BlockCache(_MEMORY, None),
+            BlockCache(_DOWNLOAD_MEMORY, None),
             threads=_THREADS,
             timeout=client.transport.timeout,
             protected=client.endpoint.startswith("https:"),

@@ -37,12 +37,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the store
     ("identity",),
     ("api",),
-    ("accounting", "facts", "fetch", "guard", "upload"),
+    ("accounting", "facts", "fetch", "guard", "history", "sharing", "upload", "usage"),
     ("transfer",),
     # files
     ("content", "nodes"),
     ("journal", "namespace", "siblings"),
-    ("openfile",),
+    ("openfile", "past"),
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),

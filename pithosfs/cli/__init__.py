@@ -12,10 +12,35 @@ import sys
 from collections.abc import Sequence
 
 from pithosfs import __version__
-from pithosfs.cli import completion, doctor, exits, mount, serve, status, umount
+from pithosfs.cli import (
+    completion,
+    demo,
+    diff,
+    doctor,
+    du,
+    exits,
+    mount,
+    publish,
+    purge,
+    refresh,
+    restore,
+    serve,
+    share,
+    shared,
+    status,
+    trash,
+    umount,
+    versions,
+    warm,
+)
 from pithosfs.cli.arguments import Formatter, completed
 
-_COMMANDS = (mount, umount, status, doctor, serve, completion)
+_COMMANDS = (
+    *(mount, umount, status, doctor, serve, demo, completion),
+    *(versions, diff, restore, trash, purge),
+    *(publish, share, shared),
+    *(refresh, warm, du),
+)
 
 _DESCRIPTION = """\
 Mount a container of a Pithos+ object store as a directory.

@@ -7,7 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pithosfs.options import ALONE, CONNECTION_OPTIONS, Option, default_text, parse_mount_words
+from pithosfs.options import (
+    ALONE,
+    CONNECTION_OPTIONS,
+    Option,
+    default_text,
+    parse_mount_words,
+    parse_path,
+)
 
 if TYPE_CHECKING:
     from pithosfs.config import Connection
@@ -120,3 +127,13 @@ def connection(args: argparse.Namespace) -> Connection:
     found = config.load(**given)
     os.environ.pop(config.TOKEN_VARIABLE, None)  # read by now; programs we start need it not
     return found
+
+
+def account_settings(args: argparse.Namespace, connection: Connection) -> dict[str, str]:
+    """The options that lead to the account again, from another process; none of them is a token."""
+    given = {each.key: str(getattr(args, each.key)) for each in CONNECTION_OPTIONS if each.key in args}
+    if connection.cloud:
+        given["cloud"] = connection.cloud
+        if named := os.environ.get("KAMAKI_CONFIG"):
+            given.setdefault("config", str(parse_path(named)))
+    return given

@@ -65,9 +65,11 @@ def run(args: argparse.Namespace) -> int:
     checks.require_fuse(settings)
     mountpoint = prepare(args.mountpoint)
     connection = arguments.connection(args)
+    account = arguments.account_settings(args, connection)
+    session = Session(mountpoint, args.source, settings, account)
 
     def work(ready: daemon.Ready) -> int:
-        return exits.guarded("mount", lambda: _serve(connection, args.source, mountpoint, settings, ready))
+        return exits.guarded("mount", lambda: _serve(connection, args.source, session, settings, ready))
 
     return work(_say_ready(args.source, mountpoint)) if settings.foreground else daemon.background(work)
 
@@ -123,11 +125,10 @@ def _refuse_own_files_inside(mountpoint: str, settings: MountOptions) -> None:
 
 
 def _serve(
-    connection: Connection, source: str, mountpoint: str, settings: MountOptions, ready: daemon.Ready
+    connection: Connection, source: str, session: Session, settings: MountOptions, ready: daemon.Ready
 ) -> int:
     from pithosfs.mount import Mount  # loads libfuse, which other commands do without
 
-    session = Session(mountpoint, source, settings)
     session.run(lambda: _patiently(lambda: Mount.build(connection, source, settings), settings.retry), ready)
     return exits.ExitCode.OK
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -721,6 +722,65 @@ def test_what_is_sent_once(pithos: Callable[..., Any], call: Callable[[Client], 
         call(client)
     assert caught.value.maybe_done
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "etag_of", [lambda each: blocks.block_hash(each), lambda each: hashlib.md5(each).hexdigest()]
+)
+def test_an_object_damaged_on_its_way_is_written_again(
+    pithos: Callable[..., Any], caplog: pytest.LogCaptureFixture, etag_of: Callable[[bytes], str]
+) -> None:
+    """The server says what it got; only that very version may be replaced."""
+
+    def store(body: bytes, version: int) -> Step:
+        return lambda each: each.answer(201, b"", {"ETag": etag_of(body), "X-Object-Version": str(version)})
+
+    client, server = pithos(store(b"dbta", 7), store(b"data", 8))
+    assert client.put_object("c", "n", b"data", content_type="a/b", if_none_match="*").version == 8
+    assert server.requests[1].headers["if-match"] == f'"{etag_of(b"dbta")}"'
+    assert "if-none-match" not in server.requests[1].headers
+    assert "damaged" in caplog.text
+    client, server = pithos(store(b"dbta", 7))
+    with pytest.raises(errors.ProtocolError, match="other bytes than are sent"):
+        client.put_object("c", "n", b"data", content_type="a/b")
+    assert len(server.requests) == 3
+
+
+def test_a_block_damaged_on_its_way_is_sent_again(pithos: Callable[..., Any]) -> None:
+    client, server = pithos(say(202, [blocks.block_hash(b"abd")]), store_block)
+    assert client.post_block("c", b"abc") == blocks.block_hash(b"abc")
+    assert len(server.requests) == 2
+
+
+def test_a_hashmap_damaged_on_its_way_is_an_error(pithos: Callable[..., Any]) -> None:
+    client, _ = pithos(say(201, b"", X_Object_Version="5", ETag="ab" * 32))
+    with pytest.raises(errors.ProtocolError, match="another hashmap"):
+        client.put_hashmap("c", "n", blocks.hashmap_of(b"abc"), content_type="a/b")
+
+
+STATUSES: dict[int, type[errors.StoreError]] = {
+    400: errors.BadRequest,
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    412: errors.Stale,
+    413: errors.QuotaExceeded,
+    416: errors.BadRange,
+    422: errors.BadRequest,
+    500: errors.Unavailable,
+    502: errors.Unavailable,
+    503: errors.Unavailable,
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_any_status_at_any_call(serve: Serve, connect: Connect, status: int) -> None:
+    server = serve(lambda each: each.fault(status, "fault", "The store's words"))
+    for call in METHODS.values():
+        with pytest.raises(STATUSES[status]) as caught:
+            call(Client(connect(retries=0), server.url + "/v1", "me"))
+        if server.requests[-1].method != "HEAD":  # which has no body
+            assert "The store's words" in str(caught.value)
 
 
 @pytest.mark.parametrize("version", ["%28%5B282%5D, 11L, 11L%29", "282", "", "junk"])

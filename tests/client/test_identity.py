@@ -74,7 +74,9 @@ def connection(url: str | None, *tokens: str, **more: Any) -> Connection:
 def test_the_call_and_what_follows_from_it(serve: Serve, path: str, target: str) -> None:
     server = serve(identify("good"))
     site = identity.resolve(connection(server.url + path, "good"))
-    assert site == identity.Site("https://store.example.org/object-store/v1", "uuid-of-good", "good")
+    assert site == identity.Site(
+        "https://store.example.org/object-store/v1", "uuid-of-good", "good", "uuid-of-good"
+    )
     assert "good'" not in repr(site).replace("uuid-of-good", "")
     request = server.requests[0]
     assert (request.method, request.target) == ("POST", target)
@@ -102,13 +104,14 @@ def test_a_special_token_for_the_store(serve: Serve) -> None:
 
 def test_nothing_is_asked_if_all_is_known() -> None:
     known = connection("http://127.0.0.1:9/", "a", "b", endpoint="http://store/v1", account="me")
-    assert identity.resolve(known) == identity.Site("http://store/v1", "me", "a")
+    assert identity.resolve(known) == identity.Site("http://store/v1", "me", "a", "me")
 
 
 def test_what_is_known_wins(serve: Serve) -> None:
     server = serve(identify("good"))
     site = identity.resolve(connection(server.url, "good", account="you"))
     assert (site.endpoint, site.account) == ("https://store.example.org/object-store/v1", "you")
+    assert site.user == "uuid-of-good"
     site = identity.resolve(connection(server.url, "good", endpoint="http://mine/object-store"))
     assert (site.endpoint, site.account) == ("http://mine/object-store/v1", "uuid-of-good")
 

@@ -198,14 +198,15 @@ class Model(RuleBasedStateMachine):
     def journal(self) -> None:
         """The machine crashes and finds the file in its journal."""
         self.file.persist()
+        (left,) = self.stack.staging.directory.glob("*.json")
+        key = left.stem
         crashed = self.stack.staging
         assert crashed._held is not None
         os.close(crashed._held)  # as the end of a process does
         self.stack.staging = staging.Staging(crashed.root)
         self.stack.services = replace(self.stack.services, staging=self.stack.staging)
         found = {name: (entry, scratch) for name, entry, scratch in self.stack.staging.adopt()}
-        assert len(found) == 1
-        (key,) = found
+        assert list(found) == [key]
         self.file = OpenFile.recover(self.stack.services, key, *found[key])
         self._forget_blocks()
         self.other = None

@@ -1,0 +1,36 @@
+"""``pithosfs refresh``: see at once what others changed."""
+
+from __future__ import annotations
+
+import argparse
+
+from pithosfs import control
+from pithosfs.cli import arguments, targets
+from pithosfs.cli.exits import CommandError, ExitCode
+
+_DESCRIPTION = """\
+Forget what is known of the directory PATH and all below it, so that the next look
+asks the server.  A mount does so by itself after --dir-cache-time; SIGHUP to its
+process does it for the whole mount.
+
+Example:
+  pithosfs refresh ~/cloud/inbox
+"""
+_PATIENCE = 30.0
+
+
+def add(commands: arguments.Subparsers) -> None:
+    """Add the command's parser."""
+    parser = arguments.add_command(
+        commands, "refresh", run, "forget listings, see what others changed", _DESCRIPTION
+    )
+    parser.add_argument("path", metavar="PATH", help="a directory in a mounted directory, or itself one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tell the mount."""
+    place = targets.locate(args.path)
+    if place is None:
+        raise CommandError(f"{args.path} lies in no mounted directory", ExitCode.MOUNTPOINT)
+    control.ask(place[0].socket, "refresh", timeout=_PATIENCE, path=place[1] or None)
+    return ExitCode.OK

@@ -1,0 +1,154 @@
+"""What a PATH on the command line means: an object of a store, and how to reach it.
+
+One rule for all commands.  A PATH inside a mounted directory is the object
+that is shown there; the mount says which, and by which settings its account is
+found again.  Any other PATH is ``CONTAINER/NAME`` in the account of the settings
+given, unless it begins with ``/``, ``.`` or ``~``: that can only be meant as a place on
+this machine, and there is no mount.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pithosfs import control, identity, mountpoints, registry
+from pithosfs.api import Client
+from pithosfs.cli import arguments
+from pithosfs.cli.exits import CommandError, ExitCode
+from pithosfs.config import Connection
+from pithosfs.errors import BadRequest
+from pithosfs.identity import Site
+from pithosfs.names import ObjectRef
+from pithosfs.options import CONNECTION_OPTIONS
+from pithosfs.past import HIDDEN
+from pithosfs.transport import Transport
+
+PATH_HELP = "a path in a mounted directory, or CONTAINER/NAME"
+
+#: Seconds a mount may take to say what a path is.
+_PATIENCE = 30.0
+_CONNECTIONS = 8
+_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object, or a directory of objects, and the client of its account.
+
+    ``text`` is the PATH as it was given, ``entry`` the mount it lies in.
+    """
+
+    text: str
+    client: Client
+    connection: Connection
+    ref: ObjectRef
+    entry: registry.Entry | None = None
+
+    @property
+    def container(self) -> str:
+        """The object's container."""
+        return self.ref.container
+
+    @property
+    def name(self) -> str:
+        """The object's name, "" for the whole container."""
+        return self.ref.name
+
+    def changed(self) -> None:
+        """Let the mount ask anew: something was changed behind its back."""
+        if self.entry is not None:
+            with suppress(control.ControlError):
+                control.ask(self.entry.socket, "refresh", timeout=_PATIENCE)
+
+
+def add_path(parser: argparse.ArgumentParser, **more: Any) -> None:
+    """The argument PATH, and the options that say which account."""
+    parser.add_argument("path", metavar="PATH", **{"help": PATH_HELP, **more})
+    arguments.add_options(parser, CONNECTION_OPTIONS)
+
+
+@contextmanager
+def opened(args: argparse.Namespace, text: str, *, whole_container: bool = False) -> Iterator[Target]:
+    """The target of ``text``; its connections are closed afterwards.
+
+    ``whole_container``: the PATH may name a container and nothing in it.
+    """
+    place = locate(text)
+    if place is None:
+        found: dict[str, Any] = _store_form(text)
+        settings = arguments.connection(args)
+    else:
+        found = control.ask(place[0].socket, "resolve", timeout=_PATIENCE, path=place[1])
+        settings = arguments.connection(_with(args, found["settings"]))
+    if not found["name"] and not whole_container:
+        raise CommandError(f"{text} is a container: name something in it", ExitCode.USAGE)
+    with connected(settings) as client:
+        if place is not None and found["account"] != client.account_id:
+            client = Client(client.transport, client.endpoint, found["account"])
+        ref = ObjectRef(found["container"], found["name"])
+        yield Target(text, client, settings, ref, place[0] if place else None)
+
+
+@contextmanager
+def connected(settings: Connection) -> Iterator[Client]:
+    """A client of the account the settings name."""
+    site: Site = identity.resolve(settings, timeout=_TIMEOUT)
+    transport = Transport(
+        settings.token,
+        token=site.token,
+        timeout=_TIMEOUT,
+        pool=_CONNECTIONS,
+        ca_certs=settings.ca_certs,
+        verify=settings.verify,
+    )
+    try:
+        yield Client(transport, site.endpoint, site.account)
+    finally:
+        transport.close()
+
+
+def locate(text: str) -> tuple[registry.Entry, str] | None:
+    """The running mount a PATH lies in, and the path from its top; None for ``CONTAINER/NAME``."""
+    located = mountpoints.locate(text)
+    mount = mountpoints.mount_at(located) or mountpoints.mount_above(located)
+    if mount is None or not mount.is_ours:
+        if text.startswith(("/", ".", "~")):
+            raise CommandError(
+                f"{text} lies in no mounted directory; what is in a store is written CONTAINER/NAME",
+                ExitCode.MOUNTPOINT,
+            )
+        return None
+    entry = registry.find(mount.path)
+    if entry is None or entry.device != mount.device or not entry.is_running():
+        raise CommandError(
+            f"the mount {mount.path} does not answer; see: pithosfs status {mount.path}", ExitCode.MOUNTPOINT
+        )
+    inside = located.removeprefix(mount.path).strip("/")
+    if inside.split("/")[0] == HIDDEN:
+        raise CommandError(
+            f"{text} is the past, which stays as it is: name the file itself, and the time with --at",
+            ExitCode.USAGE,
+        )
+    return entry, inside
+
+
+def _store_form(text: str) -> dict[str, str]:
+    container, _, name = text.strip("/").partition("/")
+    if not container:
+        raise BadRequest(f"'{text}' names no container")
+    return {"container": container, "name": name}
+
+
+def _with(args: argparse.Namespace, settings: dict[str, str]) -> argparse.Namespace:
+    """``args``, with the settings of the mount where nothing else was said."""
+    own = any(each.key in args for each in CONNECTION_OPTIONS)
+    parsed = {
+        each.key: each.parse(settings[each.key])
+        for each in CONNECTION_OPTIONS
+        if each.parse is not None and each.key in settings and not own
+    }
+    return argparse.Namespace(**{**parsed, **vars(args)})

@@ -1,0 +1,268 @@
+"""The commands on a real mount and a real server."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.history.conftest import Pithosfs, next_second
+from tests.support.disks import MountedDisk
+from tests.support.files import noise, refused
+
+BLOCK = 4 << 20
+
+
+def hashes(top: Path) -> dict[str, str | None]:
+    """Every path below ``top`` with the hash of its content, None for a directory."""
+    return {
+        str(path.relative_to(top)): None if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(top.rglob("*"))
+    }
+
+
+def test_a_hundred_edits_are_listed_with_what_changed(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    path = mounted.path / "disk.img"
+    path.write_bytes(noise(3 * BLOCK, seed=1))
+    for number in range(99):
+        with path.open("r+b") as file:
+            file.seek((number % 3) * BLOCK)
+            file.write(b"%d" % number)
+    listed = json.loads(pithosfs("versions", path, "--json"))
+    assert len(listed) == 100
+    assert [each["number"] for each in listed] == sorted(each["number"] for each in listed)
+    assert listed[0]["changed"] == 3
+    assert {each["changed"] for each in listed[1:]} == {1}
+    assert {each["size"] for each in listed} == {3 * BLOCK}
+    assert len({each["hash"] for each in listed}) == 100
+    assert pithosfs("versions", path).count("1 of 3") == 99
+
+
+def test_diff_tells_the_bytes(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    path = mounted.path / "file"
+    first = bytearray(noise(2 * BLOCK + 1000, seed=2))
+    path.write_bytes(first)
+    second = bytearray(first)
+    for start, stop in ((7, 9), (BLOCK - 100, BLOCK + 100)):
+        second[start:stop] = bytes(each ^ 255 for each in second[start:stop])
+    path.write_bytes(bytes(second) + b"tail")
+    one, other = (str(each["number"]) for each in json.loads(pithosfs("versions", path, "--json")))
+    done = pithosfs.run("diff", path, one, other)
+    assert done.returncode == 1
+    rows = [tuple(map(int, line.split()[:2])) for line in done.stdout.splitlines()[1:]]
+    assert rows == [(7, 9), (BLOCK - 100, BLOCK + 100), (len(first), len(first) + 4)]
+    assert "same" in pithosfs("diff", path, one, one)
+    assert pithosfs.refused("diff", path, one, "1")[0] == 5
+
+
+def test_a_deleted_tree_comes_back_as_it_was(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    top = mounted.path / "photos"
+    for number in range(30):
+        (top / f"album{number % 5}").mkdir(parents=True, exist_ok=True)
+        (top / f"album{number % 5}" / f"{number}.jpg").write_bytes(noise(1000 + number, seed=number))
+    (top / "album0" / "large").write_bytes(noise(BLOCK + 5, seed=99))
+    (top / "album1" / "0o600").write_bytes(b"secret")
+    (top / "album1" / "0o600").chmod(0o600)
+    os.utime(top / "album1" / "0o600", ns=(0, 1_500_000_000_987654321))
+    (top / "empty").mkdir()
+    (top / "link").symlink_to("album0/large")
+    time.sleep(1.2)  # attributes go out a moment later
+    before = hashes(top)
+    when = next_second()
+    time.sleep(1)
+    shutil.rmtree(top)
+    assert pithosfs.refused("restore", top)[0] == 2  # of a directory one must say from when
+    with mounted.requests() as seen:
+        said = pithosfs("restore", top, "--at", when)
+    assert "no data moved" in said
+    assert sum(each.bytes_in for each in seen) < 10_000
+    assert hashes(top) == before
+    status = (top / "album1" / "0o600").stat()
+    assert (status.st_mode & 0o7777, status.st_mtime_ns) == (0o600, 1_500_000_000_987654321)
+    assert os.readlink(top / "link") == "album0/large"
+    assert "0 objects brought back" in pithosfs("restore", top, "--at", when)
+
+
+def test_a_tree_comes_back_beside_what_is_there_now(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    top = mounted.path / "d"
+    top.mkdir()
+    (top / "same").write_bytes(b"same")
+    (top / "changed").write_bytes(b"old")
+    (top / "gone").write_bytes(b"gone")
+    before = hashes(top)
+    when = next_second()
+    time.sleep(1)
+    (top / "changed").write_bytes(b"new")
+    (top / "gone").unlink()
+    (top / "later").write_bytes(b"later")
+    assert "would bring back" in pithosfs("restore", top, "--at", when, "--dry-run")
+    assert not (top / "gone").exists()
+    pithosfs("restore", top, "--at", when, "--to", mounted.path / "copy")
+    assert hashes(mounted.path / "copy") == before
+    done = pithosfs.run("restore", top, "--at", when)
+    assert done.returncode == 0
+    assert "1 object of later left" in done.stderr
+    assert hashes(top) == {**before, "later": hashlib.sha256(b"later").hexdigest()}
+    assert pithosfs.run("restore", top, "--at", when, "--exact").returncode == 0
+    assert hashes(top) == before
+
+
+def test_files_come_back_in_any_version(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"first")
+    pithosfs("share", path, "--read", "*")
+    link = pithosfs("publish", path).strip()
+    path.write_bytes(b"second")
+    first, second = (each["number"] for each in json.loads(pithosfs("versions", path, "--json")))
+    assert pithosfs.refused("restore", path)[0] == 2  # it is there: which version?
+    pithosfs("restore", path, "--version", str(first))
+    assert path.read_bytes() == b"first"
+    assert pithosfs("publish", path).strip() == link  # neither link nor sharing is lost
+    assert "read: *" in pithosfs("share", path)
+    path.unlink()
+    pithosfs("restore", path)
+    assert path.read_bytes() == b"first"
+    pithosfs("restore", path, "--version", str(second), "--to", mounted.path / "other")
+    assert (mounted.path / "other").read_bytes() == b"second"
+    assert pithosfs.refused("restore", path, "--version", "1")[0] == 5
+    assert pithosfs.refused("restore", mounted.path / "never")[0] == 5
+
+
+def test_a_public_link_opens_without_a_token(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    path = mounted.path / "ünï code.txt"
+    path.write_bytes(b"for everybody")
+    link = pithosfs("publish", path).strip()
+    with urllib.request.urlopen(link, timeout=10) as answer:
+        assert answer.read() == b"for everybody"
+    pithosfs("unpublish", path)
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(link, timeout=10)
+
+
+def test_extended_attributes_tell_what_the_store_knows(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"content")
+    headers = mounted.store.head(mounted.object(path))
+    facts = {
+        "hash": headers["X-Object-Hash"],
+        "version": headers["X-Object-Version"],
+        "uuid": headers["X-Object-UUID"],
+        "modified_by": headers["X-Object-Modified-By"],
+    }
+    for name, value in facts.items():
+        assert os.getxattr(path, f"user.pithos.{name}").decode() == value
+    assert os.getxattr(path, "user.pithos.url").decode().endswith(f"/pithos/{mounted.object(path)}")
+    assert os.listxattr(path) == []
+    for name in ("user.pithos.public", "user.pithos.sharing", "user.pithos.nothing"):
+        with refused(errno.ENODATA):
+            os.getxattr(path, name)
+    os.setxattr(path, "user.pithos.public", b"1")
+    link = os.getxattr(path, "user.pithos.public").decode()
+    with urllib.request.urlopen(link, timeout=10) as answer:
+        assert answer.read() == b"content"
+    os.removexattr(path, "user.pithos.public")
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(link, timeout=10)
+    os.setxattr(path, "user.pithos.sharing", b"read=*")
+    assert os.getxattr(path, "user.pithos.sharing") == b"read=*"
+    with refused(errno.EPERM):
+        os.setxattr(path, "user.pithos.hash", b"x")
+    with refused(errno.EINVAL):
+        os.setxattr(path, "user.pithos.public", b"maybe")
+
+
+def test_trash_and_back(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    top = mounted.path / "old"
+    (top / "sub").mkdir(parents=True)
+    (top / "sub" / "file").write_bytes(b"content")
+    name = mounted.object(top)
+    pithosfs("trash", "put", top)
+    assert not top.exists()
+    assert mounted.site.server.store("trash").get(f"{name}/sub/file") == b"content"
+    assert name.split("/")[0] in pithosfs("trash", "list")
+    pithosfs("trash", "restore", name, "--to", top)
+    assert (top / "sub" / "file").read_bytes() == b"content"
+    pithosfs("trash", "put", top / "sub" / "file")
+    pithosfs("trash", "empty", "--yes")
+    assert mounted.site.server.store("trash").names() == []
+
+
+def test_purge_asks_and_keeps_what_is_there(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(noise(BLOCK, seed=5))
+    path.write_bytes(noise(2 * BLOCK, seed=6))
+    next_second()
+    path.write_bytes(b"now")
+    done = pithosfs.run("purge", path, answer="no\n")
+    assert done.returncode != 0
+    assert "2 versions" in done.stderr
+    assert "frees 12M" in done.stderr
+    assert len(json.loads(pithosfs("versions", path, "--json"))) == 3
+    assert "12M freed" in pithosfs("purge", path, "--yes")
+    assert len(json.loads(pithosfs("versions", path, "--json"))) == 1
+    assert path.read_bytes() == b"now"
+    assert "no old versions" in pithosfs("purge", path)
+
+
+def test_du_counts_each_block_once(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    content = noise(2 * BLOCK + 10, seed=8)
+    for name in ("a", "b"):
+        (mounted.path / name).write_bytes(content)
+    with (mounted.path / "hole").open("wb") as file:
+        file.truncate(10 * BLOCK)
+    (mounted.path / "small").write_bytes(b"small")
+    found = json.loads(pithosfs("du", mounted.path, "--dedup", "--json"))
+    assert found["apparent"] == 2 * len(content) + 10 * BLOCK + 5
+    assert found["stored"] == len(content) + 5
+    assert found["blocks"] == 4
+    assert "saved" in pithosfs("du", mounted.path, "--dedup")
+
+
+def test_refresh_shows_what_others_did(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    slow = mounted.second("--dir-cache-time", "1h")
+    assert os.listdir(slow) == []
+    (mounted.path / "new").touch()
+    time.sleep(1.5)  # the kernel may remember absences for a second
+    assert os.listdir(slow) == []
+    other = next(each for each in mounted._others)
+    Pithosfs(dict(other.environment))("refresh", slow)
+    assert os.listdir(slow) == ["new"]
+
+
+def test_warm_files_are_read_without_the_server(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    (mounted.path / "d").mkdir()
+    content = {name: noise(BLOCK + 100, seed=number) for number, name in enumerate("abc")}
+    for name, data in content.items():
+        (mounted.path / "d" / name).write_bytes(data)
+    mounted.remount(fresh_cache=True)
+    assert "3 files" in pithosfs("warm", mounted.path / "d")
+    with mounted.requests() as seen:
+        for name, data in content.items():
+            assert (mounted.path / "d" / name).read_bytes() == data
+    assert [each for each in seen if each.bytes_out > 10_000] == []
+
+
+def test_paths_are_understood_in_one_way(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"x")
+    inside = pithosfs("versions", path, "--json")
+    assert pithosfs("versions", f"pithos/{mounted.object(path)}", "--json") == inside
+    assert pithosfs("versions", os.path.relpath(path), "--json") == inside
+    code, line = pithosfs.refused("versions", "/etc/passwd")
+    assert code == 7
+    assert "no mounted directory" in line
+    assert pithosfs.refused("versions", mounted.mount.mountpoint)[0] == 2
+    assert (
+        pithosfs.refused("versions", mounted.mount.mountpoint / ".pithos" / "at" / "yesterday" / "x")[0] == 2
+    )
+    assert pithosfs.refused("versions", "pithos/never/was")[0] == 5
+    assert pithosfs.refused("versions", "nowhere/file")[0] == 5
+    assert pithosfs.refused("restore", path, "--at", "soon")[0] == 2

@@ -1,0 +1,135 @@
+"""Two users of one server: what one shares, the other mounts, with the rights given."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.history.conftest import Pithosfs
+from tests.support.disks import MountedDisk
+from tests.support.files import noise, refused
+from tests.support.mounts import Mount
+
+
+class Bob:
+    """Another user, with mounts of what alice shares."""
+
+    def __init__(self, command: Pithosfs, folder: Path) -> None:
+        self.pithosfs = command
+        self._folder = folder
+        self._mounts: list[Mount] = []
+
+    def mount(self, source: str, *options: str) -> Path:
+        mount = Mount(
+            source,
+            self._folder / f"mnt{len(self._mounts)}",
+            self.pithosfs.home,
+            ("--dir-cache-time", "0.2", *options),
+        )
+        self._mounts.append(mount)
+        mount.start()
+        return mount.mountpoint
+
+    def end(self) -> None:
+        for mount in self._mounts:
+            mount.destroy()
+
+
+@pytest.fixture
+def other(bob: Pithosfs, tmp_path: Path) -> Iterator[Bob]:
+    found = Bob(bob, tmp_path)
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def alice(mounted: MountedDisk) -> str:
+    """Her account's UUID."""
+    (mounted.path / "probe").touch()
+    return os.getxattr(mounted.path / "probe", "user.pithos.modified_by").decode()
+
+
+def test_a_shared_tree_is_mounted_with_the_rights_given(
+    mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str
+) -> None:
+    for name in ("open", "read only", "private"):
+        (mounted.path / name).mkdir()
+        (mounted.path / name / "file").write_bytes(b"content of alice")
+    pithosfs("share", mounted.path / "open", "--write", "bob")
+    pithosfs("share", mounted.path / "read only", "--read", "bob")
+    theirs = other.mount("pithos", "--account", alice) / mounted.name
+    assert sorted(os.listdir(theirs)) == ["open", "read only"]
+    assert (theirs / "read only" / "file").read_bytes() == b"content of alice"
+    with refused(errno.EACCES):
+        (theirs / "read only" / "file").write_bytes(b"x")
+    with refused(errno.ENOENT):
+        (theirs / "private" / "file").read_bytes()
+    content = noise((4 << 20) + 10, seed=3)
+    (theirs / "open" / "file").write_bytes(content)
+    (theirs / "open" / "new").write_bytes(b"new")
+    with refused(errno.EACCES):
+        (theirs / "open" / "file").unlink()
+    mounted.remount()
+    assert (mounted.path / "open" / "file").read_bytes() == content
+    assert (mounted.path / "open" / "new").read_bytes() == b"new"
+    assert (mounted.path / "read only" / "file").read_bytes() == b"content of alice"
+
+
+def test_all_that_others_share_is_one_tree_of_accounts(
+    mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str
+) -> None:
+    (mounted.path / "d").mkdir()
+    (mounted.path / "d" / "file").write_bytes(b"content")
+    pithosfs("share", mounted.path / "d", "--read", "*")
+    top = other.mount("/", "--shared")
+    assert os.listdir(top) == [alice]
+    assert (top / alice / "pithos" / mounted.name / "d" / "file").read_bytes() == b"content"
+    with refused(errno.EPERM):
+        (top / "new").mkdir()
+    with refused(errno.EACCES):
+        (top / alice / "new").mkdir()
+    with refused(errno.EACCES):
+        (top / alice / "pithos" / mounted.name / "d" / "new").write_bytes(b"x")
+
+
+def test_sharing_is_told_to_both_sides(
+    mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str
+) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"content")
+    name = f"pithos/{mounted.object(path)}"
+    assert "read: nobody else" in pithosfs("share", path)
+    pithosfs("share", path, "--read", "bob")
+    mine = json.loads(pithosfs("shared", "--json"))["mine"]
+    assert any(each["path"] == name and each["sharing"].startswith("read=") for each in mine)
+    theirs = json.loads(other.pithosfs("shared", "--json"))["theirs"]
+    assert {"account": alice, "path": name, "allowed": "read"} in theirs
+    pithosfs("share", path, "--none")
+    theirs = json.loads(other.pithosfs("shared", "--json"))["theirs"]
+    assert name not in [each["path"] for each in theirs]
+    code, line = pithosfs.refused("share", path, "--read", "nobody-of-this-name")
+    assert "no user or group nobody-of-this-name" in line
+    assert code == 1
+
+
+def test_a_directory_nobody_made_can_be_shared(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    mounted.store.put(f"{mounted.name}/virtual/file", b"content")
+    assert "read: *" in pithosfs("share", f"pithos/{mounted.name}/virtual", "--read", "*")
+    assert pithosfs.refused("share", f"pithos/{mounted.name}/nothing", "--read", "*")[0] == 5
+
+
+def test_the_history_of_others_is_not_ours(
+    mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str
+) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"content")
+    pithosfs("share", path, "--read", "bob")
+    theirs = other.mount("pithos", "--account", alice)
+    assert (theirs / mounted.name / "file").read_bytes() == b"content"
+    with refused(errno.EACCES):
+        os.listdir(theirs / ".pithos" / "at" / "1 second ago")
