@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pithosfs.accounting import AccountedClient
+from pithosfs.blocks import hashmap_of
 from pithosfs.cache import BlockCache
 from pithosfs.config import load
 from pithosfs.errors import Unavailable
@@ -190,7 +191,11 @@ class Stack:
 
     def put(self, name: str, data: bytes = b"", content_type: str = "text/plain") -> int:
         """What another program writes."""
-        return self.client.put_object(self.container, name, data, content_type=content_type).version
+        merkle = hashmap_of(data, self.block_size).merkle
+        written = self.client.put_object(
+            self.container, name, data, content_type=content_type, expected=merkle
+        )
+        return written.version
 
     def get(self, name: str) -> bytes:
         """What the server has."""
