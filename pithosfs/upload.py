@@ -31,7 +31,7 @@ from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
 from pithosfs.errors import MissingBlocks, PithosError, ProtocolError, Unavailable
 from pithosfs.names import ObjectRef
-from pithosfs.waiting import wait
+from pithosfs.waiting import if_cancelled, wait
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -216,11 +216,12 @@ class Uploader:
         source: Source,
         terms: Terms,
         ahead: Ahead | None = None,
-        attempted: Callable[[Hashmap], None] = lambda _: None,
+        attempted: Callable[[Hashmap], object] = lambda _: None,
     ) -> Committed:
-        """Make ``source`` the object ``ref``.  Raises what the store raised; Changed after too many rounds.
+        """Make ``source`` the object ``ref``.
 
-        ``attempted`` is told each content before it is put: whether that worked may stay unknown.
+        ``attempted`` is told what is about to be put; whether that worked may stay unknown.
+        Raises what the store raised; Changed after too many rounds.
         """
         hashes = ahead.finish() if ahead else {}
         job = _Job(self, ref, source, hashes, ahead.sent if ahead else set(), attempted)
@@ -246,7 +247,7 @@ class _Job:
     source: Source
     hashed: dict[int, tuple[int, str]]
     sent: set[str]
-    attempted: Callable[[Hashmap], None] = lambda _: None
+    attempted: Callable[[Hashmap], object] = lambda _: None
     where: dict[str, int] = field(default_factory=dict)
 
     def run(self, terms: Terms) -> Committed:
@@ -344,11 +345,10 @@ class _Job:
     def _look_again(self, block: str) -> Buffer:
         index = self.where.get(block)
         if index is None:  # a block of the base the server claims not to have
-            index = next(
-                each
-                for each in range(blocks.block_count(self.source.size, self.source.block_size))
-                if self.source.hash_of(each) == block
-            )
+            count = blocks.block_count(self.source.size, self.source.block_size)
+            index = next((each for each in range(count) if self.source.hash_of(each) == block), None)
+        if index is None:
+            raise Changed(f"{self.ref} changed while it was sent")
         _, data = self.source.read(index)
         if blocks.block_hash(data) != block:
             raise Changed(f"{self.ref} changed while it was sent")
@@ -425,7 +425,7 @@ class Ahead:
 
     def _go_on(self) -> None:
         try:
-            self._uploader.submit(self._work)
+            if_cancelled(self._uploader.submit(self._work), self._rest)
         except PithosError:
             self._failed = True
             self._rest()
