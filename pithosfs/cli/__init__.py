@@ -13,9 +13,11 @@ from collections.abc import Sequence
 
 from pithosfs import __version__
 from pithosfs.cli import (
+    cache,
     completion,
     diff,
     doctor,
+    download,
     du,
     exits,
     mount,
@@ -29,6 +31,7 @@ from pithosfs.cli import (
     status,
     trash,
     umount,
+    upload,
     versions,
     warm,
 )
@@ -38,7 +41,8 @@ _COMMANDS = (
     *(mount, umount, status, doctor, serve, completion),
     *(versions, diff, restore, trash, purge),
     *(publish, share, shared),
-    *(refresh, warm, du),
+    *(upload, download),
+    *(refresh, warm, cache, du),
 )
 
 _DESCRIPTION = """\

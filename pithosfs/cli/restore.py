@@ -7,7 +7,7 @@ import argparse
 from pithosfs import history, moments
 from pithosfs.api import Entry
 from pithosfs.attributes import Kind, kind_of
-from pithosfs.cli import arguments, exits, progress, output, targets, times
+from pithosfs.cli import arguments, exits, output, progress, targets, times
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.targets import Target
 from pithosfs.errors import NotFound

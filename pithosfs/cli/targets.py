@@ -67,7 +67,7 @@ class Target:
 
 def add_path(parser: argparse.ArgumentParser, **more: Any) -> None:
     """The argument PATH, and the options that say which account."""
-    parser.add_argument("path", metavar="PATH", **{"help": PATH_HELP, **more})
+    parser.add_argument("path", **{"metavar": "PATH", "help": PATH_HELP, **more})
     arguments.add_options(parser, CONNECTION_OPTIONS)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pithosfs.cli import arguments, progress, output, targets
+from pithosfs.cli import arguments, output, progress, targets
 from pithosfs.cli.exits import CommandError, ExitCode
 
 _DESCRIPTION = """\
