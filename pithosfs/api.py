@@ -8,7 +8,7 @@ Nothing is kept between calls, so one client serves any number of threads.
 * Listings are filtered by prefix once more (the store mixes up characters
   above U+FFFF) and go on behind a virtual directory, not at it.
 * MOVE, COPY and operations on whole subtrees are sent once.  When their
-  answer is lost, the error says ``maybe_done`` and the caller finds out.
+  answer is lost, the error says ``maybe_done``; for a MOVE it is found out.
 * What the store says it got is compared with what was sent, and damaged data
   is sent again.
 * After a lost answer a PUT under a condition that finds its own success, and
@@ -33,7 +33,7 @@ from pithosfs import blocks, wire
 from pithosfs.answers import error_of
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.config import Connection
-from pithosfs.errors import BadRequest, MissingBlocks, NotFound, ProtocolError, Stale
+from pithosfs.errors import BadRequest, MissingBlocks, NotFound, ProtocolError, Stale, StoreError, Unavailable
 from pithosfs.identity import resolve
 from pithosfs.transport import Request, Response, StreamedBody, Transport, check_request_line
 from pithosfs.wire import AccountInfo, ContainerInfo, Entry, Info, Page, Version, Written
@@ -45,6 +45,8 @@ PAGE = 10_000
 #: Seconds allowed to operations on whole subtrees; they may take minutes.
 LONG_TIMEOUT = 1800.0
 DIRECTORY = "application/directory"
+#: Seconds between looks whether a move whose answer was lost has been carried out.
+_ARRIVAL_PAUSES = (0.1, 0.4, 1.0, 2.0, 4.0)
 #: How often bytes are sent that arrive damaged each time.
 _INTEGRITY_ATTEMPTS = 3
 _MD5_DIGITS = 32
@@ -428,26 +430,50 @@ class Client:
         content_type: str | None = None,
         meta: Mapping[str, str] | None = None,
         recursive: bool = False,
+        uuid: str | None = None,
     ) -> int | None:
         """Rename an object, with ``recursive`` all below it as well; replaces what is there.
 
         Sharing and public URL are lost, UUID and metadata kept (``meta`` is
-        merged).  Returns the new version if the store tells it.
+        merged).  Returns the new version if the store tells it.  It is sent
+        once; if its answer is lost and the object's ``uuid`` is given, the
+        destination tells whether it was carried out.
         """
         headers = _placing(content_type, meta)
         headers["Destination"] = wire.path_of(to_container, to_name)
         check_request_line(self._request("HEAD", to_container, to_name))  # it must be within reach there
-        answer = self._send(
-            "MOVE",
-            container,
-            name,
-            query=[_SUBTREE] if recursive else [],
-            headers=headers,
-            timeout=LONG_TIMEOUT if recursive else None,
-        )
+        try:
+            answer = self._send(
+                "MOVE",
+                container,
+                name,
+                query=[_SUBTREE] if recursive else [],
+                headers=headers,
+                timeout=LONG_TIMEOUT if recursive else None,
+            )
+        except StoreError as error:
+            if uuid is None or not error.maybe_done:
+                raise
+            return self._arrived(error, to_container, to_name, uuid)
         # The store puts a Python tuple there, "([282], 11L, 11L)"; the first number is the version.
         digits = re.search(r"\d+", unquote(answer.headers.get("x-object-version", "")))
         return int(digits[0]) if digits else None
+
+    def _arrived(self, error: StoreError, container: str, name: str, uuid: str) -> int:
+        """After the lost answer to a move: the version it made, or ``error`` if it made none.
+
+        The store may still be at it; it shows the old state until it is done.
+        """
+        for pause in _ARRIVAL_PAUSES:
+            self.transport.pause(pause)
+            try:
+                entry = self.head(container, name).entry
+            except (NotFound, Unavailable):
+                continue
+            if entry.uuid == uuid:
+                log.info("%s/%s: the answer to a move was lost, but it was carried out", container, name)
+                return entry.version
+        raise error
 
     def copy(
         self,

@@ -56,7 +56,7 @@ class FileTokens(TokenSource):
     """A file that holds one token or several, separated by white space."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
         self.name = str(path)
 
     def read(self) -> list[str]:
@@ -78,6 +78,8 @@ class CommandTokens(TokenSource):
             raise ConfigError(f"the token command is not well quoted: {error}") from error
         if not self._words:
             raise ConfigError("the token command is empty")
+        if "/" in self._words[0]:
+            self._words[0] = str(Path(self._words[0]).absolute())  # it may be run from elsewhere
         self.name = f"the token command {self._words[0]}"
 
     def read(self) -> list[str]:
@@ -186,7 +188,8 @@ def load(
     ConfigError, one line that says what to do.
     """
     own = _own_tokens(token_file, token_command, environ)
-    path = config or _default_path(environ)
+    # absolute: tokens are read from it again after the process has gone to another directory
+    path = (config or _default_path(environ)).absolute()
     if config is not None and not config.is_file():
         raise ConfigError(f"there is no file {config}")
     file = _File.read(path) if path.is_file() else _File(path, {}, {})
@@ -322,7 +325,7 @@ class _File:
         value = self.general.get("ca_certs")
         if not value:
             return None
-        path = Path(value).expanduser()
+        path = Path(value).expanduser().absolute()
         if not path.exists():
             raise ConfigError(f"ca_certs in {self.path} names {path}, which does not exist")
         return str(path)

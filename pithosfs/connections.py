@@ -226,6 +226,7 @@ class Connection:
     def __init__(self, http_connection: HTTPConnection) -> None:
         self._http = http_connection
         self._timed: _TimedSocket | None = None
+        #: Whether the connection as it is now has carried an exchange.
         self.used = False
         self.idle_since = 0.0
 
@@ -270,6 +271,7 @@ class Connection:
         except _BROKEN as error:
             self._http.close()
             raise self._unreachable(error) from error
+        self.used = False
         self._timed = _TimedSocket(cast(socket.socket, self._http.sock), patience)
         self._http.sock = cast(Any, self._timed)
         return self._timed
@@ -307,7 +309,6 @@ class Connection:
         """Close; a later exchange would connect anew."""
         self._http.close()
         self._timed = None
-        self.used = False
 
 
 class Answer:

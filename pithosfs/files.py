@@ -21,7 +21,7 @@ from pithosfs.attributes import Attributes
 from pithosfs.errors import NotFound, PithosError, Stale
 from pithosfs.fetch import Origin
 from pithosfs.guard import Guard
-from pithosfs.names import ObjectRef, to_path
+from pithosfs.names import MAX_COMPONENT, ObjectRef, to_path
 from pithosfs.namespace import Namespace, is_below, parent_of, rebase
 from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
 from pithosfs.openfile import OpenFile, Services
@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 HOLD_SECONDS = 1.0
 #: Seconds at the end to look what the last commits replaced.
 _LAST_LOOK = 5.0
+#: How often a commit begins anew because the object is another one each time.
+_ROUNDS = 5
+#: A conflict copy keeps endings of so many characters.
+_LONGEST_EXTENSION = 32
 
 
 class Files:
@@ -95,10 +99,13 @@ class Files:
     # -- coming ---------------------------------------------------------------------------------
 
     def use(self, node: Node, directory: ObjectRef, component: str) -> OpenFile:
-        """The file of ``node``, shared with whoever uses it; replaced if others replaced the object."""
+        """The file of ``node``, shared with whoever uses it; another one if others replaced the object.
+
+        It stays in use until :meth:`done`, or :meth:`opened` and :meth:`closed`.
+        """
         with self._lock:
             file = self._table.get(node.ref)
-            if file is not None and not file.dirty and not _same(file.node, node):
+            if file is not None and not file.dirty and _was_replaced(file.node, node):
                 file = None  # its handles go on reading what they opened
             if file is None:
                 file = OpenFile(self.services, node.ref, node, node.attributes, inode_number(node))
@@ -106,12 +113,14 @@ class Files:
                 self._places[file] = (directory, component)
             elif not file.dirty and file.node is not None and node.version > file.node.version:
                 file.adopt(node)
+            file.uses += 1
             return file
 
     def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
-        """A new file; nothing is sent before it is closed."""
+        """A new file, in use as by :meth:`use`; nothing is sent before it is closed."""
         self.removals.finish(ref)
         file = OpenFile(self.services, ref, None, kept, new_inode_number())
+        file.uses += 1
         with self._lock:
             self._table[ref] = file
             self._place(file, directory, component)
@@ -125,9 +134,10 @@ class Files:
     # -- going ----------------------------------------------------------------------------------
 
     def opened(self, file: OpenFile) -> None:
-        """One handle more."""
+        """A handle is there now for a file that is in use."""
         with self._lock:
             file.handles += 1
+            file.uses -= 1
 
     def closed(self, file: OpenFile) -> None:
         """One handle less; what is still not sent is from here on nobody's but ours."""
@@ -143,10 +153,16 @@ class Files:
                 log.warning("%s is not sent yet: %s", file.ref, error)
         self.release(file)
 
+    def done(self, file: OpenFile) -> None:
+        """The operation that took the file into use has ended."""
+        with self._lock:
+            file.uses -= 1
+        self.release(file)
+
     def release(self, file: OpenFile) -> None:
         """Forget the file if nobody uses it and all of it is on the server."""
         with self._lock:
-            if file.handles or file.dirty:
+            if file.handles or file.uses or file.dirty:
                 return
             if self._table.get(file.ref) is file:
                 del self._table[file.ref]
@@ -168,7 +184,7 @@ class Files:
         try:
             self._commit(file)
         except PithosError as error:
-            if file.dirty:  # after a conflict both versions are on the server
+            if file.dirty:  # else both versions are kept, and the error says so
                 self._keep(file, error)
             raise
 
@@ -185,33 +201,56 @@ class Files:
                 self._namespace.pin(*place)
 
     def _send(self, file: OpenFile) -> None:
-        with contextlib.suppress(Stale):  # both versions are kept, and it was said
+        try:
             self._commit(file)
+        except Stale:
+            if file.dirty:
+                raise  # else both versions are kept, and it was said
         self.release(file)
 
     def _keep(self, file: OpenFile, error: PithosError) -> None:
         log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)
         self._pin(file)
+        self._persist(file)
+        self.outbox.keep(file, error)
+
+    @staticmethod
+    def _persist(file: OpenFile) -> None:
         try:
             file.persist()
         except PithosError as trouble:
             log.error(  # noqa: TRY400 - a full disk is no bug of ours
                 "%s is only in memory: %s", file.ref, trouble
             )
-        self.outbox.keep(file, error)
 
     def _commit(self, file: OpenFile) -> None:
+        """Send the file; Stale if others changed it meanwhile (both versions are kept then)."""
         with file.committing:
-            before, base = self._guard.mark(), file.node.version if file.node else 0
-            try:
-                if file.commit() and file.node is not None:
-                    self._guard.committed(file.ref, file.node.hash, file.node.version, base, before)
-            except Stale as error:
-                self._stale(file, error)
+            conflict = self._commit_or_give_way(file)
             if not file.dirty:
                 self.outbox.forget(file)
                 file.forget_journal()
+            elif file.journalled:  # changed while it was sent: the entry is of a version that is no more
+                self._persist(file)
             self._settle(file)
+        if conflict is not None:
+            raise conflict
+
+    def _commit_or_give_way(self, file: OpenFile) -> Stale | None:
+        for _ in range(_ROUNDS):
+            before, base = self._guard.mark(), file.node.version if file.node else 0
+            try:
+                done = file.commit()
+            except Stale as error:
+                ref, copy = file.ref, self._give_way(file)
+                if copy is not None:
+                    text = f"{ref} was changed by somebody else; your version is {copy.name}"
+                    return Stale(text, error.status)
+            else:
+                if done and file.node is not None:
+                    self._guard.committed(file.ref, file.node.hash, file.node.version, base, before)
+                return None
+        raise Stale(f"{file.ref} changes faster than it can be written", 412)
 
     def _settle(self, file: OpenFile) -> None:
         """The tree shows what the server has now."""
@@ -224,40 +263,69 @@ class Files:
 
     # -- others changed it, too -------------------------------------------------------------------
 
-    def _stale(self, file: OpenFile, error: Stale) -> None:
-        """The object is no longer what the file was based on: overwrite nothing, lose nothing."""
+    def _give_way(self, file: OpenFile) -> ObjectRef | None:
+        """The object is not what the file was based on: overwrite nothing, lose nothing.
+
+        Returns the name our version got; None if it did not need one, and the
+        file can be committed on top of what is there.
+        """
         try:
             info = self.services.fetcher.info(Origin(file.ref, 0))
         except NotFound:
+            self._deleted_by_others(file)
+            return None
+        current = of_entry(file.ref, info.entry)
+        if file.was_sent(current):
+            log.info("%s was sent already; only the answer was lost", file.ref)
+            file.base_on(current)
+        elif file.recognise(current):
+            log.info("%s was sent already, by a mount that did not hear of it", file.ref)
+        elif file.drop_attributes():
+            log.info("%s was replaced by somebody else; times and mode are theirs", file.ref)
+            self._detach(file, current)
+        else:
+            return self._keep_both(file, current)
+        return None
+
+    def _deleted_by_others(self, file: OpenFile) -> None:
+        if file.content_changed:
             log.info("%s was deleted by somebody else; it is made anew", file.ref)
             file.supersede_nothing()
-            file.commit()
             return
-        current = of_entry(file.ref, info.entry)
-        if not file.content_changed:
-            log.info("%s was replaced by somebody else; times and mode are theirs", file.ref)
-            file.revert(current)
-            return
-        if file.recognise(current):
-            log.info("%s had been sent already, its answer was lost", file.ref)
-            file.commit()
-            return
-        copy = self._keep_both(file)
-        file.revert(current)
-        self._settle(file)
-        raise Stale(f"{file.ref} was changed by somebody else; your version is {copy.name}", 412) from error
+        log.info("%s was deleted by somebody else", file.ref)
+        with self._lock:
+            place = self._places.get(file)
+        self.removed(file.ref)
+        if place is not None:
+            self._namespace.drop(*place)
 
-    def _keep_both(self, file: OpenFile) -> ObjectRef:
+    def _keep_both(self, file: OpenFile, current: Node) -> ObjectRef:
+        """The file becomes another object beside ``current``, and its handles go on with that."""
+        ref = file.ref
         for attempt in range(100):
-            copy = conflict_ref(file.ref, attempt)
+            copy = conflict_ref(ref, attempt)
             try:
                 file.commit_as(copy)
             except Stale:
                 continue
-            log.warning("%s was changed by somebody else: this mount's version is kept as %s", file.ref, copy)
-            self._conflict(file.ref, copy)
+            log.warning("%s was changed by somebody else: this mount's version is kept as %s", ref, copy)
+            self._detach(file, current)
+            with self._lock:
+                self._table[copy] = file
+                self._places[file] = (parent_of(copy), to_path(copy.name.rpartition("/")[2]))
+            self._conflict(ref, copy)
             return copy
-        raise Stale(f"no free name for a conflict copy of {file.ref}", 412)
+        raise Stale(f"no free name for a conflict copy of {ref}", 412)
+
+    def _detach(self, file: OpenFile, current: Node) -> None:
+        """The file is no longer what its name leads to: that is ``current``."""
+        with self._lock:
+            if self._table.get(current.ref) is file:
+                del self._table[current.ref]
+            place = self._places.pop(file, None)
+            if place is not None:
+                self._namespace.put(*place, current)
+                self._namespace.unpin(*place)
 
     def _conflict(self, ref: ObjectRef, copy: ObjectRef) -> None:
         """Both versions of an object are there now."""
@@ -309,25 +377,28 @@ class Files:
             if place is not None:
                 self._namespace.unpin(*place)
             file.moved(ref, node)
-            if file.handles or file.dirty:
+            if file.handles or file.uses or file.dirty:
                 self._table[ref] = file
                 self._places[file] = (directory, component)
                 if file.dirty:
                     self._place(file, directory, component)
-        if file.dirty:
-            if file.journalled:
-                file.persist()
-        else:
+        if not file.dirty:
             self.outbox.forget(file)
+        elif file.journalled:
+            self._persist(file)
 
-    def directory_renamed(self, old: ObjectRef, new: ObjectRef) -> None:
-        """Everything below ``old`` is below ``new`` now."""
+    def directory_renamed(self, old: ObjectRef, new: ObjectRef, place: tuple[ObjectRef, str]) -> None:
+        """Everything below ``old`` is below ``new`` now, which is at ``place`` in the tree."""
         with self._lock:
             for file in self.below(old):
                 ref = rebase(file.ref, old, new)
                 directory, component = self._places[file]
                 node = None if file.node is None else file.node.at(ref)
-                self.renamed(file, ref, node, rebase(directory, old, new), component)
+                if file.ref == old:  # the directory itself, whose attributes are not sent yet
+                    directory, component = place
+                else:
+                    directory = rebase(directory, old, new)
+                self.renamed(file, ref, node, directory, component)
 
     # -- after a crash --------------------------------------------------------------------------------
 
@@ -351,18 +422,26 @@ class Files:
         return count
 
 
-def _same(base: Node | None, node: Node) -> bool:
-    return base is not None and (base.hash, base.size) == (node.hash, node.size)
+def _was_replaced(base: Node | None, node: Node) -> bool:
+    """Whether ``node`` is a later version of other content; a listing may also be older than ours."""
+    if base is None or node.version < base.version:
+        return False
+    return (base.hash, base.size) != (node.hash, node.size)
 
 
 def conflict_ref(ref: ObjectRef, attempt: int) -> ObjectRef:
-    """``name (conflict YYYY-MM-DD HH.MM.SS HOST).ext``, beside the object."""
+    """``name (conflict YYYY-MM-DD HH.MM.SS HOST).ext``, beside the object.
+
+    A long name is cut so that the new one is still a path component.
+    """
     directory, slash, last = ref.name.rpartition("/")
     stem, dot, extension = last.rpartition(".")
-    if not stem:
+    if not stem or len(extension) > _LONGEST_EXTENSION:
         stem, dot, extension = last, "", ""
     when = time.strftime("%Y-%m-%d %H.%M.%S")
     number = f" {attempt + 1}" if attempt else ""
     host = socket.gethostname().partition(".")[0]
-    name = f"{stem} (conflict {when} {host}{number}){dot}{extension}"
-    return ref._replace(name=f"{directory}{slash}{name}")
+    ending = f" (conflict {when} {host}{number}){dot}{extension}"
+    room = MAX_COMPONENT - len(ending.encode("utf-8", "surrogateescape"))
+    stem = stem.encode("utf-8", "surrogateescape")[:room].decode("utf-8", "ignore")
+    return ref._replace(name=f"{directory}{slash}{stem}{ending}")

@@ -7,11 +7,12 @@ the files in use (``files``), and the store (``api``).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pithosfs import attributes, names
@@ -33,6 +34,7 @@ from pithosfs.errors import (
     NotSupported,
     ReadOnly,
     Stale,
+    StoreError,
 )
 from pithosfs.fetch import Address
 from pithosfs.files import Files
@@ -189,8 +191,12 @@ class FileSystem:
             raise IsADirectory(f"{path} is a directory")
         before = self.files.find(node.ref)
         file = self.files.use(node, directory.ref, component)
-        if truncate:
-            file.truncate(0)
+        try:
+            if truncate:
+                file.truncate(0)
+        except BaseException:
+            self.files.done(file)
+            raise
         handle = self._new_handle(file, read, write, append)
         handle.private = before is not None and before is not file and before.handles > 0
         if read and not write:
@@ -293,7 +299,7 @@ class FileSystem:
     def truncate(self, path: str, size: int) -> None:
         """Change a file's size by name."""
         self._writable(path)
-        with self._brief(path) as file:
+        with self._in_use(path) as file:
             file.truncate(size)
             if not file.handles and not file.gone:
                 self.files.sync(file)
@@ -353,7 +359,7 @@ class FileSystem:
         if node.is_directory:
             self._set_directory(path, node, mtime_ns, mode)
             return
-        with self._brief(path) as file:
+        with self._in_use(path) as file:
             self._change(file, mtime_ns, mode)
 
     def set_handle_attributes(
@@ -370,13 +376,14 @@ class FileSystem:
     def _set_directory(self, path: str, node: Node, mtime_ns: int | None, mode: int | None) -> None:
         if not node.ref.name or node == self.namespace.top:
             return  # a container, or the top of the mount: there is nowhere to keep it
+        if mtime_ns is not None:
+            self._touched.pop(node.ref, None)
+        node = self.files.view(node)
         kept = node.attributes.with_changes(mtime_ns, mode)
         if kept == node.attributes:
             return
-        if mtime_ns is not None:
-            self._touched.pop(node.ref, None)
         if node.exists:
-            with self._brief(path) as file:
+            with self._in_use(path) as file:
                 self._change(file, mtime_ns, mode)
             return
         directory, component = self.namespace.find_parent(path)
@@ -421,7 +428,7 @@ class FileSystem:
             raise NotSupported(f"{path} has no object of its own that could keep attributes")
         if not node.ref.name:
             raise NotSupported("a container keeps no attributes")
-        with self._brief(path) as file:
+        with self._in_use(path) as file:
             file.set_meta(change(dict(file.meta())))
             if not file.content_changed:
                 self.files.hold(file)
@@ -477,9 +484,8 @@ class FileSystem:
         node = self.namespace.child(directory, component)
         if node.is_directory:
             raise IsADirectory(f"{path} is a directory")
-        file = self.files.find(node.ref)
-        with self.files.still(file):
-            if file is None or file.node is not None:
+        with self._using(node, directory.ref, component) as file, self.files.still(file):
+            if file.node is not None:
                 self._delete(node.ref)
             self.files.removed(node.ref)
             self.namespace.drop(directory.ref, component)
@@ -553,82 +559,112 @@ class FileSystem:
         if not node.ref.name or not ref.name:
             raise NotSupported("a container cannot be renamed")
         if node.is_directory:
-            self.files.removals.take_over(ref)
-            self._rename_directory(node, target, ref)
-            moved = node.at(ref)
+            moved = self._rename_directory(node, target, ref, (into.ref, new_name))
         else:
-            moved = self._rename_file(node, target, ref, into.ref, new_name)
+            with self._using(node, from_.ref, old_name) as file:
+                moved = self._rename_file(file, target, ref, into.ref, new_name)
         self.namespace.drop(from_.ref, old_name)
         self.namespace.put(into.ref, new_name, moved)
         self._touch(into.ref)
         self._left(from_)
 
     def _rename_file(
-        self, node: Node, target: Node | None, ref: ObjectRef, directory: ObjectRef, component: str
+        self, file: OpenFile, target: Node | None, ref: ObjectRef, directory: ObjectRef, component: str
     ) -> Node:
         if target is not None and target.is_directory:
             raise IsADirectory(f"{target.ref} is a directory")
-        file, replaced = self.files.find(node.ref), self.files.find(ref)
-        with self.files.still(file, replaced):
-            base = node if file is None else file.node
+        replaced = self.files.find(ref)
+        with self.files.still(file, replaced), self.files.removals.taken_over(ref) as removed:
             if replaced is not None:
                 target = replaced.node  # None: it was never sent
+            there = self._move_file(file, removed or target, ref)
+            if replaced is not None:
                 self.files.removed(ref)
-            target = self.files.removals.take_over(ref) or target
-            if base is None:
-                assert file is not None  # noqa: S101 - only a file in use can be unsent
-                if target is not None:
-                    file.supersede(target)
-                self.files.renamed(file, ref, target, directory, component)
-                return file.view()
-            kept = base.attributes if file is None else file.attributes
-            changed = kept if kept != base.attributes and (file is None or not file.content_changed) else None
-            self._move(base, ref, changed)
-            moved = base.at(ref)
-            if changed is not None:
-                moved = _as_attributes(moved, changed)
-            if file is not None:
-                if changed is not None:
-                    file.settled(changed)
-                self.files.renamed(file, ref, moved, directory, component)
-                return file.view()
-            return moved
+            self.files.renamed(file, ref, there, directory, component)
+            return file.view() if file.dirty or there is None else there
 
-    def _rename_directory(self, node: Node, target: Node | None, ref: ObjectRef) -> None:
+    def _move_file(self, file: OpenFile, target: Node | None, ref: ObjectRef) -> Node | None:
+        """Move a file's object, and a change of its attributes with it; returns what is at ``ref`` now.
+
+        A file that was never sent has none: it will replace ``target``.
+        """
+        base, kept = file.node, file.attributes
+        if base is None:
+            if target is not None:
+                file.supersede(target)
+            return target
+        if kept == base.attributes or file.content_changed:
+            self._move(base, ref, None)
+            return base.at(ref)
+        self._move(base, ref, kept)
+        file.settled(kept)
+        return _as_attributes(base.at(ref), kept)
+
+    def _rename_directory(
+        self, node: Node, target: Node | None, ref: ObjectRef, place: tuple[ObjectRef, str]
+    ) -> Node:
         if target is not None and not target.is_directory:
             raise NotADirectory(f"{target.ref} is no directory")
         if is_below(ref, node.ref):
             raise InvalidArgument("a directory cannot be moved below itself")
-        if target is not None and self.namespace.children(target):
-            raise NotEmpty(f"{target.ref} is not empty")
-        with self.files.still(*self.files.below(node.ref)):
+        if target is not None:
+            self.namespace.forget(target.ref)  # what others put there since must not be mixed with this
+            if self.namespace.children(target):
+                raise NotEmpty(f"{target.ref} is not empty")
+        # What is about to be deleted must not come along and so come back.
+        self.files.removals.finish_all(lambda each: is_below(each, node.ref))
+        with self.files.still(*self.files.below(node.ref)), self.files.removals.taken_over(ref):
             if not node.exists:
-                self.namespace.make_marker(node.ref, node.attributes, only_new=False)
+                made = self.namespace.make_marker(node.ref, node.attributes, only_new=False)
+                node = _as(made, node)
             self._move(node, ref, None, recursive=True)
-            self.files.directory_renamed(node.ref, ref)
+            self.files.directory_renamed(node.ref, ref, place)
             self.namespace.moved(node.ref, ref)
         touched = self._touched.pop(node.ref, None)
         if touched is not None:
             self._touched[ref] = touched
+        return node.at(ref)
 
     def _move(
         self, node: Node, ref: ObjectRef, changed: Attributes | None, *, recursive: bool = False
     ) -> None:
         client = self._client_of(node.ref)
-        client.move(
-            node.ref.container,
-            node.ref.name,
-            ref.container,
-            ref.name,
-            content_type=changed.content_type if changed else None,
-            meta=attributes.meta_for(changed, {}) if changed else None,
-            recursive=recursive,
-        )
+        try:
+            client.move(
+                node.ref.container,
+                node.ref.name,
+                ref.container,
+                ref.name,
+                content_type=changed.content_type if changed else None,
+                meta=attributes.meta_for(changed, {}) if changed else None,
+                recursive=recursive,
+            )
+        except StoreError as error:
+            if not error.maybe_done or not self._has_moved(node, ref):
+                raise
+            log.info("%s was moved; only the answer was lost", node.ref)
         if node.sharing:  # a move drops it
             client.update(ref.container, ref.name, sharing=node.sharing)
         if node.public:
             client.update(ref.container, ref.name, public=True)
             log.warning("%s is public: its link changed with the move", ref)
+
+    def _has_moved(self, node: Node, ref: ObjectRef) -> bool:
+        """Whether ``node``'s object is at ``ref`` now, and no longer where it was."""
+        client = self._client_of(node.ref)
+        try:
+            client.head(node.ref.container, node.ref.name)
+        except NotFound:
+            pass
+        else:
+            return False
+        try:
+            entry = client.head(ref.container, ref.name).entry
+        except NotFound:
+            return False
+        if node.uuid:
+            return entry.uuid == node.uuid
+        return entry.size == node.size and node.hash in ("", entry.hash)
 
     # -- common ------------------------------------------------------------------------------------
 
@@ -638,6 +674,8 @@ class FileSystem:
 
     def _new_ref(self, directory: Node, component: str, path: str) -> ObjectRef:
         ref = self.namespace.new_ref(directory, component)
+        if not ref.name and (directory.ref.container or not ref.container):
+            raise InvalidArgument(f"{path}: the store has no object with an empty name")
         if not names.storable(ref):
             raise NameTooLong(f"{path[:60]}…: the name is too long for the store")
         return ref
@@ -657,26 +695,25 @@ class FileSystem:
             parent = parent_of(directory.ref)
             self.namespace.put(parent, names.to_path(directory.ref.name.rpartition("/")[2]), made)
 
-    def _brief(self, path: str) -> _Brief:
+    @contextlib.contextmanager
+    def _in_use(self, path: str) -> Iterator[OpenFile]:
+        """The file at ``path``, in use for the length of one operation."""
         hidden = self._hidden_file(path)
         if hidden is not None:
-            return _Brief(self.files, hidden)
+            yield hidden
+            return
         directory, component = self.namespace.find_parent(path)
-        node = self.namespace.child(directory, component)
-        return _Brief(self.files, self.files.use(node, directory.ref, component))
+        with self._using(self.namespace.child(directory, component), directory.ref, component) as file:
+            yield file
 
-
-class _Brief:
-    """A file in use for the length of one operation."""
-
-    def __init__(self, files: Files, file: OpenFile) -> None:
-        self._files, self._file = files, file
-
-    def __enter__(self) -> OpenFile:
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        self._files.release(self._file)
+    @contextlib.contextmanager
+    def _using(self, node: Node, directory: ObjectRef, component: str) -> Iterator[OpenFile]:
+        """The file of ``node``; whoever opens it meanwhile gets the same one."""
+        file = self.files.use(node, directory, component)
+        try:
+            yield file
+        finally:
+            self.files.done(file)
 
 
 def _with_time(node: Node, mtime_ns: int) -> Node:

@@ -143,7 +143,7 @@ class MountedTree(FileSystem):
         if not node.exists or not node.ref.name:
             raise NotSupported(f"{path} has no object of its own that could be shared")
         if not node.is_directory:
-            with self._brief(path) as file:
+            with self._in_use(path) as file:
                 if file.dirty:
                     self.files.sync(file)
         facts.write(name, value, self._client_of(node.ref), node.ref)

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 _WALK_SECONDS = 10.0
 #: A flat listing that grows beyond so many objects is given up: one directory at a time then.
 _WALK_LIMIT = 500_000
+#: How many of the containers' stamps are remembered as confirmed.
+_CONFIRMATIONS = 100
 
 
 @dataclass(slots=True)
@@ -78,7 +80,7 @@ class Namespace:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._listings: dict[ObjectRef, _Listing] = {}
-        self._confirmed: dict[tuple[str, str], float] = {}  # (container, stamp) -> monotonic
+        self._confirmed: dict[tuple[str, str, str], float] = {}  # account, container, stamp -> monotonic
         self._arriving: dict[ObjectRef, Future[None]] = {}
         self._walked: dict[ObjectRef, tuple[ObjectRef, float]] = {}  # parent -> child read last
         self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
@@ -187,7 +189,7 @@ class Namespace:
         if self._quiet[0] <= at <= self._quiet[1]:
             at = self._quiet[1]
         if listing.stamp:
-            at = max(at, self._confirmed.get((ref.container, listing.stamp), 0.0))
+            at = max(at, self._confirmed.get((ref.account, ref.container, listing.stamp), 0.0))
         return time.monotonic() - at < self._ttl
 
     # -- asking the store -------------------------------------------------------------------------
@@ -218,7 +220,7 @@ class Namespace:
             self._list_accounts(ref, self._accounts)
         elif not ref.container:
             self._list_containers(ref)
-        elif tree is not None and self._list_tree(tree):
+        elif tree is not None and self._list_tree(tree, ref):
             return
         elif not self._still_valid(ref):
             self._list_directory(ref)
@@ -236,9 +238,16 @@ class Namespace:
         )
         if page is not None:
             return False
-        with self._lock:
-            self._confirmed[ref.container, stamp] = began
+        self._confirm(ref, stamp, began)
         return True
+
+    def _confirm(self, ref: ObjectRef, stamp: str, began: float) -> None:
+        """Every listing of this container with this stamp was still right at ``began``."""
+        with self._lock:
+            self._confirmed.pop((ref.account, ref.container, stamp), None)
+            self._confirmed[ref.account, ref.container, stamp] = began
+            if len(self._confirmed) > _CONFIRMATIONS:
+                self._confirmed.pop(next(iter(self._confirmed)))
 
     def _list_directory(self, ref: ObjectRef) -> None:
         builder = TreeBuilder(ref)
@@ -252,9 +261,10 @@ class Namespace:
             stamp = _settled(page) if number == 0 else None
         self._store(ref, builder.directories[ref], began, stamp)
 
-    def _list_tree(self, top: ObjectRef) -> bool:
-        """List everything below ``top``; False if that is too much."""
+    def _list_tree(self, top: ObjectRef, wanted: ObjectRef) -> bool:
+        """List everything below ``top``, ``wanted`` in it; False if that is too much."""
         builder = TreeBuilder(top)
+        builder.directories[wanted] = {}  # nothing may be below it any more
         began = time.monotonic()
         stamp: str | None = None
         count = 0

@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +30,7 @@ from pithosfs.fetch import Address, Fetcher, Origin
 from pithosfs.journal import pack_content, pack_node, unpack_content, unpack_node
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
-from pithosfs.nodes import Node
+from pithosfs.nodes import Node, new_inode_number
 from pithosfs.readahead import Readahead, Unit
 from pithosfs.staging import Scratch, Staging
 from pithosfs.upload import Ahead, Terms, Uploader
@@ -63,6 +64,7 @@ class OpenFile:
         self.attributes = kept
         self.ino = ino
         self.handles = 0
+        self.uses = 0  # operations under way that will need it when they go on
         self.gone = False  # removed: lives on without a name until the last handle closes
         self.journalled = False
         self._services = services
@@ -76,7 +78,9 @@ class OpenFile:
         self._promised: Scratch | None = None  # what the journal has, while the file is written anew
         self._ahead: Ahead | None = None
         self._attributes_changed = node is None
+        self._meta_changed = False
         self._emptied = False  # nothing of what the server has is in effect
+        self._attempts: deque[tuple[str, int]] = deque(maxlen=16)  # Merkle hash and size of each PUT
         self._changes = 0
         self._stamps: dict[int, int] = {}
         self._floor = 0
@@ -279,8 +283,7 @@ class OpenFile:
             raise InvalidArgument("a size cannot be negative")
         if size > MAX_SIZE:
             raise TooLarge(f"{self.ref} would be larger than {MAX_SIZE} bytes")
-        if not size and self._content is None:
-            self._empty()
+        if not size and self._empty():
             return
         content = self.load()
         with self._lock:
@@ -294,14 +297,17 @@ class OpenFile:
                 self._stamps.clear()
             self._modified()
 
-    def _empty(self) -> None:
-        """Cut to nothing: what was there need not even be known."""
+    def _empty(self) -> bool:
+        """Cut to nothing a file whose content is not known yet, and need not be; False if it is."""
+        if self._content is not None:
+            return False
         with self._loading, self._lock:
-            if self._content is None:
-                self._content = self._no_content()
-                self._emptied = True
-            self._content.resize(0)
+            if self._content is not None:
+                return False
+            self._content = self._no_content()
+            self._emptied = True
             self._modified()
+            return True
 
     def _begin_anew(self) -> None:
         """No byte is needed any more; but what the journal promised stays whole until it promises more."""
@@ -387,7 +393,7 @@ class OpenFile:
         """Replace the user metadata; goes out with the next commit."""
         with self._lock:
             self._meta = dict(meta)
-            self._attributes_changed = True
+            self._attributes_changed = self._meta_changed = True
 
     def _touched(self, start: int, stop: int) -> None:
         stamp = self._tick()
@@ -476,10 +482,14 @@ class OpenFile:
             return True
 
     def commit_as(self, ref: ObjectRef) -> None:
-        """Make the content a new object of another name; the file itself stays changed."""
+        """Make the content a new object of another name, which the file is from here on.
+
+        Stale if there is such an object; the file is what it was then.
+        """
         with self._committing:
-            content = self.load()
-            self._services.uploader.commit(ref, _Frozen(self, content.size), self._terms((), only_new=True))
+            self._commit(ref, None)
+            with self._lock:
+                self.ref = ref
 
     def _conditions(self) -> tuple[str, ...] | None:
         return None if self.node is None else self.node.etags
@@ -496,16 +506,20 @@ class OpenFile:
         with self._lock:
             content.freeze()
             kept, before, ahead = self.attributes, self._changes, self._ahead
-            self._ahead, self._attributes_changed = None, False
+            meta_changed = self._meta_changed
+            self._ahead, self._attributes_changed, self._meta_changed = None, False, False
             source = _Frozen(self, content.size)
         try:
-            written, hashmap = self._services.uploader.commit(ref, source, terms, ahead)
+            written, hashmap = self._services.uploader.commit(ref, source, terms, ahead, self._attempted)
         except BaseException:
             with self._lock:
                 content.thaw()
                 self._attributes_changed = True
+                self._meta_changed |= meta_changed
             raise
-        base = self.node
+        base = self.node if ref == self.ref else None
+        if ref != self.ref:
+            self.ino = new_inode_number()
         node = Node(
             ref,
             kept,
@@ -524,17 +538,31 @@ class OpenFile:
         self._services.store.remember_hashmap(hashmap)
 
     def _rebase(self, node: Node, hashmap: Hashmap, before: int) -> None:
-        """What the file was at :meth:`Content.freeze`, after ``before`` changes, is on the server as ``node``."""
+        """What the file was at the freeze, after ``before`` changes, is on the server as ``node``."""
         content = self.load()
         with self._lock:
             self.node = node
             content.rebase(hashmap, Origin(node.ref, node.version))
             self._emptied = False
+            self._attempts.clear()
             if not content.dirty and self._changes == before:
                 self.forget_journal()
                 self._scratch.discard()
                 self._stamps.clear()
                 self._floor = self._tick()
+
+    def _attempted(self, content: Hashmap) -> None:
+        self._attempts.append((content.merkle, content.size))
+
+    def was_sent(self, node: Node) -> bool:
+        """Whether ``node`` is what a commit of ours has put there without hearing of it."""
+        return (node.hash, node.size) in self._attempts
+
+    def base_on(self, node: Node) -> None:
+        """The next commit replaces ``node``, whatever the file was based on; its bytes stay what they are."""
+        self.load()
+        with self._lock:
+            self.node, self._attributes_changed = node, True
 
     def recognise(self, node: Node) -> bool:
         """Whether the object is ours already: sent by a commit whose answer was lost, maybe before a crash.
@@ -574,21 +602,21 @@ class OpenFile:
             self.node, self.attributes = node, node.attributes
             self._meta = self._services.store.meta(node.version)
 
-    def revert(self, node: Node) -> None:
-        """Give up all changes (they are kept elsewhere): the file is ``node`` again."""
+    def drop_attributes(self) -> bool:
+        """Give up a change of times, mode or metadata; False if the content changed, too."""
         with self._lock:
-            self.node, self.attributes = node, node.attributes
-            self._content, self._meta = None, None
-            self._ahead, self._emptied, self._attributes_changed = None, False, False
+            if self.node is None or self.content_changed:
+                return False
+            self.attributes = self.node.attributes
+            self._attributes_changed = self._meta_changed = False
+            self._meta = self._services.store.meta(self.node.version)
             self.forget_journal()
-            self._scratch.discard()
-            self._stamps.clear()
-            self._floor = self._tick()
+            return True
 
     def settled(self, kept: Attributes) -> None:
-        """The attributes went to the server by another way (with a move)."""
+        """Times and mode went to the server by another way (with a move)."""
         with self._lock:
-            self._attributes_changed = self._attributes_changed and self.attributes != kept
+            self._attributes_changed &= self._meta_changed or self.attributes != kept
 
     def moved(self, ref: ObjectRef, node: Node | None) -> None:
         """The file has another name; ``node`` is what the server has there."""
@@ -628,8 +656,8 @@ class OpenFile:
             file._emptied, file._meta = entry["emptied"], entry["meta"]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an entry of this version: {error}") from error
-        file._key, file._scratch = key, scratch
-        file._attributes_changed, file.journalled = True, True
+        file._key, file._scratch, file.journalled = key, scratch, True
+        file._attributes_changed = file._meta_changed = True
         return file
 
     def forget_journal(self) -> None:

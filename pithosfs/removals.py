@@ -12,10 +12,11 @@ Lock order: ``Removals._lock`` is a leaf; nothing is deleted under it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ class _Removal:
     ended: Callable[[], None]
     due: float
     pause: float = 1.0
-    error: str | None = None
+    error: PithosError | None = None
     busy: bool = False
 
 
@@ -58,30 +59,60 @@ class Removals:
                 self._thread.start()
             self._lock.notify_all()
 
-    def take_over(self, ref: ObjectRef) -> Node | None:
-        """Something replaces the object: do not delete it.  What is there, if it was to be deleted."""
+    @contextlib.contextmanager
+    def taken_over(self, ref: ObjectRef) -> Iterator[Node | None]:
+        """Within this context something replaces the object: it is deleted only if that fails.
+
+        Gives what is there, if it was to be deleted.
+        """
         with self._lock:
-            found = self._waiting.get(ref)
-            while found is not None and found.busy:
-                self._lock.wait()
-                found = self._waiting.get(ref)
-            if found is None:
-                return None
-            del self._waiting[ref]
-        found.ended()
-        return found.node
+            found = self._idle(ref)
+            if found is not None:
+                del self._waiting[ref]
+        try:
+            yield found.node if found is not None else None
+        except BaseException:
+            if found is not None:
+                self.add(found.node, found.ended)
+            raise
+        if found is not None:
+            found.ended()
 
     def finish(self, ref: ObjectRef) -> None:
-        """Return when the object is deleted; raises why it could not be."""
-        node = self.take_over(ref)
-        if node is not None:
-            self._delete(ref)
+        """Return when the object is deleted; raises why it could not be (it is tried again)."""
+        with self._lock:
+            found = self._idle(ref)
+            if found is None:
+                return
+            found.busy = True
+        self._attempt(ref, found)
+        if found.error is not None:
+            raise found.error
+
+    def finish_all(self, concerned: Callable[[ObjectRef], bool]) -> None:
+        """:meth:`finish` of every object that is ``concerned``."""
+        with self._lock:
+            refs = [each for each in self._waiting if concerned(each)]
+        for each in refs:
+            self.finish(each)
+
+    def _idle(self, ref: ObjectRef) -> _Removal | None:
+        """The removal of ``ref``, once nobody is at it.  ``_lock`` is held."""
+        while (found := self._waiting.get(ref)) is not None and found.busy:
+            self._lock.wait()
+        return found
 
     def waiting(self) -> list[dict[str, Any]]:
         """What is not deleted yet."""
         with self._lock:
             return [
-                {"object": str(ref), "state": "to be deleted", "unsent": 0, "size": 0, "error": each.error}
+                {
+                    "object": str(ref),
+                    "state": "to be deleted",
+                    "unsent": 0,
+                    "size": 0,
+                    "error": None if each.error is None else str(each.error),
+                }
                 for ref, each in self._waiting.items()
             ]
 
@@ -90,12 +121,8 @@ class Removals:
         with self._lock:
             refs = list(self._waiting)
         for ref in refs:
-            with self._lock:
-                found = self._waiting.get(ref)
-                if found is None or found.busy:
-                    continue
-                found.busy = True
-            self._attempt(ref, found)
+            with contextlib.suppress(PithosError):
+                self.finish(ref)
 
     def stop(self) -> None:
         """Stop the thread."""
@@ -119,18 +146,21 @@ class Removals:
             self._attempt(ref, found)
 
     def _attempt(self, ref: ObjectRef, found: _Removal) -> None:
+        """Delete once, and note how it went.  The caller has made it ``busy``."""
         error: PithosError | None = None
         try:
             self._delete(ref)
         except PithosError as caught:
             error = caught
             log.warning("%s is not deleted yet: %s", ref, error)
+        except Exception as caught:
+            log.exception("deleting %s failed", ref)
+            error = PithosError(f"internal error: {caught}")
         with self._lock:
-            found.busy = False
+            found.busy, found.error = False, error
             if error is None:
                 self._waiting.pop(ref, None)
             else:
-                found.error = str(error)
                 found.due = time.monotonic() + found.pause
                 found.pause = min(_LONGEST_PAUSE, found.pause * 2)
             self._lock.notify_all()

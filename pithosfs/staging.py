@@ -63,11 +63,12 @@ class Staging:
 
     def close(self) -> None:
         """Remove the directory if nothing promised is left in it."""
+        if self._held is None:
+            return
         if not any(each.suffix in (".json", ".damaged") for each in self.directory.iterdir()):
             shutil.rmtree(self.directory, ignore_errors=True)
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
+        os.close(self._held)
+        self._held = None
 
     # -- memory for small ones ---------------------------------------------------------
 

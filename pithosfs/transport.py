@@ -272,11 +272,17 @@ class _Sending:
                 except Failure as failure:
                     self._after(failure)
         except errors.StoreError as error:
-            if error.status == 0 and isinstance(error, errors.Unavailable):
+            if self._shows_server_gone(error):
                 breaker.failed(error, started, probing=probing)
             self._transport.stats.failed(error)
             error.maybe_done = self._maybe_done
             raise
+
+    def _shows_server_gone(self, error: errors.StoreError) -> bool:
+        """Whether ``error`` means more than that one answer was lost."""
+        unanswered = error.status == 0 and isinstance(error, errors.Unavailable)
+        alone = self._maybe_done and not self._request.may_repeat
+        return unanswered and (isinstance(error, errors.TimedOut) or not alone)
 
     def _set_limits(self, *, probing: bool) -> None:
         seconds = self._request.timeout or self._transport.timeout

@@ -210,13 +210,20 @@ class Uploader:
 
     # -- commit --------------------------------------------------------------------------
 
-    def commit(self, ref: ObjectRef, source: Source, terms: Terms, ahead: Ahead | None = None) -> Committed:
-        """Make ``source`` the object ``ref``.
+    def commit(
+        self,
+        ref: ObjectRef,
+        source: Source,
+        terms: Terms,
+        ahead: Ahead | None = None,
+        attempted: Callable[[Hashmap], None] = lambda content: None,
+    ) -> Committed:
+        """Make ``source`` the object ``ref``.  Raises what the store raised; Changed after too many rounds.
 
-        Raises what the store raised; Changed after too many rounds.
+        ``attempted`` is told each content before it is put: whether that worked may stay unknown.
         """
         hashes = ahead.finish() if ahead else {}
-        job = _Job(self, ref, source, hashes, ahead.sent if ahead else set())
+        job = _Job(self, ref, source, hashes, ahead.sent if ahead else set(), attempted)
         for attempt in range(_ROUNDS):
             try:
                 return job.run(terms)
@@ -239,6 +246,7 @@ class _Job:
     source: Source
     hashed: dict[int, tuple[int, str]]
     sent: set[str]
+    attempted: Callable[[Hashmap], None] = lambda content: None
     where: dict[str, int] = field(default_factory=dict)
 
     def run(self, terms: Terms) -> Committed:
@@ -279,11 +287,13 @@ class _Job:
                     break
                 self._count_spared([block])
                 return Committed(written, content)
+        self.attempted(content)
         written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, terms))
         self.uploader.known.add(content.hashes)
         return Committed(written, content)
 
     def _put(self, content: Hashmap, terms: Terms) -> Written:
+        self.attempted(content)
         return wait(self.uploader.submit(self.uploader.put_hashmap, self.ref, content, terms))
 
     def hash_all(self) -> Hashmap:

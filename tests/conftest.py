@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             for name, text in getattr(report, "user_properties", ()):
                 if name == "summary" and getattr(report, "when", "") == "call":
                     terminalreporter.write_line(f"{report.nodeid}: {text}")
+    terminalreporter.line(kamaki_summary(terminalreporter.stats))
     # Tests without a mount prove little: say so where it cannot be overlooked.
     if NO_FUSE:
         terminalreporter.section("NOTHING WAS MOUNTED")
         terminalreporter.line(f"{NO_FUSE}: only plain directories were tested")
+
+
+def kamaki_summary(stats: dict[str, list[Any]]) -> str:
+    """One line on whether the real kamaki was tried, so that its absence cannot be overlooked."""
+    counts = {
+        outcome: sum("test_kamaki" in getattr(each, "nodeid", "") for each in stats.get(outcome, ()))
+        for outcome in ("passed", "failed", "skipped")
+    }
+    if counts["passed"] or counts["failed"]:
+        return f"the real kamaki under Python 2.7: {counts['passed']} passed, {counts['failed']} failed"
+    why = "no Python 2.7 was found, or kamaki could not be installed" if counts["skipped"] else "not selected"
+    return f"the real kamaki under Python 2.7: NOT RUN ({why})"

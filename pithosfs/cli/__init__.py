@@ -15,6 +15,7 @@ from pithosfs import __version__
 from pithosfs.cli import (
     cache,
     completion,
+    demo,
     diff,
     doctor,
     download,
@@ -38,7 +39,7 @@ from pithosfs.cli import (
 from pithosfs.cli.arguments import Formatter, completed
 
 _COMMANDS = (
-    *(mount, umount, status, doctor, serve, completion),
+    *(mount, umount, status, doctor, serve, demo, completion),
     *(versions, diff, restore, trash, purge),
     *(publish, share, shared),
     *(upload, download),

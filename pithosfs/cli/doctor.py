@@ -88,30 +88,14 @@ def _server(connection: Connection, container: str | None) -> Iterator[Check]:
         _clock,
         lambda client: _container(client, connection.container if container is None else container),
     )
+    from pithosfs.api import connect
+
     try:
-        client = _client(connection)
+        client = connect(connection, timeout=_PATIENCE, pool=1)
         for step in steps:
             yield step(client)
     except PithosError as error:
         yield _failed(error)
-
-
-def _client(connection: Connection) -> Client:
-    from pithosfs.api import Client
-    from pithosfs.identity import resolve
-    from pithosfs.transport import Transport
-
-    site = resolve(connection, timeout=_PATIENCE)
-    transport = Transport(
-        connection.token,
-        token=site.token,
-        timeout=_PATIENCE,
-        pool=1,
-        retries=0,
-        ca_certs=connection.ca_certs,
-        verify=connection.verify,
-    )
-    return Client(transport, site.endpoint, site.account)
 
 
 def _failed(error: PithosError) -> Check:

@@ -56,6 +56,8 @@ class Session:
         self._mount: Servable | None = None
         self._server: control.ControlServer | None = None
         self._entry: registry.Entry | None = None
+        self._drain_lock = threading.Lock()
+        self._draining: threading.Thread | None = None
         self._ended = threading.Event()
         self._stopping = threading.Event()
 
@@ -92,10 +94,27 @@ class Session:
         return {
             "status": mount.status,
             "pending": mount.pending,
-            "drain": lambda seconds: mount.drain(seconds),
+            "drain": self._drain,
             "refresh": lambda path=None: mount.refresh(path),
             "resolve": lambda path: {**mount.resolve(path), "settings": self._account},
         }
+
+    def _drain(self, seconds: float) -> list[dict[str, Any]]:
+        """Send what is pending; returns what is left after ``seconds`` at the latest.
+
+        A server that does not answer may hold the sending up for longer: it
+        goes on in a thread of its own, and whoever asks next waits for it.
+        """
+        assert self._mount is not None  # noqa: S101 (nobody can ask before it is built)
+        with self._drain_lock:
+            if self._draining is None or not self._draining.is_alive():
+                self._draining = threading.Thread(
+                    target=self._mount.drain, args=(seconds,), name="drain", daemon=True
+                )
+                self._draining.start()
+            draining = self._draining
+        draining.join(seconds)
+        return self._mount.pending()
 
     # -- signals ---------------------------------------------------------------------
 
@@ -129,9 +148,8 @@ class Session:
         os._exit(exits.ExitCode.INTERRUPTED)
 
     def _shut_down(self) -> None:
-        assert self._mount is not None  # noqa: S101 (announced only once it is built)
         notify.notify("STOPPING=1", "STATUS=sending what is pending")
-        unsent = self._mount.drain(_SEND_TIME)
+        unsent = self._drain(_SEND_TIME)
         if unsent:
             log.error("%d files are not sent yet; the next mount goes on with them", len(unsent))
         try:

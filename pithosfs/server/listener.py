@@ -35,7 +35,7 @@ import socketserver
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS = 1000
 TIMEOUT = 60
 """Seconds a connection may be idle, between requests or within one."""
+PATIENCE = 10.0
+"""Seconds that requests in work have when the server is stopped."""
 MAX_REQUEST_LINE = 4094
 MAX_HEADER = 8190
 """Bytes of one header, its line end included."""
@@ -75,11 +77,21 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     block_on_close = False
     request_queue_size = 1024
 
-    def __init__(self, host: str, port: int, application: Application, access_log: AccessLog | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        application: Application,
+        access_log: AccessLog | None,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.application = application
         self.access_log = access_log
-        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self.stopping = False
+        self._free = threading.BoundedSemaphore(max_connections)
+        self._busy = 0
+        self._idle = threading.Condition()
         super().__init__((host, port), _Connection)
 
     @property
@@ -91,7 +103,10 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], address: object) -> None:
         """Wait for a free place, then start the thread."""
-        self._free.acquire()
+        while not self._free.acquire(timeout=0.2):
+            if self.stopping:
+                self.shutdown_request(request)
+                return
         try:
             super().process_request(request, address)
         except BaseException:
@@ -107,7 +122,27 @@ class Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         finally:
             self._free.release()
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Count a request while it is worked on."""
+        with self._idle:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+
+    def stop(self, patience: float = PATIENCE) -> None:
+        """Accept nothing more, and give requests in work ``patience`` seconds to end."""
+        self.stopping = True
+        self.shutdown()
+        self.server_close()
+        with self._idle:
+            self._idle.wait_for(lambda: not self._busy, patience)
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 (its signature)
         """A connection failed in a way nobody foresaw."""
         log.exception("connection from %s failed", client_address)
 
@@ -130,7 +165,7 @@ class _Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """Serve requests until one of the two sides wants no more."""
         with contextlib.suppress(ConnectionError, BlockingIOError, TimeoutError):
-            while self._serve_one():
+            while self._serve_one() and not self.server.stopping:
                 pass
 
     def finish(self) -> None:
@@ -152,8 +187,9 @@ class _Connection(socketserver.StreamRequestHandler):
         request.host = request.host or self.server.address
         if request.headers.get("expect", "").lower() == "100-continue":
             self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        response = self.server.application(request)
-        sent, keep = self._send(request, response, keep=keep)
+        with self.server.serving():
+            response = self.server.application(request)
+            sent, keep = self._send(request, response, keep=keep)
         if self.server.access_log is not None:
             self.server.access_log.write(
                 request, response.status, body.consumed, sent, time.perf_counter() - started
@@ -179,8 +215,8 @@ class _Connection(socketserver.StreamRequestHandler):
                     head += b"%x\r\n" % len(piece)
                 self._send_piece(head, piece)
                 head = b"\r\n" if chunked else b""
-        except (OSError, Incomplete):
-            log.exception("%s %s: the answer broke off", request.method, request.path)
+        except FileNotFoundError as error:
+            log.error("%s %s: a block is lost: %s", request.method, request.path, error.filename)  # noqa: TRY400
             raise ConnectionAbortedError from None
         if chunked:
             head += b"0\r\n\r\n"

@@ -111,11 +111,9 @@ def _running(directory: Path, host: str, port: int, options: Options) -> Iterato
             listener = Listener(host, port, app, log)
         except OSError as error:
             raise ServerProblem(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-        cleanup.callback(listener.server_close)
         thread = threading.Thread(target=listener.serve_forever, name="accept", daemon=True)
         thread.start()
-        cleanup.callback(thread.join)
-        cleanup.callback(listener.shutdown)
+        cleanup.callback(listener.stop)
         yield _publish_address(directory, store, listener.address)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from . import corpus, growth, plots, report, servers
+from . import corpus, growth, plots, profiling, report, servers
 from .environment import REPOSITORY, find_kamaki, find_rclone
 from .mounts import Mount, PithosFS, PithosFSWriteBack, Rclone, custom
 from .network import NETWORKS, proxied
@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--systems", metavar="NAMES", help=f"some of {', '.join(SYSTEMS)}")
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat all, report medians")
     parser.add_argument("--no-growth", action="store_true", help="leave out the growth curves")
+    parser.add_argument(
+        "--requests", type=Path, metavar="FILE", help="log every request there, as JSON lines"
+    )
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="py-spy profiles of our mount go here")
     parser.add_argument("--mount-cmd", metavar="CMD", help="measure this mount in place of ours; see below")
     parser.add_argument("--endpoint", metavar="URL", help="a running server's storage endpoint (http)")
     parser.add_argument("--identity", metavar="URL", default="", help="its identity endpoint, for kamaki")
@@ -90,11 +94,15 @@ def _run(options: argparse.Namespace) -> int:
     ]
     ours: type[Mount] = custom(options.mount_cmd) if options.mount_cmd else PithosFS
     systems = _chosen_systems(options, ours)
+    if options.profile:
+        profiling.install()
     began = time.monotonic()
     with _workspace(options.work) as work, _server(options, work) as place:
         address = place.endpoint.split("/")[2]
-        with proxied(sys.executable, address if ":" in address else f"{address}:80", work) as proxy:
-            bench = Bench(place, proxy, work, corpus.QUICK if options.quick else corpus.FULL)
+        with proxied(
+            sys.executable, address if ":" in address else f"{address}:80", work, options.requests
+        ) as proxy:
+            bench = Bench(place, proxy, work, corpus.QUICK if options.quick else corpus.FULL, options.profile)
             for network in networks:
                 for _ in range(options.rounds):
                     bench.run(network, systems, workloads)

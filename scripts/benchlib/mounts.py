@@ -168,6 +168,7 @@ class PithosFS(Mount):
 
     name = "pithosfs"
     times_in_types = True
+    in_python = True  # py-spy understands it
     options: tuple[str, ...] = ()
 
     def prepare(self) -> None:

@@ -84,10 +84,10 @@ class Proxy:
 
 
 @contextmanager
-def proxied(python: str, server: str, work: Path) -> Iterator[Proxy]:
-    """A proxy in front of ``server`` (host:port)."""
+def proxied(python: str, server: str, work: Path, log: Path | None) -> Iterator[Proxy]:
+    """A proxy in front of ``server`` (host:port); ``log`` gets a JSON line a request."""
     process = Process(
-        [python, str(PROGRAM), "--to", server, "--log", str(work / "requests.jsonl")],
+        [python, str(PROGRAM), "--to", server, *(["--log", str(log)] if log else [])],
         work / "proxy.log",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -115,6 +115,19 @@ def kinds_table(results: Results, network: Network) -> list[list[str]]:
     return table
 
 
+def cpu_table(results: Results) -> list[list[str]]:
+    """CPU seconds of the mount process by workload, on the first network."""
+    mounted = {total.system for total in results.totals if total.cost.cpu}
+    systems = [name for name in results.systems() if name in mounted]
+    network = results.networks()[0].name
+    table = [["workload", *systems]]
+    for workload in WORKLOADS:
+        found = [results.get(workload.key, name, network) for name in systems]
+        if any(found):
+            table.append([workload.key, *(f"{each.cpu:.2f}" if each else "-" for each in found)])
+    return table
+
+
 def cost_table(results: Results) -> list[list[str]]:
     """Peak memory and CPU time of the mount processes."""
     lines = [
@@ -197,6 +210,8 @@ def write_page(
         parts += [f"## {describe_network(network)}", markdown(network_table(results, network))]
         parts += ["Requests by kind:", markdown(kinds_table(results, network))]
     parts += ["## Memory and CPU of the mount processes", markdown(cost_table(results))]
+    first = describe_network(results.networks()[0])
+    parts += [f"CPU seconds by workload, {first}:", markdown(cpu_table(results))]
     errors = [each for each in results.results.values() if each.error]
     if errors:
         lines = [f"- {each.workload}, {each.system}, RTT {each.network} ms: {each.error}" for each in errors]
@@ -219,9 +234,10 @@ def machine() -> list[str]:
     memory = next(
         (int(line.split()[1]) // 1024 for line in _read("/proc/meminfo") if line.startswith("MemTotal")), 0
     )
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     lines = [
         f"{os.cpu_count()} x {model}, {memory} MiB, Linux {platform.release()};"
-        " server, proxy, mount and workload share it",
+        f" server, proxy, mount and workload share it (load at the end of the run: {load})",
         f"Python {platform.python_version()}, "
         + ", ".join(f"{name} {_version(name)}" for name in ("pithosfs", "mfusepy", "urllib3")),
     ]

@@ -14,6 +14,7 @@ from typing import Any
 from .corpus import Corpus, Sizes
 from .network import Network, Proxy, Traffic
 from .processes import Cost, Failed, say
+from .profiling import profiled
 from .store import Place, Store
 from .workloads import Case, Workload
 
@@ -52,6 +53,7 @@ class Bench:
     proxy: Proxy
     work: Path
     sizes: Sizes
+    profile: Path | None = None  # where profiles of ours go
     results: list[Result] = field(default_factory=list)
     totals: list[Total] = field(default_factory=list)
 
@@ -88,7 +90,8 @@ class Bench:
         try:
             self._prepare(case, workload)
             expected = workload.expect(case)
-            self._timed(case, workload, expected, result)
+            with self._profiled(case, f"{workload.key}-{case.system.name}-{network.name}"):
+                self._timed(case, workload, expected, result)
         except Failed as error:
             result.error = str(error)
         say(describe(result))
@@ -116,6 +119,15 @@ class Bench:
         workload.after(case, answer)
         case.store.verify(expected)
 
+    @contextmanager
+    def _profiled(self, case: Case, name: str) -> Iterator[None]:
+        process = getattr(case.system, "process", None)
+        if not (self.profile and process and getattr(case.system, "in_python", False)):
+            yield
+            return
+        with profiled(process.child.pid, self.profile / name):
+            yield
+
 
 def describe(result: Result) -> str:
     """A line of progress."""
@@ -123,7 +135,8 @@ def describe(result: Result) -> str:
     if result.error:
         return f"{lead} FAILED: {result.error}"
     traffic = result.traffic
+    cpu = f"CPU {result.cpu:5.2f} s" if result.cpu else ""
     return (
-        f"{lead} {result.seconds:8.2f} s  {traffic.requests:5} requests"
+        f"{lead} {result.seconds:8.2f} s  {cpu:11} {traffic.requests:5} requests"
         f"  {traffic.up / 1e6:8.2f} MB up {traffic.down / 1e6:8.2f} MB down  {traffic.by_kind()}"
     )

@@ -52,6 +52,18 @@ class TestMounting:
         assert home.is_mounted
         assert home.pithosfs("status", "mnt", cwd=home.folder).stdout
 
+    def test_a_relative_configuration_file(self, home: Place, server: Server) -> None:
+        """The mount's process reads the token from it after it has left the directory."""
+        home.environment["KAMAKI_CONFIG"] = os.path.relpath(server.config, home.folder)
+        home.pithosfs("mount", "pithos", "mnt", cwd=home.folder)
+        assert list(home.mountpoint.iterdir()) == []
+
+    def test_a_relative_token_command(self, home: Place, server: Server) -> None:
+        (home.folder / "tell").write_text(f"#!/bin/sh\necho {server.token}\n")
+        (home.folder / "tell").chmod(0o700)
+        home.pithosfs("mount", "pithos", "mnt", "--token-command", "./tell", cwd=home.folder)
+        assert list(home.mountpoint.iterdir()) == []
+
     def test_a_missing_container_is_named_and_can_be_made(self, home: Place) -> None:
         done = home.pithosfs("mount", "pictures", home.mountpoint, check=False)
         assert done.returncode == 5

@@ -61,6 +61,15 @@ def test_what_cannot_be_sent_is_listed_and_the_mount_stays(place: Place) -> None
     assert (place.mountpoint / "file").exists()
 
 
+def test_sending_that_is_held_up_does_not_hold_umount_up(place: Place) -> None:
+    place.mount("--drain-takes", "300")
+    place.unsent.write_text("a\n")
+    assert place.pithosfs("umount", "--timeout", "0.5s", place.mountpoint, check=False).returncode == 8
+    place.unsent.unlink()
+    place.pithosfs("umount", place.mountpoint)
+    assert place.is_over()
+
+
 def test_force_leaves_unsent_data_for_the_next_mount(place: Place) -> None:
     place.mount()
     place.unsent.write_text("a\n")

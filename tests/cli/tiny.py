@@ -1,6 +1,6 @@
 """A mount with one file in it: a session's life without a server.
 
-``python tiny.py MOUNTPOINT [--foreground] [--unsent FILE] [--fail TEXT] [--exit-in-build CODE]``
+Run as a program; ``--help`` lists what can be made to go wrong.
 Its unsent files are the lines of FILE, read anew each time.
 """
 
@@ -51,8 +51,9 @@ class OneFile(mfusepy.Operations):
 
 
 class TinyMount:
-    def __init__(self, unsent: Path | None) -> None:
+    def __init__(self, unsent: Path | None, drain_takes: float) -> None:
         self._unsent = unsent
+        self._drain_takes = drain_takes
         self._refreshed = 0
 
     def run(self, mountpoint: Path, ready: Callable[[], None]) -> None:
@@ -71,6 +72,7 @@ class TinyMount:
         ]
 
     def drain(self, timeout: float | None) -> list[dict[str, Any]]:
+        time.sleep(self._drain_takes)
         end = time.monotonic() + (timeout or 0)
         while self.pending() and time.monotonic() < end:
             time.sleep(0.05)
@@ -88,6 +90,7 @@ def main() -> int:
     parser.add_argument("--fail")
     parser.add_argument("--die-in-build", action="store_true")
     parser.add_argument("--build-takes", type=float, default=0)
+    parser.add_argument("--drain-takes", type=float, default=0)
     args = parser.parse_args()
 
     def build() -> TinyMount:
@@ -96,7 +99,7 @@ def main() -> int:
             raise Unavailable(args.fail)
         if args.die_in_build:
             os.kill(os.getpid(), 9)
-        return TinyMount(args.unsent)
+        return TinyMount(args.unsent, args.drain_takes)
 
     def work(ready: daemon.Ready) -> int:
         def serve() -> int:

@@ -6,11 +6,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pithosfs import blocks, errors, transfer
+from pithosfs import api, blocks, errors, transfer
 from pithosfs.api import Client, connect
 from pithosfs.blocks import BLOCK_SIZE
 from pithosfs.config import Connection, load
@@ -77,9 +78,9 @@ def test_files_through_a_storm(
         name = f"storm-{seed}-{number}"
         source, target = tmp_path / name, tmp_path / f"{name}-back"
         source.write_bytes(os.urandom(size))
-        persistently(lambda name=name, source=source: transfer.upload(client, "pithos", name, source))
+        persistently(partial(transfer.upload, client, "pithos", name, source))
         assert b"".join(map(bytes, transfer.chunks(direct, "pithos", name))) == source.read_bytes()
-        persistently(lambda name=name, target=target: transfer.download(client, "pithos", name, target))
+        persistently(partial(transfer.download, client, "pithos", name, target))
         assert target.read_bytes() == source.read_bytes()
     assert sum(plan.hits.values()) > 5, plan.hits
 
@@ -101,6 +102,32 @@ def test_a_lost_move_says_that_it_may_be_done(client: Client, direct: Client, pr
         client.move("pithos", "before", "pithos", "after")
     assert caught.value.maybe_done
     assert direct.head("pithos", "after").entry.size == 4
+
+
+@pytest.mark.parametrize("action", ["lose_answer", "drop_sent"])
+@pytest.mark.parametrize("recursive", [False, True])
+def test_whether_a_lost_move_was_carried_out_is_found_out(
+    client: Client, direct: Client, proxy: NetProxy, action: str, recursive: bool
+) -> None:
+    source, target = f"from-{action}-{recursive}", f"to-{action}-{recursive}"
+    for name in (source, target):  # it replaces what is there
+        client.put_object("pithos", name, b"data", content_type="a/b")
+    uuid = client.head("pithos", source).entry.uuid
+    proxy.faults(Fault(action, method="MOVE"))
+    version = client.move("pithos", source, "pithos", target, recursive=recursive, uuid=uuid)
+    assert direct.head("pithos", target).entry.version == version
+
+
+def test_a_move_the_server_never_heard_of_has_failed(
+    client: Client, direct: Client, proxy: NetProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_ARRIVAL_PAUSES", (0.1, 0.1))
+    client.put_object("pithos", "stays", b"data", content_type="a/b")
+    uuid = client.head("pithos", "stays").entry.uuid
+    proxy.faults(Fault("drop_before", method="MOVE"))
+    with pytest.raises(errors.Unavailable, match="closed the connection"):
+        client.move("pithos", "stays", "pithos", "nowhere", uuid=uuid)
+    assert direct.head("pithos", "stays").entry.uuid == uuid
 
 
 def test_the_network_comes_back(client: Client, proxy: NetProxy) -> None:

@@ -502,6 +502,14 @@ def test_error_answers_do_not_open_it(serve: Serve, connect: Connect) -> None:
     assert client.send(get(server.url)).status == 200
 
 
+def test_one_lost_answer_does_not_open_it(serve: Serve, connect: Connect) -> None:
+    server = serve(hang_up, say())
+    client = connect()
+    with pytest.raises(errors.Unavailable):
+        client.send(Request("MOVE", server.url))
+    assert client.send(get(server.url)).status == 200
+
+
 def test_one_slow_request_does_not_open_it_for_the_others(serve: Serve, connect: Connect) -> None:
     server = serve(stay_silent, say())
     client = connect(timeout=0.4, retries=0)

@@ -198,9 +198,8 @@ class Model(RuleBasedStateMachine):
     def journal(self) -> None:
         """The machine crashes and finds the file in its journal."""
         self.file.persist()
-        key = self.file.key
-        left = self.stack.staging.directory / f"{key}.json"
-        assert left.exists()
+        (left,) = self.stack.staging.directory.glob("*.json")
+        key = left.stem
         crashed = self.stack.staging
         assert crashed._held is not None
         os.close(crashed._held)  # as the end of a process does
@@ -208,7 +207,7 @@ class Model(RuleBasedStateMachine):
         self.stack.services = replace(self.stack.services, staging=self.stack.staging)
         found = {name: (entry, scratch) for name, entry, scratch in self.stack.staging.adopt()}
         assert list(found) == [key]
-        self.file = OpenFile.recover(self.stack.services, *found[key])
+        self.file = OpenFile.recover(self.stack.services, key, *found[key])
         self._forget_blocks()
         self.other = None
 

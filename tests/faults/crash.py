@@ -78,13 +78,26 @@ class Manifest:
             self.acknowledged += 1
             self._write("done", to)
 
+    def history(self, name: str) -> str:
+        """The last changes of a file, for whoever has to find out."""
+        lines = [line for line in Path(self._out.name).read_text().splitlines() if f'"{name}"' in line]
+        return " ".join(lines[-8:])
+
     def found(self, name: str, state: str) -> None:
         """After a round there is no doubt any more."""
         with self._lock:
-            self._states[name] = {state}
+            if self._states.get(name) != {state}:
+                self._states[name] = {state}
+                self._write("found", {name: state})
+
+    def mark(self, what: str) -> None:
+        """Note something else that happens."""
+        with self._lock:
+            self._write(what, {})
 
     def _write(self, what: str, to: dict[str, str]) -> None:
-        self._out.write(json.dumps([what, to]) + "\n")
+        short = {name: state[:12] for name, state in to.items()}
+        self._out.write(json.dumps([what, short]) + "\n")
         self._out.flush()
         os.fsync(self._out.fileno())
 
@@ -222,12 +235,13 @@ class Harness:
 
     def _strike(self, kind: str) -> None:
         self.faults[kind] += 1
+        self.manifest.mark(f"strike {kind}")
         if kind in ("server", "both"):
             self.server.kill()
         if kind == "network":
             self.scene.proxy.down(silent=self.dice.random() < 0.5)
         if kind in ("mount", "both"):
-            kill(self._mount)
+            self._mount.abort()  # its mount point stays, dead: else writers would go on below it
 
     def _end(self, writers: list[Writer]) -> None:
         """All writers come to an end by themselves: whatever they wait for fails in time."""
@@ -240,7 +254,7 @@ class Harness:
             self.hangs += each.hung
             self.errors.update(each.errors)
         if any(each.is_alive() for each in writers):
-            kill(self._mount)
+            self._mount.abort()
             for each in writers:
                 each.join()
 
@@ -253,6 +267,7 @@ class Harness:
             if not self.rounds % 10:
                 self._check_store()
         if not self._mount.alive:
+            self._mount.destroy()
             self.scene.start(self._mount)
         done = self.scene.run("umount", self._mount.mountpoint)
         if done.returncode:
@@ -288,6 +303,7 @@ class Harness:
                 self._say(
                     f"{name} is {kind}: {state[:12]} instead of {sorted(each[:12] for each in allowed)}"
                 )
+                self._say(f"its history: {self.manifest.history(name)}")
             self.manifest.found(name, state)
         for name in sorted(there - set(self.manifest.names())):
             self.left_over += 1
@@ -315,11 +331,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None, help="default: a random one, which is printed")
     parser.add_argument("--write-back", metavar="SECONDS", help="mount with --write-back=SECONDS")
+    parser.add_argument("--keep", metavar="DIR", help="work there and leave logs and manifest")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
     options = (f"--write-back={given.write_back}",) if given.write_back else ()
-    with tempfile.TemporaryDirectory(prefix="pithosfs-crash-") as folder:
+    with contextlib.ExitStack() as cleanup:
+        folder = given.keep or cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pithosfs-crash-"))
+        Path(folder).mkdir(exist_ok=True)
         harness = Harness(Path(folder).resolve(), seed, options)
         try:
             for _ in range(given.rounds):

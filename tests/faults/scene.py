@@ -15,6 +15,7 @@ from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
 
+from pithosfs import control
 from tests.support.mounts import Mount
 from tests.support.netproxy import NetProxy
 from tests.support.processes import wait_until
@@ -97,11 +98,10 @@ class Scene:
     def start(self, mount: Mount, name: str = "one") -> None:
         """Start a mount (again) and wait until it answers."""
         mount.start()
-        wait_until(lambda: self._is_ready(mount, name), what="the mount's answer")
+        wait_until(self._announced(mount, name).exists, what="the mount's announcement")
 
-    def _is_ready(self, mount: Mount, name: str) -> bool:
-        done = self.run("status", mount.mountpoint, "--json", name=name)
-        return done.returncode == 0 and json.loads(done.stdout)["state"] == "ready"
+    def _announced(self, mount: Mount, name: str) -> Path:
+        return Path(self.home(name)["XDG_RUNTIME_DIR"]) / "pithosfs" / f"{mount.process.pid}.json"
 
     def run(self, *arguments: str | Path, name: str = "one") -> subprocess.CompletedProcess[str]:
         """``pithosfs`` with these arguments, as the user on that machine."""
@@ -127,8 +127,10 @@ class Scene:
         return sorted(each["object"].removeprefix(start) for each in self.status(mount, name)["pending"])
 
     def settle(self, mount: Mount, name: str = "one", seconds: float = 40.0) -> None:
-        """Wait until nothing is pending any more."""
-        wait_until(lambda: not self.pending(mount, name), seconds, "the end of sending")
+        """Wait until nothing is pending any more (asked directly: a command each time takes long)."""
+        socket = self._announced(mount, name).with_suffix(".sock")
+        wait_until(lambda: not control.ask(socket, "pending"), seconds, "the end of sending")
+        assert self.pending(mount, name) == []
 
     # -- the store --------------------------------------------------------------------------------
 

@@ -102,9 +102,7 @@ def running(
     try:
         yield Server(store, listener)
     finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
+        listener.stop()
         store.close()
 
 

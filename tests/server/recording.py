@@ -171,7 +171,7 @@ class Mapping:
         if not _close(_RUN.split(recorded), _RUN.split(ours)):
             return False
         pairs = zip(_RUN.findall(recorded), _RUN.findall(ours), strict=True)
-        return all([self.pair(*pair) for pair in pairs])
+        return not [pair for pair in pairs if not self.pair(*pair)]
 
 
 _DATE = re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")

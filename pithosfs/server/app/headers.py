@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ MAX_NAME = 128
 MAX_VALUE = 256
 
 _SAFE = '/=,:@; "'
+_PLAIN = re.compile(r'[A-Za-z0-9_.\-/=,:@; "]*')
 _QUOTED = ("X-Object-", "X-Container-", "X-Account-", "Content-")
 
 #: headers kept with an object beside its X-Object-Meta-*
@@ -28,6 +30,8 @@ def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
 
 
 def _quote(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
     return quote(text, safe=_SAFE).replace("~", "%7E")
 
 

@@ -102,8 +102,8 @@ class Containers:
             if place.count:
                 raise NotEmpty("Container is not empty")
             for statement in (
-                "DELETE FROM content WHERE id IN (SELECT content FROM version WHERE container = ?1)"
-                " AND id NOT IN (SELECT content FROM version WHERE container != ?1)",
+                "DELETE FROM content WHERE id IN (SELECT content FROM version WHERE container = ?1) AND"
+                " NOT EXISTS (SELECT 1 FROM version v WHERE v.content = content.id AND v.container != ?1)",
                 "DELETE FROM version WHERE container = ?1",
                 "DELETE FROM object WHERE container = ?1",
                 "DELETE FROM sharing WHERE container = ?1",
@@ -161,8 +161,8 @@ def _past_state(tx: Transaction, place: Container, horizon: int) -> ContainerSta
     found = [
         versions.version_of(row)
         for row in tx.rows(
-            f"SELECT {versions.COLUMNS} FROM object o JOIN version v ON v.serial = "
-            "(SELECT max(serial) FROM version WHERE object = o.id AND stamp <= ?) WHERE o.container = ?",
+            "SELECT * FROM every e WHERE serial = "
+            "(SELECT max(serial) FROM version WHERE object = e.object AND stamp <= ?) AND container = ?",
             horizon,
             place.id,
         )

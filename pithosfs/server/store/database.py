@@ -57,6 +57,13 @@ CREATE TABLE version (
 CREATE INDEX version_of ON version (object, serial);
 CREATE INDEX version_content ON version (content);
 CREATE INDEX version_live ON version (container, serial) WHERE state = 1;
+-- all versions with their names, and the newest of each object
+CREATE VIEW every AS SELECT v.serial, v.object, o.container, v.state, v.size, v.type, v.merkle, v.md5,
+    v.uuid, v.author, v.stamp, v.meta, v.content, o.name
+    FROM object o JOIN version v ON v.object = o.id;
+CREATE VIEW newest AS SELECT v.serial, v.object, o.container, v.state, v.size, v.type, v.merkle, v.md5,
+    v.uuid, v.author, v.stamp, v.meta, v.content, o.name
+    FROM object o JOIN version v ON v.serial = o.latest;
 CREATE TABLE live_key (
     container INTEGER NOT NULL, key TEXT NOT NULL, object INTEGER NOT NULL,
     PRIMARY KEY (container, key, object)) WITHOUT ROWID;

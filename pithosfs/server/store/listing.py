@@ -73,6 +73,15 @@ def _entries(tx: Transaction, place: Container, query: Query) -> Iterator[Entry]
             yield Subdirectory(skipping)
 
 
+_NOW = (
+    "SELECT * FROM newest WHERE container = ? AND name >= ? AND name < ? AND state = 1 ORDER BY name LIMIT ?"
+)
+_THEN = (
+    "SELECT * FROM every e WHERE container = ? AND name >= ? AND name < ? AND state != 2 AND serial ="
+    " (SELECT max(serial) FROM version WHERE object = e.object AND stamp <= ?) ORDER BY name LIMIT ?"
+)
+
+
 class _Scan:
     """The versions shown between two names (both excluded), batch by batch."""
 
@@ -81,41 +90,33 @@ class _Scan:
         self._container = container_id
         self._until = until
         self._high = high
-        self._low = low
-        self._inclusive = False
+        self._from = _after(low)
 
     def skip_to(self, name: str) -> None:
         """Go on at ``name``, itself included, after what is already read."""
-        if name > self._low:
-            self._low, self._inclusive = name, True
+        self._from = max(self._from, name)
 
     def __iter__(self) -> Iterator[Version]:
         while True:
             batch = self._batch()
             for version in batch:
-                self._low, self._inclusive = max(self._low, version.name), False
+                self._from = max(self._from, _after(version.name))
                 yield version
             if len(batch) < _BATCH:
                 return
 
     def _batch(self) -> list[Version]:
-        after = ">=" if self._inclusive else ">"
         if self._until is None:
-            source, values = "v.serial = o.latest", []
+            rows = self._tx.rows(_NOW, self._container, self._from, self._high, _BATCH)
         else:
-            source = "v.serial = (SELECT max(serial) FROM version WHERE object = o.id AND stamp <= ?)"
-            values = [self._until * 1_000_000]
-        state = "v.state = 1" if self._until is None else "v.state != 2"
-        rows = self._tx.rows(
-            f"SELECT {versions.COLUMNS} FROM object o JOIN version v ON {source} "  # noqa: S608 (constants)
-            f"WHERE o.container = ? AND o.name {after} ? AND o.name < ? AND {state} "
-            f"ORDER BY o.name LIMIT {_BATCH}",
-            *values,
-            self._container,
-            self._low,
-            self._high,
-        )
+            horizon = self._until * 1_000_000
+            rows = self._tx.rows(_THEN, self._container, self._from, self._high, horizon, _BATCH)
         return [versions.version_of(row) for row in rows]
+
+
+def _after(name: str) -> str:
+    """The first text that comes after ``name``; no name contains NUL."""
+    return name + "\0"
 
 
 def bounds(prefix: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import uuid
@@ -141,15 +142,25 @@ class Objects:
             known = _known(tx, unknown)
         return [each for each in unknown if each.lower() not in known]
 
-    def settle_blocks(self, hashes: Iterable[str] | None = None) -> None:
-        """Make blocks durable and known for good (all that are not yet, if None)."""
+    def settle_blocks(self) -> None:
+        """Make all blocks durable and known for good, also those that nothing refers to yet."""
         with self._fresh_lock:
-            names = set(self._fresh) if hashes is None else {each.lower() for each in hashes} & self._fresh
-        if not names:
-            return
+            names = list(self._fresh)
+        if names:
+            with self._settled(names) as note, self._database.write() as tx:
+                note(tx)
+
+    @contextlib.contextmanager
+    def _settled(self, hashes: Iterable[str]) -> Iterator[Callable[[Transaction], None]]:
+        """Make blocks durable; the transaction that refers to them first calls what this gives."""
+        with self._fresh_lock:
+            names = {each.lower() for each in hashes} & self._fresh
         self._files.sync(names)
-        with self._database.write() as tx:
+
+        def note(tx: Transaction) -> None:
             tx.many("INSERT OR IGNORE INTO block VALUES (?)", [(name,) for name in names])
+
+        yield note
         with self._fresh_lock:
             self._fresh -= names
 
@@ -221,8 +232,8 @@ class Objects:
     ) -> Version:
         """Make a new version with this content; metadata is replaced."""
         check_name(target.name)
-        self.settle_blocks(content.hashes)
-        with self._database.write() as tx:
+        with self._settled(content.hashes) as note, self._database.write() as tx:
+            note(tx)
             _check_access(user, target, attributes)
             place = _writable(tx, user, target)
             before = versions.live(tx, place.id, target.name)
@@ -266,9 +277,9 @@ class Objects:
         ``base`` is the version ``content`` was made from; Changed is raised if
         it is not live any more.
         """
-        if content is not None:
-            self.settle_blocks(content.hashes)
-        with self._database.write() as tx:
+        hashes = () if content is None else content.hashes
+        with self._settled(hashes) as note, self._database.write() as tx:
+            note(tx)
             place = _writable(tx, user, target)
             before = versions.live(tx, place.id, target.name)
             if before is None:
@@ -369,8 +380,7 @@ class Objects:
             if versions.newest(tx, place.id, target.name) is None:
                 raise NotFound("Object does not exist")
             rows = tx.all(
-                f"SELECT {versions.COLUMNS} FROM version v JOIN object o ON o.id = v.object "  # noqa: S608
-                "WHERE o.container = ? AND o.name = ? AND v.stamp <= ? ORDER BY v.serial",
+                "SELECT * FROM every WHERE container = ? AND name = ? AND stamp <= ? ORDER BY serial",
                 place.id,
                 target.name,
                 until * 1_000_000,
@@ -385,8 +395,7 @@ class Objects:
         with self._database.write() as tx:
             place = versions.container(tx, account, container)
             rows = tx.all(
-                f"SELECT {versions.COLUMNS} FROM version v JOIN object o ON o.id = v.object "  # noqa: S608
-                "WHERE v.container = ? AND v.stamp <= ? AND v.state != ? ORDER BY v.serial",
+                "SELECT * FROM every WHERE container = ? AND stamp <= ? AND state != ? ORDER BY serial",
                 place.id,
                 until * 1_000_000,
                 State.LIVE,
@@ -492,8 +501,7 @@ def _below(tx: Transaction, place: Container, prefix: str) -> list[Version]:
     """All live objects whose names start with ``prefix``."""
     low, high = listing.bounds(prefix)
     rows = tx.all(
-        f"SELECT {versions.COLUMNS} FROM object o JOIN version v ON v.serial = o.latest "  # noqa: S608
-        "WHERE o.container = ? AND o.name > ? AND o.name < ? AND v.state = 1 ORDER BY o.name",
+        "SELECT * FROM newest WHERE container = ? AND name > ? AND name < ? AND state = 1 ORDER BY name",
         place.id,
         low,
         high,

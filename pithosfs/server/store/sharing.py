@@ -160,11 +160,8 @@ def containers_for(tx: Transaction, user: str, account: str) -> list[str]:
 
 def names_for(tx: Transaction, user: str | None, place: Container) -> list[str]:
     """Names in a container with permissions for ``user`` (of any kind if None)."""
-    found = []
-    for row in tx.rows("SELECT * FROM sharing WHERE container = ? ORDER BY name", place.id):
-        if user is None or granted(tx, user, _permissions(row).everybody):
-            found.append(row["name"])
-    return found
+    rows = tx.rows("SELECT * FROM sharing WHERE container = ? ORDER BY name", place.id)
+    return [row["name"] for row in rows if user is None or granted(tx, user, _permissions(row).everybody)]
 
 
 def public_names(tx: Transaction, place: Container) -> dict[str, str]:

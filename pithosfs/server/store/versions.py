@@ -67,11 +67,8 @@ class Version:
         return self.type.split(";", 1)[0].strip() in ("application/directory", "application/folder")
 
 
-COLUMNS = "v.*, o.name AS name"
-
-
 def version_of(row: Row) -> Version:
-    """A version from a row of ``COLUMNS``."""
+    """A version from a row of the views ``every`` and ``newest``."""
     fields = dict(row)
     return Version(**{**fields, "meta": json.loads(fields["meta"]), "state": State(fields["state"])})
 
@@ -92,12 +89,7 @@ def container(tx: Transaction, account: str, name: str) -> Container:
 
 def newest(tx: Transaction, container_id: int, name: str) -> Version | None:
     """The newest version of an object, a deletion mark included, or None."""
-    row = tx.one(
-        f"SELECT {COLUMNS} FROM object o JOIN version v ON v.serial = o.latest "
-        "WHERE o.container = ? AND o.name = ?",
-        container_id,
-        name,
-    )
+    row = tx.one("SELECT * FROM newest WHERE container = ? AND name = ?", container_id, name)
     return None if row is None else version_of(row)
 
 
@@ -112,8 +104,7 @@ def of_serial(tx: Transaction, container_id: int, name: str, serial: int) -> Ver
     row = None
     if -(2**63) <= serial < 2**63:
         row = tx.one(
-            f"SELECT {COLUMNS} FROM version v JOIN object o ON o.id = v.object "
-            "WHERE v.serial = ? AND o.container = ? AND o.name = ?",
+            "SELECT * FROM every WHERE serial = ? AND container = ? AND name = ?",
             serial,
             container_id,
             name,

@@ -1,0 +1,582 @@
+"""What programs do to names: rename, unlink, hide, rmdir; what is shared, open or not sent yet."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pithosfs.blocks import Hashmap
+from pithosfs.errors import (
+    Exists,
+    InvalidArgument,
+    IsADirectory,
+    NameTooLong,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    ReadOnly,
+    Unavailable,
+)
+from pithosfs.nodes import inode_number
+from tests.core.conftest import SMALL, Build
+from tests.core.stack import Stack
+from tests.core.threads import InThread, eventually
+
+# -- rename -----------------------------------------------------------------------------------------
+
+
+def test_renaming_a_file_is_one_request(stack: Stack) -> None:
+    stack.write("/old", b"x" * 3000)
+    ino = inode_number(stack.fs.node("/old"))
+    stack.wire.reset()
+    stack.fs.rename("/old", "/new")
+    assert [method for method, _ in stack.wire.requests] == ["MOVE"]
+    assert stack.ls() == ["new"]
+    assert stack.names() == ["new"]
+    assert stack.read("/new") == b"x" * 3000
+    assert inode_number(stack.fs.node("/new")) == ino
+
+
+def test_a_rename_carries_a_change_of_times_and_mode(stack: Stack) -> None:
+    stack.write("/old", b"content")
+    stack.wire.reset()
+    stack.fs.set_attributes("/old", mtime_ns=1_600_000_000_123_456_789, mode=0o640)
+    stack.fs.rename("/old", "/new")
+    assert not stack.files.outbox.drain(10)
+    assert [method for method, _ in stack.wire.requests] == ["MOVE"]
+    entry = stack.client.head(stack.container, "new").entry
+    assert "mtime=1600000000.123456789" in entry.content_type
+    assert "mode=0640" in entry.content_type
+    assert stack.fs.node("/new").mtime_ns == 1_600_000_000_123_456_789
+
+
+def test_attributes_set_before_a_rename_are_not_lost(stack: Stack) -> None:
+    stack.write("/old", b"content")
+    stack.fs.set_xattr("/old", "user.colour", b"blue", create=False, exists=False)
+    stack.fs.set_attributes("/old", mode=0o600)
+    stack.fs.rename("/old", "/new")
+    assert not stack.files.outbox.drain(10)
+    assert stack.client.head(stack.container, "new").meta["colour"] == "blue"
+    assert stack.fs.xattrs("/new") == {"user.colour": b"blue"}
+
+
+def test_renaming_over_a_file_replaces_it(stack: Stack) -> None:
+    stack.write("/old", b"new content")
+    stack.write("/target", b"x" * 5000)
+    reader = stack.fs.open("/target")
+    stack.fs.rename("/old", "/target")
+    assert stack.names() == ["target"]
+    assert stack.read("/target") == b"new content"
+    assert stack.read_handle(reader.number) == b"x" * 5000
+    stack.fs.release(reader.number)
+    with pytest.raises(Exists):
+        stack.write("/other", b"")
+        stack.fs.rename("/other", "/target", overwrite=False)
+
+
+def test_a_rename_that_fails_loses_nothing(stack: Stack) -> None:
+    stack.write("/old", b"old")
+    stack.write("/target", b"target")
+    handle = stack.fs.open("/target", write=True)
+    stack.fs.write(handle.number, 0, b"TAR")
+    stack.wire.refuse("MOVE")
+    with pytest.raises(Unavailable):
+        stack.fs.rename("/old", "/target")
+    stack.wire.reset()
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.read("/target") == b"TARget"
+    assert stack.get("target") == b"TARget"
+    assert stack.read("/old") == b"old"
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_move_whose_answer_was_lost_has_happened(stack: Stack, kind: str) -> None:
+    if kind == "file":
+        stack.write("/old", b"content")
+    else:
+        stack.fs.mkdir("/old", 0o755)
+        stack.write("/old/inside", b"content")
+    stack.wire.lose_answer("MOVE")
+    stack.fs.rename("/old", "/new")
+    assert stack.ls() == ["new"]
+    assert "old" not in stack.names()
+    assert stack.read("/new" if kind == "file" else "/new/inside") == b"content"
+
+
+def test_a_move_that_did_not_arrive_has_not_happened(stack: Stack) -> None:
+    stack.write("/old", b"content")
+
+    def tap(request: object) -> None:
+        if getattr(request, "method", "") == "MOVE":
+            raise Unavailable("the connection broke", maybe_done=True)
+
+    stack.wire.before = tap
+    with pytest.raises(Unavailable):
+        stack.fs.rename("/old", "/new")
+    assert stack.read("/old") == b"content"
+    with pytest.raises(NotFound):
+        stack.fs.node("/new")
+
+
+def test_an_open_dirty_file_follows_its_new_name(stack: Stack) -> None:
+    stack.write("/old", b"x" * 2000)
+    handle = stack.fs.open("/old", write=True)
+    stack.fs.write(handle.number, 100, b"y")
+    stack.fs.rename("/old", "/new")
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.names() == ["new"]
+    assert stack.get("new") == b"x" * 100 + b"y" + b"x" * 1899
+
+
+def test_a_file_that_was_never_sent_can_be_renamed_over_another(stack: Stack) -> None:
+    stack.write("/target", b"target")
+    handle = stack.fs.create("/new", 0o644)
+    stack.fs.write(handle.number, 0, b"new")
+    stack.fs.rename("/new", "/target")
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.names() == ["target"]
+    assert stack.get("target") == b"new"
+
+
+def test_a_directory_is_moved_in_one_request(stack: Stack) -> None:
+    stack.fs.mkdir("/a", 0o755)
+    stack.fs.mkdir("/a/b", 0o755)
+    stack.write("/a/b/file", b"content")
+    handle = stack.fs.open("/a/b/file", write=True)
+    stack.fs.write(handle.number, 0, b"C")
+    stack.wire.reset()
+    stack.fs.rename("/a", "/z")
+    assert [method for method, _ in stack.wire.requests] == ["MOVE"]
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.names() == ["z", "z/b", "z/b/file"]
+    assert stack.get("z/b/file") == b"Content"
+    assert stack.ls("/z") == ["b"]
+
+
+def test_a_directory_whose_mode_was_just_changed_keeps_its_place(stack: Stack) -> None:
+    """It is a file in use itself then, in the directory above it."""
+    stack.fs.mkdir("/d", 0o755)
+    stack.write("/d/file", b"")
+    stack.fs.set_attributes("/d", mode=0o700)
+    stack.fs.rename("/d", "/e")
+    assert not stack.files.outbox.drain(10)
+    assert stack.ls("/") == ["e"]
+    assert stack.ls("/e") == ["file"]
+    assert stack.names() == ["e", "e/file"]
+    assert stack.fs.node("/e").attributes.mode == 0o700
+    assert "mode=0700" in stack.client.head(stack.container, "e").entry.content_type
+
+
+def test_a_directory_nobody_made_can_be_moved_and_removed(stack: Stack) -> None:
+    stack.put("d/file", b"content")
+    assert stack.ls() == ["d"]
+    stack.fs.rename("/d", "/e")
+    assert stack.names() == ["e", "e/file"]
+    stack.fs.unlink("/e/file")
+    stack.fs.rmdir("/e")
+    assert stack.names() == []
+
+
+def test_a_directory_cannot_be_moved_below_itself_or_over_what_is_not_empty(stack: Stack) -> None:
+    stack.fs.mkdir("/a", 0o755)
+    stack.write("/file", b"")
+    stack.fs.mkdir("/full", 0o755)
+    stack.write("/full/file", b"")
+    for path, error in [("/a/b", InvalidArgument), ("/full", NotEmpty), ("/file", NotADirectory)]:
+        with pytest.raises(error):
+            stack.fs.rename("/a", path)
+    with pytest.raises(IsADirectory):
+        stack.fs.rename("/file", "/a")
+
+
+def test_what_others_put_into_an_empty_directory_is_not_replaced(stack: Stack) -> None:
+    stack.fs.mkdir("/a", 0o755)
+    stack.write("/a/file", b"ours")
+    stack.fs.mkdir("/b", 0o755)
+    stack.put("b/file", b"theirs")
+    with pytest.raises(NotEmpty):
+        stack.fs.rename("/a", "/b")
+    assert stack.get("b/file") == b"theirs"
+
+
+def test_sharing_and_publishing_are_kept_over_a_rename(stack: Stack) -> None:
+    stack.put("file", b"content")
+    stack.client.update(stack.container, "file", sharing="read=*", public=True)
+    assert stack.fs.node("/file").sharing
+    stack.fs.rename("/file", "/new")
+    entry = stack.client.head(stack.container, "new").entry
+    assert entry.sharing == "read=*"
+    assert entry.public
+
+
+# -- removing --------------------------------------------------------------------------------------------
+
+
+def test_an_unlinked_open_file_lives_on_in_its_handles(stack: Stack) -> None:
+    stack.write("/file", b"x" * 3000)
+    handle = stack.fs.open("/file", write=True)
+    stack.cache._memory.clear()
+    stack.fs.unlink("/file")
+    assert stack.ls() == []
+    assert stack.read_handle(handle.number) == b"x" * 3000
+    stack.fs.write(handle.number, 0, b"y")
+    assert stack.read_handle(handle.number) == b"y" + b"x" * 2999
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.names() == []
+    assert stack.files.all() == []
+
+
+def test_a_hidden_file_is_deleted_and_reachable_by_the_hidden_name_only(stack: Stack) -> None:
+    stack.write("/file", b"content")
+    handle = stack.fs.open("/file", write=True)
+    hidden = "/.fuse_hidden0000000000000001"
+    assert stack.fs.hide("/file", hidden)
+    assert stack.ls() == []
+    assert stack.fs.node(hidden).size == 7
+    stack.fs.write(handle.number, 0, b"C")
+    stack.fs.set_attributes(hidden, mode=0o600)
+    stack.fs.truncate(hidden, 3)
+    assert stack.read_handle(handle.number) == b"Con"
+    eventually(lambda: stack.names() == [])
+    stack.namespace.forget()
+    assert stack.ls() == []
+    stack.fs.release(handle.number)
+    assert stack.fs.forget_hidden(hidden)
+    with pytest.raises(NotFound):
+        stack.fs.node(hidden)
+
+
+def test_a_file_that_is_not_open_is_not_hidden(stack: Stack) -> None:
+    stack.write("/file", b"content")
+    assert not stack.fs.hide("/file", "/.fuse_hidden0000000000000001")
+
+
+def test_a_hidden_name_can_be_taken_at_once(stack: Stack) -> None:
+    stack.write("/file", b"old")
+    handle = stack.fs.open("/file")
+    assert stack.fs.hide("/file", "/.fuse_hidden0000000000000001")
+    stack.write("/file", b"new")
+    assert stack.read_handle(handle.number) == b"old"
+    stack.fs.release(handle.number)
+    time.sleep(0.2)
+    assert stack.names() == ["file"]
+    assert stack.get("file") == b"new"
+
+
+def test_replacing_an_open_file_the_way_libfuse_does_never_leaves_the_name_empty(stack: Stack) -> None:
+    stack.write("/file", b"old")
+    stack.write("/temp", b"new")
+    handle = stack.fs.open("/file")
+    stack.wire.reset()
+    assert stack.fs.hide("/file", "/.fuse_hidden0000000000000001")
+    stack.fs.rename("/temp", "/file")
+    assert [method for method, _ in stack.wire.requests] == ["MOVE"]
+    assert stack.read_handle(handle.number) == b"old"
+    stack.fs.release(handle.number)
+    assert stack.get("file") == b"new"
+
+
+def test_a_rename_onto_a_removed_name_that_fails_still_removes_it(stack: Stack) -> None:
+    stack.write("/file", b"old")
+    stack.write("/temp", b"new")
+    handle = stack.fs.open("/file")
+    assert stack.fs.hide("/file", "/.fuse_hidden0000000000000001")
+    stack.wire.refuse("MOVE")
+    with pytest.raises(Unavailable):
+        stack.fs.rename("/temp", "/file")
+    stack.wire.reset()
+    eventually(lambda: stack.names() == ["temp"])
+    stack.fs.release(handle.number)
+    assert stack.ls() == ["temp"]
+
+
+def test_a_removed_file_does_not_come_back_with_its_directory(stack: Stack) -> None:
+    stack.fs.mkdir("/d", 0o755)
+    stack.write("/d/file", b"x")
+    handle = stack.fs.open("/d/file")
+    assert stack.fs.hide("/d/file", "/d/.fuse_hidden0000000000000001")
+    stack.fs.rename("/d", "/e")
+    stack.fs.release(handle.number)
+    time.sleep(0.2)
+    assert stack.names() == ["e"]
+
+
+def test_a_new_file_waits_for_the_deletion_of_the_old_one(stack: Stack) -> None:
+    stack.write("/file", b"old")
+    handle = stack.fs.open("/file")
+    held = stack.wire.hold("DELETE")
+    assert stack.fs.hide("/file", "/.fuse_hidden0000000000000001")
+    held.wait()
+    creating = InThread(lambda: stack.write("/file", b"new"))
+    time.sleep(0.1)
+    assert creating.is_alive()
+    held.release()
+    creating.result()
+    assert stack.get("file") == b"new"
+    stack.fs.release(handle.number)
+
+
+def test_removing_a_directory(stack: Stack) -> None:
+    stack.fs.mkdir("/d", 0o755)
+    stack.write("/d/file", b"")
+    with pytest.raises(NotEmpty):
+        stack.fs.rmdir("/d")
+    with pytest.raises(IsADirectory):
+        stack.fs.unlink("/d")
+    with pytest.raises(NotADirectory):
+        stack.fs.rmdir("/d/file")
+    stack.fs.unlink("/d/file")
+    stack.fs.rmdir("/d")
+    assert stack.names() == []
+    with pytest.raises(NotFound):
+        stack.fs.node("/d")
+
+
+def test_the_last_file_leaves_a_directory_that_nobody_made(stack: Stack) -> None:
+    stack.put("a/b/file", b"x")
+    stack.fs.unlink("/a/b/file")
+    assert stack.ls("/a") == ["b"]
+    assert stack.ls("/a/b") == []
+    stack.namespace.forget()
+    assert stack.ls("/a") == ["b"]
+
+
+def test_a_deletion_that_is_refused_changes_nothing(stack: Stack) -> None:
+    stack.write("/file", b"content")
+    stack.wire.refuse("DELETE")
+    with pytest.raises(Unavailable):
+        stack.fs.unlink("/file")
+    stack.wire.reset()
+    assert stack.read("/file") == b"content"
+    assert stack.files.all() == []
+
+
+# -- making -----------------------------------------------------------------------------------------------
+
+
+def test_a_new_file_costs_one_request_with_its_bytes(stack: Stack) -> None:
+    stack.ls()
+    stack.wire.reset()
+    stack.write("/file", b"content")
+    assert [method for method, _ in stack.wire.requests] == ["PUT"]
+
+
+def test_making_what_is_there(stack: Stack) -> None:
+    stack.write("/file", b"")
+    stack.fs.mkdir("/d", 0o755)
+    for path in ("/file", "/d"):
+        with pytest.raises(Exists):
+            stack.fs.mkdir(path, 0o755)
+        with pytest.raises(Exists):
+            stack.fs.create(path, 0o644, exclusive=True)
+    with pytest.raises(IsADirectory):
+        stack.fs.create("/d", 0o644)
+    with pytest.raises(NotADirectory):
+        stack.fs.mkdir("/file/d", 0o755)
+    with pytest.raises(Exists):
+        stack.fs.symlink("target", "/file")
+
+
+def test_a_directory_made_by_others_at_the_same_time(stack: Stack) -> None:
+    stack.ls()
+    stack.put("d", content_type="application/directory")
+    with pytest.raises(Exists):
+        stack.fs.mkdir("/d", 0o755)
+    assert stack.ls() == ["d"]
+
+
+def test_a_new_directory_has_its_own_number_after_the_old_one_moved(stack: Stack) -> None:
+    stack.fs.mkdir("/d", 0o755)
+    first = inode_number(stack.fs.node("/d"))
+    stack.fs.rename("/d", "/e")
+    stack.fs.mkdir("/d", 0o755)
+    assert inode_number(stack.fs.node("/e")) == first
+    assert inode_number(stack.fs.node("/d")) != first
+    stack.namespace.forget()
+    assert inode_number(stack.fs.node("/e")) == first
+
+
+def test_a_link(stack: Stack) -> None:
+    stack.fs.symlink("where/it leads \udce9", "/link")
+    assert stack.fs.readlink("/link") == "where/it leads \udce9"
+    stack.namespace.forget()
+    assert stack.fs.readlink("/link") == "where/it leads \udce9"
+
+
+ODD = [
+    "line\nbreak",
+    "\udcff\udc80",
+    "‛‛",
+    "a‛0A",
+    "nai\u0308ve",
+    "na\u00efve",
+    "%41",
+    "?#&+ ",
+    " ",
+    "~",
+    "x" * 255,
+    "emoji \U0001f600",
+]
+
+
+def test_odd_names_come_back(stack: Stack) -> None:
+    stack.fs.mkdir("/\U0001f600", 0o755)
+    for directory in ("/", "/\U0001f600/"):
+        for name in ODD:
+            stack.write(directory + name, name.encode("utf-8", "surrogateescape"))
+    stack.namespace.forget()
+    assert stack.ls("/") == sorted([*ODD, "\U0001f600"])
+    assert stack.ls("/\U0001f600") == sorted(ODD)
+    for directory in ("/", "/\U0001f600/"):
+        for name in ODD:
+            assert stack.read(directory + name) == name.encode("utf-8", "surrogateescape")
+
+
+def test_names_the_store_cannot_hold(stack: Stack) -> None:
+    with pytest.raises(NameTooLong):
+        stack.fs.create("/" + "x" * 256, 0o644)
+    with pytest.raises(InvalidArgument):
+        stack.fs.mkdir("/‛", 0o755)  # would be an object without a name, and so the container
+    with pytest.raises(InvalidArgument):
+        stack.fs.create("/‛", 0o644)
+    assert stack.ls() == []
+
+
+# -- contents through handles ---------------------------------------------------------------------------
+
+
+def test_copies_move_no_bytes(stack: Stack) -> None:
+    data = bytes(range(256)) * 40
+    stack.write("/source", data)
+    source = stack.fs.open("/source")
+    target = stack.fs.create("/copy", 0o644)
+    stack.wire.reset()
+    done = 0
+    while done < len(data):
+        done += stack.fs.copy(source.number, done, target.number, done, len(data) - done)
+    stack.fs.flush(target.number)
+    assert stack.wire.count("GET") == 0
+    assert stack.wire.count("POST") == 0
+    stack.fs.release(source.number)
+    stack.fs.release(target.number)
+    assert stack.get("copy") == data
+
+
+def test_appending_handles_never_overwrite_each_other(stack: Stack) -> None:
+    stack.write("/log", b"")
+    first = stack.fs.open("/log", write=True, append=True)
+    second = stack.fs.open("/log", write=True, append=True)
+    for number in range(10):
+        stack.fs.write(first.number, 0, f"a{number}".encode())
+        stack.fs.write(second.number, 0, f"b{number}".encode())
+    for handle in (first, second):
+        stack.fs.flush(handle.number)
+        stack.fs.release(handle.number)
+    assert stack.get("log") == b"".join(f"a{each}b{each}".encode() for each in range(10))
+
+
+def test_holes_are_found_and_cost_no_block(stack: Stack) -> None:
+    handle = stack.fs.create("/sparse", 0o644)
+    stack.fs.write(handle.number, 5 * SMALL, b"end")
+    assert stack.fs.seek(handle.number, 0, data=True) == 5 * SMALL
+    assert stack.fs.seek(handle.number, 0, data=False) == 0
+    assert stack.fs.seek(handle.number, 5 * SMALL, data=False) == 5 * SMALL + 3
+    assert stack.fs.seek(handle.number, 5 * SMALL + 3, data=True) is None
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.uploader.counts.sent <= 2
+    assert stack.get("sparse") == bytes(5 * SMALL) + b"end"
+
+
+def test_a_reader_keeps_its_version_when_others_replace_the_object(stack: Stack) -> None:
+    old = bytes(range(256)) * 20
+    stack.put("file", old)
+    handle = stack.fs.open("/file")
+    stack.put("file", b"theirs")
+    stack.namespace.forget()
+    other = stack.fs.open("/file")
+    assert other.private
+    assert stack.read_handle(handle.number) == old
+    assert stack.read_handle(other.number) == b"theirs"
+    stack.client.delete(stack.container, "file")
+    stack.cache._memory.clear()
+    assert stack.read_handle(handle.number) == old
+    stack.fs.release(handle.number)
+    stack.fs.release(other.number)
+
+
+def test_an_object_cut_short_by_others_shows_none_of_what_was_cut(stack: Stack) -> None:
+    """Such an object keeps the hash of its longer block; growing it must not bring the bytes back."""
+    stack.put("file", b"secret!!" * 10)
+    hashmap = stack.fetcher.hashmap(stack.fs.node("/file").readable_at)[1]
+    cut = Hashmap(8, hashmap.hashes, SMALL)
+    stack.client.put_hashmap(stack.container, "file", cut, content_type="text/plain")
+    stack.namespace.forget()
+    assert stack.read("/file") == b"secret!!"
+    stack.fs.truncate("/file", 40)
+    assert stack.read("/file") == b"secret!!" + bytes(32)
+    assert stack.get("file") == b"secret!!" + bytes(32)
+
+
+def test_a_read_only_mount_changes_nothing(stack: Stack) -> None:
+    stack.put("file", b"content")
+    stack.fs.read_only = True
+    for change in (
+        lambda: stack.fs.create("/new", 0o644),
+        lambda: stack.fs.open("/file", write=True),
+        lambda: stack.fs.mkdir("/d", 0o755),
+        lambda: stack.fs.unlink("/file"),
+        lambda: stack.fs.rename("/file", "/new"),
+        lambda: stack.fs.truncate("/file", 0),
+        lambda: stack.fs.set_attributes("/file", mode=0o600),
+        lambda: stack.fs.set_xattr("/file", "user.a", b"b", create=False, exists=False),
+        lambda: stack.fs.symlink("a", "/b"),
+        lambda: stack.fs.rmdir("/file"),
+    ):
+        with pytest.raises(ReadOnly):
+            change()
+    assert stack.read("/file") == b"content"
+
+
+def test_two_machines_see_each_other(build: Build) -> None:
+    first = build()
+    second = build(container=first.container, ttl=0.0)
+    first.fs.mkdir("/d", 0o755)
+    first.write("/d/file", b"x" * 3000)
+    assert second.ls("/d") == ["file"]
+    assert second.read("/d/file") == b"x" * 3000
+    handle = second.fs.open("/d/file", write=True)
+    second.fs.write(handle.number, 1500, b"y")
+    second.fs.flush(handle.number)
+    second.fs.release(handle.number)
+    first.namespace.forget()
+    assert first.read("/d/file") == b"x" * 1500 + b"y" + b"x" * 1499
+
+
+def test_write_back_returns_before_the_server_has_it(build: Build) -> None:
+    stack = build(write_back=0.5)
+    stack.ls()
+    stack.wire.reset()
+    stack.write("/file", b"x" * 3000)
+    assert stack.wire.count("PUT") == 0 or stack.names() == []
+    assert list(stack.staging.directory.glob("*.json"))
+    assert stack.read("/file") == b"x" * 3000
+    eventually(lambda: stack.names() == ["file"])
+    assert not stack.files.outbox.drain(10)
+    assert stack.get("file") == b"x" * 3000
+    assert not list(stack.staging.directory.glob("*.json"))
+
+
+def test_fsync_sends_whatever_write_back_says(build: Build) -> None:
+    stack = build(write_back=60.0)
+    handle = stack.fs.create("/file", 0o644)
+    stack.fs.write(handle.number, 0, b"content")
+    stack.fs.fsync(handle.number)
+    assert stack.get("file") == b"content"
+    stack.fs.release(handle.number)

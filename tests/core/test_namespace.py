@@ -1,0 +1,212 @@
+"""The tree on a real server: what is asked when, what is remembered, what our own changes undo."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from pithosfs.errors import NotADirectory, NotFound, Unavailable
+from pithosfs.transport import Request
+from tests.core.conftest import Build
+from tests.core.stack import Stack
+from tests.core.threads import InThread
+
+
+def listings(stack: Stack) -> int:
+    return sum(1 for method, url in stack.wire.requests if method == "GET" and "format=json" in url)
+
+
+def test_one_listing_answers_everything_in_a_directory(stack: Stack) -> None:
+    for number in range(20):
+        stack.put(f"file{number}", b"x")
+    stack.wire.reset()
+    assert len(stack.ls()) == 20
+    for number in range(20):
+        assert stack.fs.node(f"/file{number}").size == 1
+        with pytest.raises(NotFound):
+            stack.fs.node(f"/absent{number}")
+    with pytest.raises(NotADirectory):
+        stack.fs.node("/file1/below")
+    assert len(stack.wire.requests) == 1
+
+
+def test_many_who_look_at_once_make_one_request(stack: Stack) -> None:
+    stack.put("file", b"x")
+    held = stack.wire.hold("GET")
+    lookers = [InThread(lambda: stack.fs.node("/file")) for _ in range(8)]
+    held.wait()
+    held.release()
+    for each in lookers:
+        each.result()
+    assert listings(stack) == 1
+
+
+def test_what_others_do_is_seen_after_the_time_to_live(build: Build) -> None:
+    stack = build(ttl=0.3)
+    stack.put("file", b"x")
+    assert stack.ls() == ["file"]
+    stack.put("new", b"x")
+    assert stack.ls() == ["file"]
+    time.sleep(0.35)
+    assert stack.ls() == ["file", "new"]
+
+
+def test_an_old_listing_is_revalidated_for_the_whole_container_at_once(build: Build) -> None:
+    stack = build(ttl=0.2)
+    for name in ("a/file", "b/file", "c/file"):
+        stack.put(name, b"x")
+    time.sleep(1.1)  # the store's stamp has a resolution of a second
+    for path in ("/", "/a", "/b", "/c"):
+        stack.namespace.children(stack.namespace.find(path))
+    time.sleep(0.25)
+    stack.wire.reset()
+    for path in ("/", "/a", "/b", "/c"):
+        stack.namespace.children(stack.namespace.find(path))
+    assert len(stack.wire.requests) == 1
+    assert "limit=1&" in stack.wire.requests[0][1]
+    stack.put("b/new", b"x")
+    time.sleep(0.25)
+    assert sorted(stack.namespace.children(stack.namespace.find("/b"))) == ["file", "new"]
+
+
+def test_a_change_within_the_second_is_not_missed(build: Build) -> None:
+    stack = build(ttl=0.1)
+    for number in range(8):
+        stack.put(f"file{number}", b"x")
+        assert len(stack.ls()) == number + 1
+        time.sleep(0.12)
+
+
+def test_a_walk_becomes_one_listing(stack: Stack) -> None:
+    for directory in range(20):
+        for number in range(5):
+            stack.put(f"top/d{directory:02}/file{number}", b"x")
+    stack.wire.reset()
+    assert len(stack.ls("/")) == 1
+    for name in stack.ls("/top"):
+        assert stack.ls(f"/top/{name}") == [f"file{number}" for number in range(5)]
+    assert listings(stack) <= 4
+    assert len(stack.wire.requests) <= 4
+
+
+def test_a_walk_over_a_directory_that_vanished_ends(stack: Stack) -> None:
+    for name in ("top/a/file", "top/b/file", "top/c/file"):
+        stack.put(name, b"x")
+    assert stack.ls("/top") == ["a", "b", "c"]
+    assert stack.ls("/top/a") == ["file"]
+    stack.client.delete(stack.container, "top/b/file")
+    stack.wire.reset()
+    looking = InThread(lambda: stack.ls("/top/b"))
+    assert looking.result() == []
+    assert len(stack.wire.requests) <= 2
+
+
+def test_what_we_change_is_not_undone_by_an_answer_that_was_on_its_way(build: Build) -> None:
+    stack = build()
+    stack.put("gone", b"x")
+    node = stack.fs.node("/gone")
+    stack.namespace.forget()
+    stack.put("others", b"x")
+    changed = []
+
+    def after(request: Request) -> None:
+        """The server has answered; before the answer is looked at, we change something."""
+        if request.method == "GET" and not changed:
+            changed.append(request)
+            stack.client.delete(stack.container, "gone")
+            stack.namespace.drop(stack.top, "gone")
+            stack.put("new", b"x")
+            stack.namespace.put(stack.top, "new", replace(node, ref=stack.ref("new")))
+
+    stack.wire.after = after
+    assert stack.ls() == ["new", "others"]
+    assert changed
+    stack.namespace.forget()
+    assert stack.ls() == ["new", "others"]
+
+
+def test_a_pinned_entry_is_not_changed_by_listings(build: Build) -> None:
+    stack = build(ttl=0.0)
+    stack.put("file", b"x")
+    node = stack.fs.node("/file")
+    stack.namespace.pin(stack.top, "file")
+    stack.put("file", b"theirs")
+    assert stack.namespace.find("/file") == node
+    stack.namespace.unpin(stack.top, "file")
+    time.sleep(0.01)
+    assert stack.namespace.find("/file").size == 6
+
+
+def test_a_file_that_is_not_sent_yet_is_in_every_listing(build: Build) -> None:
+    stack = build(ttl=0.0)
+    handle = stack.fs.create("/new", 0o644)
+    stack.fs.write(handle.number, 0, b"content")
+    assert stack.ls() == ["new"]
+    assert stack.fs.node("/new").size == 7
+    stack.namespace.forget()
+    assert stack.ls() == ["new"]
+    stack.fs.release(handle.number)
+    assert stack.ls() == ["new"]
+
+
+def test_known_listings_stay_readable_without_a_network(build: Build) -> None:
+    stack = build(ttl=0.0)
+    stack.put("d/file", b"x")
+    assert stack.ls("/d") == ["file"]
+    stack.wire.refuse()
+    assert stack.ls("/d") == ["file"]
+    assert stack.fs.node("/d/file").size == 1
+    with pytest.raises(NotFound):
+        stack.fs.node("/d/absent")
+    stack.wire.reset()
+    stack.put("d/new", b"x")
+    assert stack.ls("/d") == ["file", "new"]
+
+
+def test_an_unknown_directory_without_a_network_is_an_error_not_empty(stack: Stack) -> None:
+    stack.put("d/file", b"x")
+    stack.ls("/")
+    stack.wire.refuse()
+    with pytest.raises(Unavailable):
+        stack.ls("/d")
+
+
+def test_odd_objects_hide_nothing_else(stack: Stack) -> None:
+    for name in ("/leading", "a//b", "a/", "c/.", "c/..", "c/./d", "plain", "plain/below"):
+        stack.put(name, name.encode())
+    stack.put("dir", content_type="application/directory")
+    stack.put("dir/", content_type="application/folder")
+    stack.put("dir/file", b"f")
+    assert stack.ls("/") == ["a", "c", "dir", "plain", "plain‛"]
+    assert stack.read("/plain‛") == b"plain"
+    assert stack.ls("/plain") == ["below"]
+    assert stack.ls("/a") == ["‛", "‛‛"]
+    contents = {
+        stack.read(f"/a/{name}") for name in stack.ls("/a") if not stack.fs.node(f"/a/{name}").is_directory
+    }
+    assert contents == {b"a/"}
+    assert stack.ls("/c") == ["‛.", "‛..", "‛.‛"]
+    assert stack.ls("/dir") == ["file"]
+
+
+def test_a_directory_seen_by_a_walk_is_what_a_listing_of_its_own_shows(build: Build) -> None:
+    first = build()
+    for name in ("t/a/x", "t/b/y/z", "t/b//w", "t/b/q/", "t/c", "t/c/d", "t/e/.", "t/e/../f"):
+        first.put(name, name.encode())
+    first.put("t/b", content_type="application/directory")
+    paths = ["/t", "/t/a", "/t/b", "/t/c", "/t/e", "/t/b/y", "/t/b/‛", "/t/b/q", "/t/e/‛.."]
+    single = {path: sorted(first.namespace.children(first.namespace.find(path))) for path in paths}
+    second = build(container=first.container)
+    second.namespace._list_tree(first.ref("t"), first.ref("t/a"))
+    walked = {path: sorted(second.namespace.children(second.namespace.find(path))) for path in paths}
+    assert walked == single
+
+
+def test_the_memory_of_confirmations_does_not_grow(build: Build) -> None:
+    stack = build(ttl=0.0)
+    stack.put("d/file", b"x")
+    for number in range(300):
+        stack.namespace._confirm(stack.top, f"stamp {number}", time.monotonic())
+    assert len(stack.namespace._confirmed) <= 100
