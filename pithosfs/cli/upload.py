@@ -6,11 +6,8 @@ import argparse
 from pathlib import Path
 
 from pithosfs import names, trees
-from pithosfs.attributes import Kind, kind_of
 from pithosfs.cli import arguments, exits, output, progress, targets
 from pithosfs.cli.exits import CommandError, ExitCode
-from pithosfs.cli.targets import Target
-from pithosfs.history import below
 from pithosfs.names import ObjectRef
 from pithosfs.trees import LocalItem, Totals
 
@@ -47,18 +44,12 @@ def run(args: argparse.Namespace) -> int:
         if len(args.sources) > 1 and not inside:
             raise CommandError(f"several files go into a directory: write {args.path}/", ExitCode.USAGE)
         for source in args.sources:
-            within = inside or (not source.is_dir() and _is_directory(target))
+            within = inside or (not source.is_dir() and targets.is_directory(target.client, target.ref))
             items += trees.local_items(source, _goal(target.ref, source) if within else target.ref)
         with progress.amount("uploading", sum(each.size for each in items)) as told:
             totals = trees.upload(target.client, items, target.ref, told)
         target.changed()
     return report("uploaded", "sent", totals)
-
-
-def _is_directory(target: Target) -> bool:
-    found = below(target.client, target.ref)
-    own = found.pop("", None)
-    return bool(found) or (own is not None and kind_of(own.content_type) is Kind.DIRECTORY)
 
 
 def _goal(top: ObjectRef, source: Path) -> ObjectRef:
