@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # files
     ("content", "nodes"),
     ("journal", "namespace", "siblings", "space"),
-    ("openfile", "past"),
+    ("openfile", "past", "trees"),
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),
