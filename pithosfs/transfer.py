@@ -207,8 +207,8 @@ class _Uploads(Uploader):
         super().send_block(ref, block, data)
         self._meter.add(len(data))
 
-    def put_body(self, ref: ObjectRef, data: Buffer, terms: Terms) -> Written:
-        written = super().put_body(ref, data, terms)
+    def put_body(self, ref: ObjectRef, data: Buffer, merkle: str, terms: Terms) -> Written:
+        written = super().put_body(ref, data, merkle, terms)
         self._meter.add(len(data))
         return written
 

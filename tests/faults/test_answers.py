@@ -44,7 +44,9 @@ def test_reading_survives_one_broken_exchange(scene: Scene, kind: str, action: s
 
 
 #: Answers of these kinds end before the byte at which the fault strikes.
-_TOO_SHORT = {(action, kind) for action in ("cut_answer", "corrupt_answer") for kind in ("listing", "hashmap GET")}
+_TOO_SHORT = {
+    (action, kind) for action in ("cut_answer", "corrupt_answer") for kind in ("listing", "hashmap GET")
+}
 
 
 @pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
@@ -91,9 +93,7 @@ def test_a_failing_listing_is_an_error_and_no_empty_directory(scene: Scene, stat
 
 @pytest.mark.parametrize("kind", ["object PUT", "hashmap PUT", "block POST"])
 @pytest.mark.parametrize("action", WRITE_ACTIONS)
-def test_writing_survives_one_broken_exchange_and_delivers_once(
-    scene: Scene, kind: str, action: str
-) -> None:
+def test_writing_survives_one_broken_exchange_and_delivers_once(scene: Scene, kind: str, action: str) -> None:
     data = CONTENT[:200_000] if kind == "object PUT" else CONTENT
     mount = scene.mount()
     scene.proxy.faults(fault(action, kind=kind))
