@@ -141,7 +141,7 @@ def upload_stream(
         first = _read_block(reader, block_size)
         if len(first) < block_size:
             content = blocks.hashmap_of(first, block_size)
-            written = uploader.put_body(ref, first, terms)
+            written = uploader.put_body(ref, first, content.merkle, terms)
         else:
             stream = _Stream(uploader, ref, _Meter(progress, "hashing", size))
             total = stream.send_all(first, reader, block_size)
