@@ -12,6 +12,7 @@ import itertools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -51,9 +52,8 @@ log = logging.getLogger(__name__)
 #: Copies between files move so many bytes at most where hashes cannot be spliced.
 _COPY_CHUNK = 4 * 1024 * 1024
 _MAX_LINK = 4096
-#: Seconds a replaced file stays although its last handle is closed: whoever looked its name up
-#: just before the replacement has still to open it, and libfuse forgets it with the last handle.
-_LINGER = 0.1
+#: Seconds a replaced file can still be opened: by who looked its name up just before.
+_LINGER = 5.0
 
 
 @dataclass(slots=True)
@@ -97,6 +97,9 @@ class FileSystem:
         self._usage = Usage(lambda: client_of(namespace.top.ref).account())
         self._siblings = Siblings()
         self._hidden: dict[str, OpenFile] = {}  # libfuse's names for removed files that are still open
+        self._forgotten: deque[tuple[float, str]] = (
+            deque()
+        )  # those of them libfuse is done with, and since when
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -175,7 +178,8 @@ class FileSystem:
             self._writable(path)
         hidden = self._hidden_file(path)
         if hidden is not None:  # the name was replaced between the kernel's lookup and its open
-            self.files.again(hidden)
+            if not self.files.again(hidden):
+                raise NotFound(f"{path} is gone", 404)
             return self._new_handle(hidden, read, write, append)
         if self._find(path).is_directory:
             raise IsADirectory(f"{path} is a directory")
@@ -278,9 +282,6 @@ class FileSystem:
         """The last descriptor of a handle is gone; never raises."""
         handle = self._handles.pop(number, None)
         if handle is not None:
-            left = handle.file.replaced + _LINGER - time.monotonic()
-            if left > 0:
-                time.sleep(left)
             self.files.closed(handle.file)
 
     def _writing(self, number: int) -> Handle:
@@ -487,17 +488,16 @@ class FileSystem:
         self._left(directory)
 
     def hide(self, path: str, hidden: str) -> bool:
-        """Remove an open file; it can still be reached by the name ``hidden``, which nobody sees.
+        """Remove a file that is or just was open; ``hidden`` still leads to it, which nobody sees.
 
-        False if the file is not open: then it is an ordinary rename.
+        False if it is no file: then it is an ordinary rename.
         """
         self._writable(path)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
-        file = self.files.find(node.ref)
-        if file is None or not file.handles or node.is_directory:
+        if node.is_directory:
             return False
-        with self.files.still(file):
+        with self._using(node, directory.ref, component) as file, self.files.still(file):
             self.files.hide(file, directory.ref, component)
             self.namespace.drop(directory.ref, component)
             self._hidden[names.split(hidden)[-1]] = file
@@ -505,8 +505,15 @@ class FileSystem:
         return True
 
     def forget_hidden(self, path: str) -> bool:
-        """The last handle of a hidden file is gone."""
-        return self._hidden.pop(names.split(path)[-1], None) is not None
+        """The last handle of a hidden file is gone; who looked its old name up may still come."""
+        name = names.split(path)[-1]
+        now = time.monotonic()
+        while self._forgotten and self._forgotten[0][0] < now - _LINGER:
+            self._hidden.pop(self._forgotten.popleft()[1], None)
+        if name not in self._hidden:
+            return False
+        self._forgotten.append((now, name))
+        return True
 
     def _hidden_file(self, path: str) -> OpenFile | None:
         return self._hidden.get(path.rpartition("/")[2]) if self._hidden else None
@@ -576,9 +583,6 @@ class FileSystem:
             if replaced is not None:
                 self.files.removed(ref)
             self.files.renamed(file, ref, there, directory, component)
-            for each in self._hidden.values():
-                if each.ref == ref:
-                    each.replaced = time.monotonic()
             shown = file.view() if file.dirty or there is None else there
             self.namespace.put(directory, component, shown)
             return shown
