@@ -115,6 +115,13 @@ def test_add_user_with_uuid_and_token(tmp_path: Path) -> None:
     assert run(tmp_path / "s", "--add-user", "x", "--token-file", str(tmp_path / "none")).returncode == 1
 
 
+def test_a_directory_may_be_made_by_several_at_once(tmp_path: Path) -> None:
+    commands = [command(tmp_path / "s", "--add-user", f"user{number}") for number in range(4)]
+    started = [subprocess.Popen(each, stderr=subprocess.PIPE, stdout=subprocess.PIPE) for each in commands]
+    assert [popen.communicate(timeout=60)[1] for popen in started] == [b""] * 4
+    assert len(list((tmp_path / "s" / "users").iterdir())) == 4
+
+
 def test_adding_users_does_not_disturb_uploads(tmp_path: Path) -> None:
     with process(tmp_path) as server:
         api, failures = server.api, []
