@@ -88,6 +88,7 @@ def _curves(path: Path, points: Sequence[Point]) -> None:
                     color=COLOURS.get(system, OURS),
                     markersize=3,
                 )
+            axis.margins(y=0.15)
             axis.set_xscale("log")
             axis.set_xticks([each.count for each in points if each.curve == curve])
             axis.xaxis.set_major_formatter(ScalarFormatter())
