@@ -77,6 +77,11 @@ class DiskCache:
         """Blocks kept."""
         return len(self._sizes)
 
+    def hashes(self) -> list[str]:
+        """The hashes of all blocks, the least recently used first."""
+        with self._lock:
+            return list(self._sizes)
+
     def __contains__(self, block: object) -> bool:
         return block in self._sizes
 

@@ -111,7 +111,7 @@ class Mount:
         self.files = Files(
             services, self._namespace, self._delete, self._guard_for, write_back=options.write_back
         )
-        self._past = Past(self._client_of, self._namespace, timeout=options.timeout)
+        self._past = Past(self._client_of, self._namespace, of_others=others, timeout=options.timeout)
         self.filesystem = MountedTree(
             services,
             self._namespace,

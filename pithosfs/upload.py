@@ -192,8 +192,8 @@ class Uploader:
         self.known.add(content.hashes[:1024])
         return written
 
-    def put_body(self, ref: ObjectRef, data: Buffer, terms: Terms) -> Written:
-        """One PUT with the object's bytes."""
+    def put_body(self, ref: ObjectRef, data: Buffer, merkle: str, terms: Terms) -> Written:
+        """One PUT with the object's bytes, whose Merkle hash is ``merkle``."""
         written = self._client_of(ref).put_object(
             ref.container,
             ref.name,
@@ -202,6 +202,7 @@ class Uploader:
             meta=terms.meta,
             if_match=terms.if_match or None,
             if_none_match="*" if terms.only_new else None,
+            expected=merkle,
         )
         with self._lock:
             self.counts.sent += 1
@@ -289,7 +290,7 @@ class _Job:
                 self._count_spared([block])
                 return Committed(written, content)
         self.attempted(content)
-        written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, terms))
+        written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, content.merkle, terms))
         self.uploader.known.add(content.hashes)
         return Committed(written, content)
 

@@ -41,8 +41,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("transfer",),
     # files
     ("content", "nodes"),
-    ("journal", "namespace", "siblings"),
-    ("openfile", "past"),
+    ("journal", "namespace", "siblings", "space"),
+    ("openfile", "past", "trees"),
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -46,12 +45,6 @@ def amount(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    lock = threading.Lock()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(what, total=total)
-
-        def told(count: int) -> None:
-            with lock:
-                bars.advance(task, count)
-
-        yield told
+        yield lambda count: bars.advance(task, count)

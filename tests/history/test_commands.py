@@ -136,6 +136,27 @@ def test_files_come_back_in_any_version(mounted: MountedDisk, pithosfs: Pithosfs
     assert pithosfs.refused("restore", mounted.path / "never")[0] == 5
 
 
+def test_nothing_is_put_in_the_place_of_something_else(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    path = mounted.path / "x"
+    path.write_bytes(b"file")
+    version = json.loads(pithosfs("versions", path, "--json"))[0]["number"]
+    path.unlink()
+    path.mkdir()
+    (path / "inside").write_bytes(b"inside")
+    when = next_second()
+    time.sleep(1)
+    assert "is a directory now" in pithosfs.refused("restore", path, "--version", str(version))[1]
+    (mounted.path / "d").mkdir()
+    pithosfs("restore", path, "--version", str(version), "--to", mounted.path / "d")
+    assert (mounted.path / "d" / "x").read_bytes() == b"file"
+    shutil.rmtree(path)
+    path.write_bytes(b"file again")
+    assert "is a file now" in pithosfs.refused("restore", path, "--at", when)[1]
+    pithosfs("restore", path, "--at", when, "--to", mounted.path / "y")
+    assert (mounted.path / "y" / "inside").read_bytes() == b"inside"
+    assert path.read_bytes() == b"file again"
+
+
 def test_a_public_link_opens_without_a_token(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
     path = mounted.path / "ünï code.txt"
     path.write_bytes(b"for everybody")
@@ -204,9 +225,9 @@ def test_purge_asks_and_keeps_what_is_there(mounted: MountedDisk, pithosfs: Pith
     done = pithosfs.run("purge", path, answer="no\n")
     assert done.returncode != 0
     assert "2 versions" in done.stderr
-    assert "frees 12M" in done.stderr
+    assert "frees up to 12M" in done.stderr
     assert len(json.loads(pithosfs("versions", path, "--json"))) == 3
-    assert "12M freed" in pithosfs("purge", path, "--yes")
+    assert "up to 12M freed" in pithosfs("purge", path, "--yes")
     assert len(json.loads(pithosfs("versions", path, "--json"))) == 1
     assert path.read_bytes() == b"now"
     assert "no old versions" in pithosfs("purge", path)

@@ -31,6 +31,7 @@ def some_tree(top: Path) -> dict[str, bytes | None]:
     (top / "a" / "two").write_bytes(noise(70_000, seed=2))
     (top / "a" / "b" / "large").write_bytes(noise(9 << 20, seed=3))
     os.utime(top / "one", ns=(1, 1_600_000_000_123456789))
+    time.sleep(1.2)  # attributes go out a moment later
     return tree(top)
 
 

@@ -133,3 +133,5 @@ def test_the_history_of_others_is_not_ours(
     assert (theirs / mounted.name / "file").read_bytes() == b"content"
     with refused(errno.EACCES):
         os.listdir(theirs / ".pithos" / "at" / "1 second ago")
+    assert os.listdir(theirs / ".pithos") == ["versions"]
+    assert len(os.listdir(theirs / ".pithos" / "versions" / mounted.name / "file")) == 1
