@@ -11,7 +11,7 @@ from pithosfs.errors import Unavailable
 from pithosfs.fetch import PIECE, Address, Origin
 from tests.core.conftest import FULL, SMALL, Build
 from tests.core.stack import Stack
-from tests.core.threads import InThread
+from tests.core.threads import InThread, eventually
 
 
 def addresses(stack: Stack, name: str, data: bytes) -> list[Address]:
@@ -121,6 +121,18 @@ def test_another_machine_asks_before_it_sends(build: Build) -> None:
     assert second.uploader.counts.sent == 0
     assert second.wire.count("POST") == 0
     assert second.get("second") == data
+
+
+def test_blocks_travel_while_the_program_still_writes(stack: Stack) -> None:
+    handle = stack.fs.create("/file", 0o644)
+    data = os.urandom(10 * SMALL)
+    for at in range(0, len(data), 100):
+        stack.fs.write(handle.number, at, data[at : at + 100])
+    eventually(lambda: stack.wire.count("POST") >= 5)  # all but those it asked with
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.wire.count("POST") == 10, "none twice"
+    assert stack.get("file") == data
 
 
 def test_an_edit_in_place_sends_one_block_and_fetches_one(stack: Stack) -> None:
