@@ -88,7 +88,12 @@ class Mount:
         own = Client(client.transport, client.endpoint, user or client.account_id)
         others = options.shared or own.account_id != client.account_id
         self._uploader = Uploader(
-            self._client_of, own, self._cache, container=post_to if others else None, threads=_UPLOADS
+            self._client_of,
+            own,
+            self._cache,
+            container=post_to if others else None,
+            threads=_UPLOADS,
+            block_size=block_size,
         )
         self._staging = Staging(site / "staging")
         services = Services(
