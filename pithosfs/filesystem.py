@@ -642,6 +642,7 @@ class FileSystem:
                 content_type=changed.content_type if changed else None,
                 meta=attributes.meta_for(changed, {}) if changed else None,
                 recursive=recursive,
+                uuid=node.uuid or None,
             )
         except StoreError as error:
             if not error.maybe_done or not self._has_moved(node, ref):
