@@ -275,14 +275,14 @@ class Files:
             self._deleted_by_others(file)
             return None
         current = of_entry(file.ref, info.entry)
-        if file.was_sent(current):
-            log.info("%s was sent already; only the answer was lost", file.ref)
-            file.base_on(current)
-        elif file.recognise(current):
-            log.info("%s was sent already, by a mount that did not hear of it", file.ref)
-        elif file.drop_attributes():
+        if file.drop_attributes():
             log.info("%s was replaced by somebody else; times and mode are theirs", file.ref)
             self._detach(file, current)
+        elif file.recognise(current):
+            log.info("%s had been sent already, its answer was lost", file.ref)
+        elif file.was_sent(current):
+            log.info("%s had been sent before its last changes, and the answer was lost", file.ref)
+            file.base_on(current)
         else:
             return self._keep_both(file, current)
         return None

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from pithosfs import attributes, names
 from pithosfs.api import Client
@@ -44,6 +44,7 @@ from pithosfs.nodes import Node, inode_number
 from pithosfs.openfile import OpenFile, Services
 from pithosfs.readahead import Readahead
 from pithosfs.siblings import Siblings
+from pithosfs.space import Space, Usage
 
 log = logging.getLogger(__name__)
 
@@ -68,21 +69,6 @@ class Handle:
     private: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Room of the account, in bytes; ``total`` 0 is no quota."""
-
-    total: int
-    used: int
-
-
-@dataclass(slots=True)
-class _Usage:
-    space: Space = Space(0, 0)
-    asked: float = float("-inf")
-    asking: bool = field(default=False)
-
-
 class FileSystem:
     """A mounted tree; ``read_only`` refuses every change."""
 
@@ -105,7 +91,7 @@ class FileSystem:
         self._numbers = itertools.count(1)
         self._kernel_has: dict[int, tuple[str, int]] = {}  # inode -> hash and size of its cached pages
         self._touched: dict[ObjectRef, int] = {}  # directories changed here -> when, ns
-        self._usage = _Usage()
+        self._usage = Usage(lambda: client_of(namespace.top.ref).account())
         self._siblings = Siblings()
         self._hidden: dict[str, OpenFile] = {}  # libfuse's names for removed files that are still open
 
@@ -144,23 +130,8 @@ class FileSystem:
         return bytes(view).decode("utf-8", "surrogateescape")
 
     def space(self) -> Space:
-        """The account's quota and usage, as last heard; never waits."""
-        with self._lock:
-            due = time.monotonic() - self._usage.asked > 30 and not self._usage.asking
-            self._usage.asking = self._usage.asking or due
-        if due:
-            threading.Thread(target=self._ask_usage, name="usage", daemon=True).start()
-        return self._usage.space
-
-    def _ask_usage(self) -> None:
-        try:
-            info = self._client_of(self.namespace.top.ref).account()
-            self._usage.space = Space(info.quota, info.bytes_used)
-        except Exception as error:
-            log.info("the account's usage is not known: %s", error)
-        finally:
-            self._usage.asked = time.monotonic()
-            self._usage.asking = False
+        """The account's quota and usage, as last heard; waits a moment at most, the first time."""
+        return self._usage.now()
 
     # -- handles ---------------------------------------------------------------------------------
 

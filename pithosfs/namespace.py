@@ -28,7 +28,7 @@ from pithosfs.attributes import Attributes
 from pithosfs.errors import NotADirectory, NotFound, NotSupported, Unavailable
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, TreeBuilder, new_inode_number, virtual_directory
-from pithosfs.waiting import wait
+from pithosfs.waiting import if_cancelled, wait
 
 log = logging.getLogger(__name__)
 
@@ -208,12 +208,15 @@ class Namespace:
             else:
                 future.set_exception(error)
 
-        try:
-            self._pool.submit(work)
-        except RuntimeError:
+        def give_up() -> None:
             with self._lock:
                 self._arriving.pop(ref, None)
             future.set_exception(Unavailable("the mount is being ended"))
+
+        try:
+            if_cancelled(self._pool.submit(work), give_up)
+        except RuntimeError:
+            give_up()
 
     def _refresh(self, ref: ObjectRef, tree: ObjectRef | None) -> None:
         if self._accounts is not None and not any(ref):

@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("transfer",),
     # files
     ("content", "nodes"),
-    ("journal", "namespace", "siblings"),
+    ("journal", "namespace", "siblings", "space"),
     ("openfile", "past", "trees"),
     ("outbox", "removals"),
     ("files",),

@@ -91,7 +91,7 @@ def check(directory: Path) -> list[str]:
     if not (directory / "pithos.db").exists():
         raise ServerProblem(f"{directory} is no server directory: it has no pithos.db")
     with _store(directory) as store:
-        return list(checking.problems(store.database, store.blocks))
+        return list(checking.problems(store.database, store.files))
 
 
 # -- pieces ------------------------------------------------------------------------------

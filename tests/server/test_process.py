@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import threading
@@ -167,6 +169,34 @@ def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_directory_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    with process(tmp_path) as server:
+        server.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "pithos.db")) as database:
+        database.execute("PRAGMA user_version = 99")
+    done = run(tmp_path, "--port", "0")
+    assert done.returncode == 1
+    assert "has format 99" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_disk_that_takes_no_blocks(tmp_path: Path) -> None:
+    data = b"the block of this has no place to go"
+    place = tmp_path / "blocks" / blocks.block_hash(data)[:2]
+    with process(tmp_path) as server:
+        place.rmdir()
+        place.write_bytes(b"")
+        answer = server.api.request("PUT", "/pithos/f", data, Content_Type=OCTETS)
+        assert answer.status == 503
+        assert "cannot be stored" in answer.json()["serviceUnavailable"]["message"]
+        assert server.api.names("/pithos") == []
+        place.unlink()
+        place.mkdir()
+        server.api.put("/pithos/f", data)
+        assert server.api.get("/pithos/f") == data
+        assert not list((tmp_path / "blocks" / "tmp").iterdir())
 
 
 class Writer(threading.Thread):

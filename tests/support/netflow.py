@@ -36,6 +36,7 @@ class Exchange:
     method: str
     target: str
     began: float
+    range: str = ""  # the Range asked for
     fault: Fault = NOTHING
     ended: float = 0.0
     status: int = 0  # 0: no answer was passed on
@@ -49,7 +50,8 @@ class Exchange:
         """The exchange as a line of the log."""
         line = {name: getattr(self, name) for name in ("kind", "method", "target", "status", "up", "down")}
         times = {"began": round(self.began, 6), "seconds": round(self.ended - self.began, 6)}
-        return line | times | ({"fault": self.fault.action} if self.struck else {})
+        wanted = {"range": self.range} if self.range else {}
+        return line | wanted | times | ({"fault": self.fault.action} if self.struck else {})
 
 
 class Line:

@@ -13,7 +13,7 @@ from pithosfs.server.app.http import ApiError, Headers, Response, http_date
 from pithosfs.server.store import listing
 from pithosfs.server.store.containers import ContainerState
 from pithosfs.server.store.errors import Invalid, NotAllowed
-from pithosfs.server.store.objects import ListEntry, ListQuery
+from pithosfs.server.store.shown import ListEntry, ListQuery
 from pithosfs.server.store.versions import META_PREFIX, Version
 
 MAX_NAME = 256
@@ -67,7 +67,7 @@ def update(context: Context, account: str, name: str) -> Response:
         context.store.containers.update(account, name, policy, meta, replace=replace)
     if request.content_type != "application/octet-stream":
         return answer(request, 202)
-    _, hashes = context.store.objects.write_blocks(request.body.read_into, MAX_UPLOAD)
+    _, hashes = context.store.blocks.write_all(request.body.read_into, MAX_UPLOAD)
     if not hashes:
         return answer(request, 202)
     body = render.items_xml(hashes) if request.serialization == "xml" else render.as_json(hashes)
@@ -205,7 +205,8 @@ def _item(context: Context, found: ListEntry) -> dict[str, Any]:
         "x_object_version_timestamp": epoch(entry.stamp),
         "x_object_uuid": entry.uuid,
     }
-    if context.request.number("until") is None:
+    now = context.request.number("until") is None
+    if now:
         item["last_modified"] = iso(entry.stamp)
     item |= {
         "content_type": entry.type,
@@ -214,10 +215,10 @@ def _item(context: Context, found: ListEntry) -> dict[str, Any]:
         "x_object_version": entry.serial,
         "x_object_modified_by": entry.author,
     }
-    if found.shared:
+    if found.shared and now:
         item["x_object_sharing"] = headers.sharing_text(found.shared)
-    if found.public is not None:
+    if found.public is not None and now:
         item["x_object_public"] = f"{context.request.base}{PUBLIC}/{found.public}"
-    if found.allowed is not None:
+    if found.allowed is not None and now:
         item["x_object_allowed_to"] = found.allowed
     return item

@@ -45,7 +45,7 @@ class Context:
 
     def etag(self, version: Version) -> str:
         """What the ETag of an answer is."""
-        return version.md5 if self.settings.md5_etags else version.merkle
+        return (self.settings.md5_etags and version.md5) or version.merkle
 
 
 Handler = Callable[[Context], Response]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from pithosfs.server.app import account, container, identity, objects, public, render, writing
+from pithosfs.server.app import account, container, copying, identity, objects, public, render, writing
 from pithosfs.server.app.context import (
     PREFIX,
     PUBLIC,
@@ -21,7 +21,7 @@ from pithosfs.server.app.context import (
 from pithosfs.server.app.http import ApiError, Headers, Incomplete, Request, Response
 from pithosfs.server.store import Store
 from pithosfs.server.store import errors as refused
-from pithosfs.server.store.objects import Target, check_name
+from pithosfs.server.store.values import Target, check_name
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ _OBJECT_METHODS: dict[str, Method] = {
     "HEAD": (objects.head, "JSON"),
     "GET": (objects.get, "json"),
     "PUT": (writing.put, "JSON"),
-    "COPY": (writing.copy, "JSON"),
-    "MOVE": (writing.move, "JSON"),
+    "COPY": (copying.copy, "JSON"),
+    "MOVE": (copying.move, "JSON"),
     "POST": (writing.post, "JSON"),
     "DELETE": (objects.delete, "JSON"),
 }
@@ -158,7 +158,7 @@ class App:
         return handler(Context(self._store, self._settings, request, ""), found[1])
 
     def _error(self, request: Request, error: Exception) -> Response:
-        if isinstance(error, refused.MissingBlocks | writing.MissingAnswer):
+        if isinstance(error, refused.MissingBlocks):
             request.serialization = "json"
             return answer(request, 409, render.as_json(error.hashes))
         return error_answer(request, _api_error(error))
@@ -170,6 +170,8 @@ def _api_error(error: Exception) -> ApiError:
     if isinstance(error, refused.AccountFull):
         message = "Resource Limit Exceeded for your account."
         return ApiError(413, message, key="fault", details=str(error))
+    if isinstance(error, refused.Unavailable):
+        log.error("%s", error)
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
             return ApiError(status, str(error))
@@ -184,6 +186,7 @@ _STATUS: dict[type[Exception], int] = {
     refused.NotEmpty: 409,
     refused.ContainerFull: 413,
     refused.Invalid: 400,
+    refused.Unavailable: 503,
     Incomplete: 400,
 }
 
