@@ -116,6 +116,11 @@ class Files:
             file.uses += 1
             return file
 
+    def again(self, file: OpenFile) -> None:
+        """One use more of a file that is in use, maybe without a name."""
+        with self._lock:
+            file.uses += 1
+
     def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
         """A new file, in use as by :meth:`use`; nothing is sent before it is closed."""
         self.removals.finish(ref)

@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 #: Copies between files move so many bytes at most where hashes cannot be spliced.
 _COPY_CHUNK = 4 * 1024 * 1024
 _MAX_LINK = 4096
+#: Seconds a replaced file stays although its last handle is closed: whoever looked its name up
+#: just before the replacement has still to open it, and libfuse forgets it with the last handle.
+_LINGER = 0.1
 
 
 @dataclass(slots=True)
@@ -102,11 +105,27 @@ class FileSystem:
         hidden = self._hidden_file(path)
         if hidden is not None:
             return hidden.view()
-        found = self.files.view(self.namespace.find(path))
+        found = self.files.view(self._find(path))
         touched = self._touched.get(found.ref)
         if touched is not None and found.is_directory and touched > found.mtime_ns:
             return _with_time(found, touched)
         return found
+
+    def _find(self, path: str) -> Node:
+        """The node at ``path``; a name that is just being replaced is never missing."""
+        try:
+            return self.namespace.find(path)
+        except NotFound:
+            if not self._was_replaced(path):
+                raise
+            return self.namespace.find(path)
+
+    def _was_replaced(self, path: str) -> bool:
+        """Wait if the name was moved out of the way, maybe to be replaced; whether to look again."""
+        if not self.files.removals or not names.split(path):
+            return False
+        directory, component = self.namespace.find_parent(path)
+        return self.files.removals.outcome(self.namespace.new_ref(directory, component))
 
     def node_of(self, number: int) -> Node:
         """What an open handle is of."""
@@ -154,12 +173,14 @@ class FileSystem:
         """Open a file."""
         if write or truncate:
             self._writable(path)
-        directory, component = self.namespace.find_parent(path) if names.split(path) else (None, "")
-        if directory is None:
+        hidden = self._hidden_file(path)
+        if hidden is not None:  # the name was replaced between the kernel's lookup and its open
+            self.files.again(hidden)
+            return self._new_handle(hidden, read, write, append)
+        if self._find(path).is_directory:
             raise IsADirectory(f"{path} is a directory")
+        directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
-        if node.is_directory:
-            raise IsADirectory(f"{path} is a directory")
         before = self.files.find(node.ref)
         file = self.files.use(node, directory.ref, component)
         try:
@@ -257,6 +278,9 @@ class FileSystem:
         """The last descriptor of a handle is gone; never raises."""
         handle = self._handles.pop(number, None)
         if handle is not None:
+            left = handle.file.replaced + _LINGER - time.monotonic()
+            if left > 0:
+                time.sleep(left)
             self.files.closed(handle.file)
 
     def _writing(self, number: int) -> Handle:
@@ -552,7 +576,12 @@ class FileSystem:
             if replaced is not None:
                 self.files.removed(ref)
             self.files.renamed(file, ref, there, directory, component)
-            return file.view() if file.dirty or there is None else there
+            for each in self._hidden.values():
+                if each.ref == ref:
+                    each.replaced = time.monotonic()
+            shown = file.view() if file.dirty or there is None else there
+            self.namespace.put(directory, component, shown)
+            return shown
 
     def _move_file(self, file: OpenFile, target: Node | None, ref: ObjectRef) -> Node | None:
         """Move a file's object, and a change of its attributes with it; returns what is at ``ref`` now.
@@ -647,6 +676,7 @@ class FileSystem:
         ref = self.namespace.new_ref(directory, component)
         if not ref.name and (directory.ref.container or not ref.container):
             raise InvalidArgument(f"{path}: the store has no object with an empty name")
+        names.check_length(component)
         if not names.storable(ref):
             raise NameTooLong(f"{path[:60]}…: the name is too long for the store")
         return ref

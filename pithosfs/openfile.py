@@ -65,6 +65,7 @@ class OpenFile:
         self.ino = ino
         self.handles = 0
         self.uses = 0  # operations under way that will need it when they go on
+        self.replaced = 0.0  # when another file took its name (monotonic)
         self.gone = False  # removed: lives on without a name until the last handle closes
         self.journalled = False
         self._services = services
