@@ -8,8 +8,10 @@ Lock order: ``BlockCache._lock`` is a leaf; no I/O happens under it.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -17,6 +19,8 @@ from cachetools import LRUCache
 
 from pithosfs.blocks import Buffer
 from pithosfs.disk import DiskCache
+
+log = logging.getLogger(__name__)
 
 #: Bytes that may wait to be written to the disk cache; what comes on top is not kept there.
 _WRITE_BEHIND = 64 * 1024 * 1024
@@ -135,9 +139,16 @@ class BlockCache:
 
     def _write_behind(self) -> None:
         assert self.disk is not None  # noqa: S101 - start() saw to it
-        self.disk.scan()
+        self._guarded(self.disk.scan)
         while (item := self._writes.get()) is not None:
-            key, data = item
-            self.disk.put(key, data)
+            self._guarded(self.disk.put, *item)
             with self._lock:
-                self._write_bytes -= len(data)
+                self._write_bytes -= len(item[1])
+
+    @staticmethod
+    def _guarded(work: Callable[..., None], *args: object) -> None:
+        """Nothing that happens to one block may end the thread that keeps them all."""
+        try:
+            work(*args)
+        except Exception:
+            log.exception("the block cache failed")

@@ -7,6 +7,7 @@ never an error for the reader: it costs a download, and is logged once.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -57,11 +58,12 @@ class DiskCache:
             try:
                 with os.scandir(folder) as files:
                     for each in files:
-                        status = each.stat(follow_symlinks=False)
-                        if "." not in each.name:
-                            yield each.name, status.st_size, status.st_mtime
-                        elif status.st_mtime < time.time() - 3600:
-                            Path(each.path).unlink(missing_ok=True)  # left behind by a crash
+                        with contextlib.suppress(FileNotFoundError):  # another process took it away
+                            status = each.stat(follow_symlinks=False)
+                            if "." not in each.name:
+                                yield each.name, status.st_size, status.st_mtime
+                            elif status.st_mtime < time.time() - 3600:
+                                self._remove(Path(each.path))  # left behind by a crash
             except OSError as error:
                 self._complain("read", error)
 
@@ -75,6 +77,11 @@ class DiskCache:
         """Blocks kept."""
         return len(self._sizes)
 
+    def hashes(self) -> list[str]:
+        """The hashes of all blocks, the least recently used first."""
+        with self._lock:
+            return list(self._sizes)
+
     def __contains__(self, block: object) -> bool:
         return block in self._sizes
 
@@ -85,7 +92,6 @@ class DiskCache:
         path = self._path(block)
         try:
             data = path.read_bytes()
-            os.utime(path)  # the order of use survives a restart
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -94,8 +100,10 @@ class DiskCache:
         if blocks.block_hash(data, self._algorithm) != block:
             log.warning("cached block %s is damaged: fetching it again", block[:16])
             self._forget(block)
-            path.unlink(missing_ok=True)
+            self._remove(path)
             return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # the order of use survives a restart
         with self._lock:
             if block in self._sizes:
                 self._sizes.move_to_end(block)
@@ -115,7 +123,7 @@ class DiskCache:
             part.rename(path)
         except OSError as error:
             self._complain("write", error)
-            part.unlink(missing_ok=True)
+            self._remove(part)
             return
         with self._lock:
             if block not in self._sizes:
@@ -146,7 +154,7 @@ class DiskCache:
                 oldest, freed = self._sizes.popitem(last=False)
                 self._total -= freed
                 self._free_checked = 0.0 if not self._room else self._free_checked
-            self._path(oldest).unlink(missing_ok=True)
+            self._remove(self._path(oldest))
         return True
 
     def _disk_has_room(self) -> bool:
@@ -160,6 +168,12 @@ class DiskCache:
                 self._room = False
             self._free_checked = now
         return self._room
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self._complain("clean", error)
 
     def _forget(self, block: str) -> None:
         with self._lock:

@@ -84,7 +84,7 @@ class Extents:
     def intersects(self, start: int, stop: int) -> bool:
         """Whether any byte of ``[start, stop)`` is in the set."""
         first = bisect_right(self._stops, start)
-        return first < len(self._starts) and self._starts[first] < stop
+        return start < stop and first < len(self._starts) and self._starts[first] < stop
 
     def covers(self, start: int, stop: int) -> bool:
         """Whether every byte of ``[start, stop)`` is in the set."""

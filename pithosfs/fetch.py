@@ -25,7 +25,7 @@ from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
 from pithosfs.errors import CorruptBlock, PithosError, ProtocolError, Stale, TimedOut, Unavailable
 from pithosfs.names import ObjectRef
-from pithosfs.waiting import wait
+from pithosfs.waiting import if_cancelled, wait
 
 log = logging.getLogger(__name__)
 
@@ -212,12 +212,15 @@ class Fetcher:
             return None
         try:
             pool = self._ahead_pool if ahead else self._pool
-            pool.submit(self._fetch_run, mine, ahead)
+            if_cancelled(pool.submit(self._fetch_run, mine, ahead), lambda: self._give_up(mine, ahead))
         except RuntimeError:
-            for address in mine:
-                self.cache.failed(address.hash, Unavailable("the mount is being ended"))
-            self._ended(ahead)
+            self._give_up(mine, ahead)
         return first
+
+    def _give_up(self, run: Sequence[Address], ahead: bool) -> None:
+        for address in run:
+            self.cache.failed(address.hash, Unavailable("the mount is being ended"))
+        self._ended(ahead)
 
     def _ended(self, ahead: bool) -> None:
         if ahead:

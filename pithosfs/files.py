@@ -116,6 +116,14 @@ class Files:
             file.uses += 1
             return file
 
+    def again(self, file: OpenFile) -> bool:
+        """One use more of a file that lost its name; False if its bytes went with its last handle."""
+        with self._lock:
+            if not file.handles and not file.uses and (file.node is None or file.unsent):
+                return False
+            file.uses += 1
+            return True
+
     def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
         """A new file, in use as by :meth:`use`; nothing is sent before it is closed."""
         self.removals.finish(ref)
@@ -275,14 +283,14 @@ class Files:
             self._deleted_by_others(file)
             return None
         current = of_entry(file.ref, info.entry)
-        if file.was_sent(current):
-            log.info("%s was sent already; only the answer was lost", file.ref)
-            file.base_on(current)
-        elif file.recognise(current):
-            log.info("%s was sent already, by a mount that did not hear of it", file.ref)
-        elif file.drop_attributes():
+        if file.drop_attributes():
             log.info("%s was replaced by somebody else; times and mode are theirs", file.ref)
             self._detach(file, current)
+        elif file.recognise(current):
+            log.info("%s had been sent already, its answer was lost", file.ref)
+        elif file.was_sent(current):
+            log.info("%s had been sent before its last changes, and the answer was lost", file.ref)
+            file.base_on(current)
         else:
             return self._keep_both(file, current)
         return None

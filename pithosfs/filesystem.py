@@ -12,8 +12,9 @@ import itertools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from pithosfs import attributes, names
 from pithosfs.api import Client
@@ -44,12 +45,15 @@ from pithosfs.nodes import Node, inode_number
 from pithosfs.openfile import OpenFile, Services
 from pithosfs.readahead import Readahead
 from pithosfs.siblings import Siblings
+from pithosfs.space import Space, Usage
 
 log = logging.getLogger(__name__)
 
 #: Copies between files move so many bytes at most where hashes cannot be spliced.
 _COPY_CHUNK = 4 * 1024 * 1024
 _MAX_LINK = 4096
+#: Seconds a replaced file can still be opened: by who looked its name up just before.
+_LINGER = 5.0
 
 
 @dataclass(slots=True)
@@ -66,21 +70,6 @@ class Handle:
     unchanged: bool = False
     #: Another version of the same path is open: its pages must not be shared.
     private: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Room of the account, in bytes; ``total`` 0 is no quota."""
-
-    total: int
-    used: int
-
-
-@dataclass(slots=True)
-class _Usage:
-    space: Space = Space(0, 0)
-    asked: float = float("-inf")
-    asking: bool = field(default=False)
 
 
 class FileSystem:
@@ -105,9 +94,12 @@ class FileSystem:
         self._numbers = itertools.count(1)
         self._kernel_has: dict[int, tuple[str, int]] = {}  # inode -> hash and size of its cached pages
         self._touched: dict[ObjectRef, int] = {}  # directories changed here -> when, ns
-        self._usage = _Usage()
+        self._usage = Usage(lambda: client_of(namespace.top.ref).account())
         self._siblings = Siblings()
         self._hidden: dict[str, OpenFile] = {}  # libfuse's names for removed files that are still open
+        self._forgotten: deque[tuple[float, str]] = (
+            deque()
+        )  # those of them libfuse is done with, and since when
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -116,11 +108,27 @@ class FileSystem:
         hidden = self._hidden_file(path)
         if hidden is not None:
             return hidden.view()
-        found = self.files.view(self.namespace.find(path))
+        found = self.files.view(self._find(path))
         touched = self._touched.get(found.ref)
         if touched is not None and found.is_directory and touched > found.mtime_ns:
             return _with_time(found, touched)
         return found
+
+    def _find(self, path: str) -> Node:
+        """The node at ``path``; a name that is just being replaced is never missing."""
+        try:
+            return self.namespace.find(path)
+        except NotFound:
+            if not self._was_replaced(path):
+                raise
+            return self.namespace.find(path)
+
+    def _was_replaced(self, path: str) -> bool:
+        """Wait if the name was moved out of the way, maybe to be replaced; whether to look again."""
+        if not self.files.removals or not names.split(path):
+            return False
+        directory, component = self.namespace.find_parent(path)
+        return self.files.removals.outcome(self.namespace.new_ref(directory, component))
 
     def node_of(self, number: int) -> Node:
         """What an open handle is of."""
@@ -144,23 +152,8 @@ class FileSystem:
         return bytes(view).decode("utf-8", "surrogateescape")
 
     def space(self) -> Space:
-        """The account's quota and usage, as last heard; never waits."""
-        with self._lock:
-            due = time.monotonic() - self._usage.asked > 30 and not self._usage.asking
-            self._usage.asking = self._usage.asking or due
-        if due:
-            threading.Thread(target=self._ask_usage, name="usage", daemon=True).start()
-        return self._usage.space
-
-    def _ask_usage(self) -> None:
-        try:
-            info = self._client_of(self.namespace.top.ref).account()
-            self._usage.space = Space(info.quota, info.bytes_used)
-        except Exception as error:
-            log.info("the account's usage is not known: %s", error)
-        finally:
-            self._usage.asked = time.monotonic()
-            self._usage.asking = False
+        """The account's quota and usage, as last heard; waits a moment at most, the first time."""
+        return self._usage.now()
 
     # -- handles ---------------------------------------------------------------------------------
 
@@ -183,12 +176,15 @@ class FileSystem:
         """Open a file."""
         if write or truncate:
             self._writable(path)
-        directory, component = self.namespace.find_parent(path) if names.split(path) else (None, "")
-        if directory is None:
+        hidden = self._hidden_file(path)
+        if hidden is not None:  # the name was replaced between the kernel's lookup and its open
+            if not self.files.again(hidden):
+                raise NotFound(f"{path} is gone", 404)
+            return self._new_handle(hidden, read, write, append)
+        if self._find(path).is_directory:
             raise IsADirectory(f"{path} is a directory")
+        directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
-        if node.is_directory:
-            raise IsADirectory(f"{path} is a directory")
         before = self.files.find(node.ref)
         file = self.files.use(node, directory.ref, component)
         try:
@@ -492,17 +488,16 @@ class FileSystem:
         self._left(directory)
 
     def hide(self, path: str, hidden: str) -> bool:
-        """Remove an open file; it can still be reached by the name ``hidden``, which nobody sees.
+        """Remove a file that is or just was open; ``hidden`` still leads to it, which nobody sees.
 
-        False if the file is not open: then it is an ordinary rename.
+        False if it is no file: then it is an ordinary rename.
         """
         self._writable(path)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
-        file = self.files.find(node.ref)
-        if file is None or not file.handles or node.is_directory:
+        if node.is_directory:
             return False
-        with self.files.still(file):
+        with self._using(node, directory.ref, component) as file, self.files.still(file):
             self.files.hide(file, directory.ref, component)
             self.namespace.drop(directory.ref, component)
             self._hidden[names.split(hidden)[-1]] = file
@@ -510,8 +505,15 @@ class FileSystem:
         return True
 
     def forget_hidden(self, path: str) -> bool:
-        """The last handle of a hidden file is gone."""
-        return self._hidden.pop(names.split(path)[-1], None) is not None
+        """The last handle of a hidden file is gone; who looked its old name up may still come."""
+        name = names.split(path)[-1]
+        now = time.monotonic()
+        while self._forgotten and self._forgotten[0][0] < now - _LINGER:
+            self._hidden.pop(self._forgotten.popleft()[1], None)
+        if name not in self._hidden:
+            return False
+        self._forgotten.append((now, name))
+        return True
 
     def _hidden_file(self, path: str) -> OpenFile | None:
         return self._hidden.get(path.rpartition("/")[2]) if self._hidden else None
@@ -581,7 +583,9 @@ class FileSystem:
             if replaced is not None:
                 self.files.removed(ref)
             self.files.renamed(file, ref, there, directory, component)
-            return file.view() if file.dirty or there is None else there
+            shown = file.view() if file.dirty or there is None else there
+            self.namespace.put(directory, component, shown)
+            return shown
 
     def _move_file(self, file: OpenFile, target: Node | None, ref: ObjectRef) -> Node | None:
         """Move a file's object, and a change of its attributes with it; returns what is at ``ref`` now.
@@ -677,6 +681,7 @@ class FileSystem:
         ref = self.namespace.new_ref(directory, component)
         if not ref.name and (directory.ref.container or not ref.container):
             raise InvalidArgument(f"{path}: the store has no object with an empty name")
+        names.check_length(component)
         if not names.storable(ref):
             raise NameTooLong(f"{path[:60]}…: the name is too long for the store")
         return ref

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pithosfs import attributes, blocks
-from pithosfs.api import Client, Entry, Version
+from pithosfs.api import Client, Entry, Info, Version
+from pithosfs.attributes import Kind
 from pithosfs.blocks import Hashmap
 from pithosfs.errors import NotFound
 from pithosfs.moments import SECOND
@@ -51,27 +52,33 @@ class Range:
 
 def versions(client: Client, ref: ObjectRef) -> list[FileVersion]:
     """All versions of a name, oldest first; also of one that is gone.  NotFound if it never was."""
+    told: list[FileVersion] = []
+    before: tuple[str, ...] = ()
+    for version, info, content in _contents(client, ref):
+        entry = info.entry
+        told.append(
+            FileVersion(
+                version.serial,
+                version.time_ns,
+                entry.size,
+                entry.hash,
+                attributes.parse(entry.content_type).base_type,
+                entry.modified_by or "",
+                len(content.hashes),
+                _changed(before, content.hashes),
+            )
+        )
+        before = content.hashes
+    return told
+
+
+def _contents(client: Client, ref: ObjectRef) -> Iterator[tuple[Version, Info, Hashmap]]:
+    """All versions with their headers and hashmaps, oldest first."""
     listed = client.versions(ref.container, ref.name)
     with ThreadPoolExecutor(_PARALLEL) as pool:
         found = pool.map(lambda each: client.hashmap(ref.container, ref.name, each.serial), listed)
-        told: list[FileVersion] = []
-        before: tuple[str, ...] = ()
         for version, (info, content) in zip(listed, found, strict=True):
-            entry = info.entry
-            told.append(
-                FileVersion(
-                    version.serial,
-                    version.time_ns,
-                    entry.size,
-                    entry.hash,
-                    attributes.parse(entry.content_type).base_type,
-                    entry.modified_by or "",
-                    len(content.hashes),
-                    _changed(before, content.hashes),
-                )
-            )
-            before = content.hashes
-    return told
+            yield version, info, content
 
 
 def _changed(before: tuple[str, ...], now: tuple[str, ...]) -> int:
@@ -180,7 +187,8 @@ class Plan:
     ``bring`` are entries of then that are not there now or are different,
     ``same`` counts the others, ``newer`` are names of now that were not there.
     ``replaced`` are the names, at the target, of what is there but different.
-    ``own`` is the directory's own object of then, or the file there was instead.
+    ``own`` is the directory's own object of then, or the file there was instead;
+    ``in_the_way`` says that at the target is a file.
     """
 
     source: ObjectRef
@@ -190,11 +198,13 @@ class Plan:
     newer: list[str]
     replaced: frozenset[str]
     own: Entry | None
+    in_the_way: bool
 
     def target_of(self, entry: Entry) -> ObjectRef:
         """Where an entry of the past is brought."""
-        name = self.target.name + entry.name[len(self.source.name) :]
-        return ObjectRef(self.target.container, name.strip("/") if not self.target.name else name)
+        if entry is self.own:
+            return self.target
+        return ObjectRef(self.target.container, self.target.prefix + entry.name[len(self.source.prefix) :])
 
     @property
     def size(self) -> int:
@@ -210,6 +220,9 @@ def plan(client: Client, ref: ObjectRef, until: int, to: ObjectRef) -> Plan:
     then = below(client, ref, until)
     if not then:
         raise NotFound(f"there was no {ref} then", 404)
+    own = then.get("")
+    if not to.name:
+        then.pop("", None)  # a container has no object of its own
     now = below(client, to)
     bring, same = [], 0
     replaced: set[str] = set()
@@ -221,11 +234,13 @@ def plan(client: Client, ref: ObjectRef, until: int, to: ObjectRef) -> Plan:
             bring.append(entry)
             replaced |= {present.name} if present is not None else set()
     newer = [each.name for relative, each in now.items() if relative not in then]
-    return Plan(ref, to, bring, same, newer, frozenset(replaced), then.get(""))
+    there = now.get("")
+    in_the_way = there is not None and attributes.kind_of(there.content_type) is not Kind.DIRECTORY
+    return Plan(ref, to, bring, same, newer, frozenset(replaced), own, in_the_way)
 
 
 def below(client: Client, ref: ObjectRef, until: int | None = None) -> dict[str, Entry]:
-    """A directory's own object (as "") and all objects below it, by what comes behind its name ("/…")."""
+    """A directory's own object (as "") and all objects below it, by "/" and the rest of the name."""
     found: dict[str, Entry] = {}
     if ref.name:
         page = client.list_page(ref.container, prefix=ref.name, limit=1, until=until)
@@ -233,7 +248,7 @@ def below(client: Client, ref: ObjectRef, until: int | None = None) -> dict[str,
         if first is not None and first.name == ref.name:
             found[""] = first
     for each in client.list_all(ref.container, prefix=ref.prefix, until=until):
-        found |= {entry.name[len(ref.name) :]: entry for entry in each.entries}
+        found |= {f"/{entry.name[len(ref.prefix) :]}": entry for entry in each.entries}
     return found
 
 
@@ -272,7 +287,8 @@ def carry_out(client: Client, found: Plan, told: Callable[[Entry], None], *, exa
 class Purge:
     """What destroying history up to ``until`` (whole seconds) takes away.
 
-    ``versions`` of ``objects``, whose blocks of ``size`` bytes nothing that stays of them needs.
+    ``versions`` of ``objects``, whose blocks of ``size`` bytes nothing that stays of
+    them needs (another object may).
     """
 
     until: int
@@ -283,17 +299,22 @@ class Purge:
 
 def purgeable(client: Client, ref: ObjectRef, before: int) -> Purge:
     """What there is to destroy of one file's history; its present content is never part of it."""
-    listed = versions(client, ref)
     live = _live_version(client, ref)
     # The store would destroy the present version, too, if it is that old.
     limit = before if live is None else min(before, _before(live.modified_ns))
     until = limit // SECOND
-    old = [each for each in listed if each.time_ns <= until * SECOND]
-    kept = [each for each in listed if each.time_ns > until * SECOND]
-    needed = {block for each in kept for block in _blocks(client, ref, each.number)}
-    freed = {block: size for each in old for block, size in _blocks(client, ref, each.number).items()}
+    needed: set[str] = set()
+    freed: dict[str, int] = {}
+    count = 0
+    for version, _, content in _contents(client, ref):
+        if version.time_ns > until * SECOND:
+            needed.update(content.hashes)
+            continue
+        count += 1
+        for index, block in enumerate(content.hashes):
+            freed[block] = blocks.block_length(index, content.size, content.block_size)
     size = sum(size for block, size in freed.items() if block not in needed)
-    return Purge(until, 1 if old else 0, len(old), size)
+    return Purge(until, 1 if count else 0, count, size)
 
 
 def _before(moment: int) -> int:
@@ -304,14 +325,6 @@ def _live_version(client: Client, ref: ObjectRef) -> Entry | None:
     page = client.list_page(ref.container, prefix=ref.name, limit=1)
     found = page.entries if page else []
     return next((each for each in found if each.name == ref.name), None)
-
-
-def _blocks(client: Client, ref: ObjectRef, version: int) -> dict[str, int]:
-    content = client.hashmap(ref.container, ref.name, version)[1]
-    return {
-        each: blocks.block_length(index, content.size, content.block_size)
-        for index, each in enumerate(content.hashes)
-    }
 
 
 def purgeable_container(client: Client, container: str, before: int) -> Purge:

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS hashmap (
     merkle TEXT, size INTEGER, block_size INTEGER, hashes BLOB NOT NULL,
     PRIMARY KEY (merkle, size, block_size));
 CREATE TABLE IF NOT EXISTS inode (uuid TEXT PRIMARY KEY, ino INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS newborn (name TEXT PRIMARY KEY, ino INTEGER NOT NULL);
 """
 
 
@@ -52,6 +53,9 @@ class MetaStore:
                     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                     return _connect(path)
                 except (sqlite3.Error, OSError) as error:
+                    if _is_busy(error):  # with somebody else's work: it is not ours to throw away
+                        log.warning("the metadata store %s is not used this time: %s", path, error)
+                        break
                     log.warning("the metadata store %s is begun anew: %s", path, error)
                     for each in (
                         path,
@@ -67,7 +71,9 @@ class MetaStore:
     def meta(self, version: int) -> dict[str, str] | None:
         """The user metadata of a version, if it was ever seen."""
         row = self._one("SELECT fields FROM meta WHERE version = ?", version) if version else None
-        return dict(json.loads(row[0])) if row else None
+        with contextlib.suppress(ValueError, TypeError):
+            return dict(json.loads(row[0])) if row else None
+        return None
 
     def remember_meta(self, version: int, meta: dict[str, str]) -> None:
         """A version's user metadata, complete."""
@@ -107,14 +113,33 @@ class MetaStore:
 
     def inodes(self) -> dict[str, int]:
         """Inode numbers by uuid, of objects whose number is not the one their uuid makes."""
-        with self._lock:
-            return dict(self._database.execute("SELECT uuid, ino FROM inode").fetchall())
+        return self._numbers("SELECT uuid, ino FROM inode")
 
     def remember_inode(self, uuid: str, ino: int) -> None:
         """This object keeps this inode number."""
         self._do("INSERT OR REPLACE INTO inode VALUES (?, ?)", uuid, ino)
 
+    def newborn(self) -> dict[str, int]:
+        """Inode numbers by name, of objects whose uuid is not known yet."""
+        return self._numbers("SELECT name, ino FROM newborn")
+
+    def remember_newborn(self, name: str, ino: int) -> None:
+        """The object of this name keeps this inode number."""
+        self._do("INSERT OR REPLACE INTO newborn VALUES (?, ?)", name, ino)
+
+    def forget_newborn(self, name: str) -> None:
+        """There is no such object, or its uuid is known."""
+        self._do("DELETE FROM newborn WHERE name = ?", name)
+
     # -- access --------------------------------------------------------------------------
+
+    def _numbers(self, query: str) -> dict[str, int]:
+        try:
+            with self._lock:
+                return dict(self._database.execute(query).fetchall())
+        except sqlite3.Error as error:
+            log.warning("the metadata store cannot be read: %s", error)
+            return {}
 
     def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
         try:
@@ -131,6 +156,11 @@ class MetaStore:
                 self._database.execute(statement, values)
         except sqlite3.Error as error:
             log.warning("the metadata store cannot be written: %s", error)
+
+
+def _is_busy(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what extended codes add
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:

@@ -587,7 +587,8 @@ class OpenFile:
                 return False
             self._rebase(node, found, before)
             with self._lock:
-                self._attributes_changed = self.attributes.content_type != node.attributes.content_type
+                same = self.attributes.content_type == node.attributes.content_type
+                self._attributes_changed = self._meta_changed or not same
             return True
 
     def supersede_nothing(self) -> None:
@@ -687,5 +688,11 @@ class _Frozen:
         self.size = size
         self.block_size = file.block_size
         self.hash_of = file.hash_of
-        self.read = file.read
         self.stamp = file.stamp
+        self._file = file
+
+    def read(self, index: int) -> tuple[int, Buffer]:
+        """The block's stamp and bytes, without what was appended since."""
+        stamp, data = self._file.read(index)
+        length = blocks.block_length(index, self.size, self.block_size)
+        return stamp, data if len(data) <= length else data[:length]

@@ -45,6 +45,7 @@ class _Waiting:
     attempts: int = 0
     error: str | None = None
     sending: bool = False
+    again: bool = False  # put in once more while it was being sent
     round: int = 0  # the drain in which it failed last
 
 
@@ -98,6 +99,7 @@ class Outbox:
                 found = self._waiting[id(file)] = _Waiting(file, why, due)
             elif found.why is not Why.FAILED or why is Why.FAILED:
                 found.why, found.due = why, due
+            found.again = found.sending
             if error is not None:
                 found.error, found.round = str(error), self._round
             self._lock.notify()
@@ -177,9 +179,11 @@ class Outbox:
 
     def _done(self, item: _Waiting, error: PithosError | None) -> None:
         with self._lock:
-            item.sending = False
+            item.sending, again, item.again = False, item.again, False
             if error is None:
-                if item.file.dirty and not item.file.handles:
+                if item.file.dirty and again:
+                    pass  # due when it was put in again
+                elif item.file.dirty and not item.file.handles:
                     item.due = time.monotonic() + _FIRST_PAUSE  # changed again while it was sent
                 else:
                     self._waiting.pop(id(item.file), None)

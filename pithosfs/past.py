@@ -28,7 +28,7 @@ from cachetools import LRUCache
 
 from pithosfs import moments, wire
 from pithosfs.api import Client, Info, Version
-from pithosfs.errors import NotADirectory, NotFound
+from pithosfs.errors import Forbidden, NotADirectory, NotFound
 from pithosfs.moments import SECOND
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
@@ -54,17 +54,30 @@ ClientOf = Callable[[ObjectRef], Client]
 
 
 class Past:
-    """The hidden directory of one mount, by path components below it."""
+    """The hidden directory of one mount, by path components below it.
 
-    def __init__(self, client_of: ClientOf, live: Namespace, *, timeout: float = 60.0) -> None:
-        self._at = Moments(client_of, live.top.ref, timeout=timeout)
+    ``of_others``: the mount shows what others share; how that was at a moment
+    the store tells nobody but them.
+    """
+
+    def __init__(
+        self, client_of: ClientOf, live: Namespace, *, of_others: bool = False, timeout: float = 60.0
+    ) -> None:
+        self._moments = None if of_others else Moments(client_of, live.top.ref, timeout=timeout)
         self._versions = Versions(client_of, live)
         self._top = _directory("top")
 
     def close(self) -> None:
         """Stop."""
-        self._at.close()
+        if self._moments is not None:
+            self._moments.close()
         self._versions.close()
+
+    @property
+    def _at(self) -> Moments:
+        if self._moments is None:
+            raise Forbidden("the history of others is theirs", 403)
+        return self._moments
 
     def node(self, components: Sequence[str]) -> Node:
         """What is there; NotFound, or what the store raised."""
@@ -81,7 +94,8 @@ class Past:
         """The entries of a directory."""
         match list(components):
             case []:
-                return {"at": self._at.node([]), "versions": self._versions.node([])}
+                at = {} if self._moments is None else {"at": self._moments.node([])}
+                return {**at, "versions": self._versions.node([])}
             case ["at", *below]:
                 return self._at.entries(below)
             case ["versions", *below]:

@@ -141,7 +141,7 @@ def upload_stream(
         first = _read_block(reader, block_size)
         if len(first) < block_size:
             content = blocks.hashmap_of(first, block_size)
-            written = uploader.put_body(ref, first, terms)
+            written = uploader.put_body(ref, first, content.merkle, terms)
         else:
             stream = _Stream(uploader, ref, _Meter(progress, "hashing", size))
             total = stream.send_all(first, reader, block_size)
@@ -207,8 +207,8 @@ class _Uploads(Uploader):
         super().send_block(ref, block, data)
         self._meter.add(len(data))
 
-    def put_body(self, ref: ObjectRef, data: Buffer, terms: Terms) -> Written:
-        written = super().put_body(ref, data, terms)
+    def put_body(self, ref: ObjectRef, data: Buffer, merkle: str, terms: Terms) -> Written:
+        written = super().put_body(ref, data, merkle, terms)
         self._meter.add(len(data))
         return written
 

@@ -497,8 +497,9 @@ def _origin(url: str) -> tuple[str, str, int]:
 def _target(url: str) -> str:
     """Path and query of a URL, exactly as they are: object names may hold ``//`` and ``..``."""
     rest = url.split("://", 1)[1].partition("#")[0]
-    slash = rest.find("/")
-    return rest[slash:] if slash >= 0 else "/"
+    start = re.search("[/?]", rest)
+    target = rest[start.start() :] if start else ""
+    return target if target.startswith("/") else "/" + target
 
 
 def check_request_line(request: Request) -> None:

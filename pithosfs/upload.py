@@ -31,7 +31,7 @@ from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
 from pithosfs.errors import MissingBlocks, PithosError, ProtocolError, Unavailable
 from pithosfs.names import ObjectRef
-from pithosfs.waiting import wait
+from pithosfs.waiting import if_cancelled, wait
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -133,6 +133,7 @@ class Uploader:
         *,
         container: str | None = None,
         threads: int = 8,
+        block_size: int = blocks.BLOCK_SIZE,
     ) -> None:
         self.cache = cache
         self.known = KnownBlocks()
@@ -141,6 +142,7 @@ class Uploader:
         self._client_of = client_of
         self._own = own
         self._container = container
+        self._block_size = block_size
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
 
@@ -168,7 +170,8 @@ class Uploader:
 
     def missing(self, ref: ObjectRef, hashes: Sequence[str]) -> set[str]:
         """Which of ``hashes`` the server lacks; nothing is created."""
-        lacking = set(self._client_of(ref).missing_blocks(ref.container, ref.name, hashes))
+        client = self._client_of(ref)
+        lacking = set(client.missing_blocks(ref.container, ref.name, hashes, block_size=self._block_size))
         self.known.add(each for each in hashes if each not in lacking)
         return lacking
 
@@ -192,8 +195,8 @@ class Uploader:
         self.known.add(content.hashes[:1024])
         return written
 
-    def put_body(self, ref: ObjectRef, data: Buffer, terms: Terms) -> Written:
-        """One PUT with the object's bytes."""
+    def put_body(self, ref: ObjectRef, data: Buffer, merkle: str, terms: Terms) -> Written:
+        """One PUT with the object's bytes, whose Merkle hash is ``merkle``."""
         written = self._client_of(ref).put_object(
             ref.container,
             ref.name,
@@ -202,6 +205,7 @@ class Uploader:
             meta=terms.meta,
             if_match=terms.if_match or None,
             if_none_match="*" if terms.only_new else None,
+            expected=merkle,
         )
         with self._lock:
             self.counts.sent += 1
@@ -216,11 +220,12 @@ class Uploader:
         source: Source,
         terms: Terms,
         ahead: Ahead | None = None,
-        attempted: Callable[[Hashmap], None] = lambda content: None,
+        attempted: Callable[[Hashmap], object] = lambda _: None,
     ) -> Committed:
-        """Make ``source`` the object ``ref``.  Raises what the store raised; Changed after too many rounds.
+        """Make ``source`` the object ``ref``.
 
-        ``attempted`` is told each content before it is put: whether that worked may stay unknown.
+        ``attempted`` is told what is about to be put; whether that worked may stay unknown.
+        Raises what the store raised; Changed after too many rounds.
         """
         hashes = ahead.finish() if ahead else {}
         job = _Job(self, ref, source, hashes, ahead.sent if ahead else set(), attempted)
@@ -246,7 +251,7 @@ class _Job:
     source: Source
     hashed: dict[int, tuple[int, str]]
     sent: set[str]
-    attempted: Callable[[Hashmap], None] = lambda content: None
+    attempted: Callable[[Hashmap], object] = lambda _: None
     where: dict[str, int] = field(default_factory=dict)
 
     def run(self, terms: Terms) -> Committed:
@@ -288,7 +293,7 @@ class _Job:
                 self._count_spared([block])
                 return Committed(written, content)
         self.attempted(content)
-        written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, terms))
+        written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, content.merkle, terms))
         self.uploader.known.add(content.hashes)
         return Committed(written, content)
 
@@ -344,11 +349,10 @@ class _Job:
     def _look_again(self, block: str) -> Buffer:
         index = self.where.get(block)
         if index is None:  # a block of the base the server claims not to have
-            index = next(
-                each
-                for each in range(blocks.block_count(self.source.size, self.source.block_size))
-                if self.source.hash_of(each) == block
-            )
+            count = blocks.block_count(self.source.size, self.source.block_size)
+            index = next((each for each in range(count) if self.source.hash_of(each) == block), None)
+        if index is None:
+            raise Changed(f"{self.ref} changed while it was sent")
         _, data = self.source.read(index)
         if blocks.block_hash(data) != block:
             raise Changed(f"{self.ref} changed while it was sent")
@@ -425,7 +429,7 @@ class Ahead:
 
     def _go_on(self) -> None:
         try:
-            self._uploader.submit(self._work)
+            if_cancelled(self._uploader.submit(self._work), self._rest)
         except PithosError:
             self._failed = True
             self._rest()

@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from typing import TypeVar
+from concurrent.futures import wait as wait_for
+from typing import Any, TypeVar
 
 from pithosfs.errors import Interrupted, TimedOut, Unavailable
 
@@ -44,19 +44,26 @@ def wait(future: Future[Result], timeout: float | None = None) -> Result:
     """The future's result; TimedOut after ``timeout`` seconds, Interrupted if the caller left."""
     deadline = None if timeout is None else time.monotonic() + timeout
     step = _FIRST_LOOK
-    while True:
+    while not future.done():
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TimedOut(f"no answer within {timeout:.0f} seconds")
-        try:
-            if _caller.gone is None:
-                return future.result(left)
-            return future.result(step if left is None else min(step, left))
-        except CancelledError as error:
-            raise Unavailable("the mount is being ended") from error
-        except FutureTimeout:
-            if future.done():
-                raise  # the work itself timed out
-            if _caller.gone is not None and _caller.gone():
-                raise Interrupted("interrupted") from None
+        if _caller.gone is None:
+            wait_for([future], left)
+        else:
+            wait_for([future], step if left is None else min(step, left))
+            if not future.done() and _caller.gone():
+                raise Interrupted("interrupted")
             step = _LOOK_EVERY
+    try:
+        return future.result()
+    except CancelledError as error:
+        raise Unavailable("the mount is being ended") from error
+
+
+def if_cancelled(future: Future[Any], clean_up: Callable[[], object]) -> None:
+    """Call ``clean_up`` if the future's work is cancelled before it began, as at the end of a mount.
+
+    Without it those would wait for ever who wait for what that work was to bring.
+    """
+    future.add_done_callback(lambda done: clean_up() if done.cancelled() else None)

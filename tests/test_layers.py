@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "notify",
     ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
-    ("cache", "server", "transport"),
+    ("cache", "inodes", "server", "transport"),
     # the store
     ("identity",),
     ("api",),
@@ -41,8 +41,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("transfer",),
     # files
     ("content", "nodes"),
-    ("journal", "namespace", "siblings"),
-    ("openfile", "past"),
+    ("journal", "namespace", "siblings", "space"),
+    ("openfile", "past", "trees"),
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),

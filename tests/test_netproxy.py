@@ -146,9 +146,10 @@ def test_each_request_is_logged(server: EchoServer, client: urllib3.PoolManager,
     log = tmp_path / "log"
     with NetProxy(f"127.0.0.1:{server.server_port}", log=log) as proxy:
         client.request("GET", proxy.url + OBJECT, headers={"X-Auth-Token": "secret"})
-        client.request("HEAD", proxy.url + OBJECT)
+        client.request("GET", proxy.url + OBJECT, headers={"Range": "bytes=0-9"})
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(line["kind"], line["status"]) for line in lines] == [("object GET", 200), ("object HEAD", 200)]
+    assert [(line["kind"], line["status"]) for line in lines] == [("object GET", 200), ("ranged GET", 200)]
+    assert lines[1]["range"] == "bytes=0-9"
     assert "secret" not in log.read_text()
 
 

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 
 from pithosfs import __version__
 from pithosfs.cli import (
+    cache,
     completion,
     demo,
     diff,
     doctor,
+    download,
     du,
     exits,
     mount,
@@ -30,6 +32,7 @@ from pithosfs.cli import (
     status,
     trash,
     umount,
+    upload,
     versions,
     warm,
 )
@@ -39,7 +42,8 @@ _COMMANDS = (
     *(mount, umount, status, doctor, serve, demo, completion),
     *(versions, diff, restore, trash, purge),
     *(publish, share, shared),
-    *(refresh, warm, du),
+    *(upload, download),
+    *(refresh, warm, cache, du),
 )
 
 _DESCRIPTION = """\

@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """Say what would go, ask, destroy."""
     before = time.time_ns() if args.before is None else times.parse(args.before)
     with targets.opened(args, args.path, whole_container=True) as target:
+        if target.name:
+            targets.require_file(target)
         found = (
             history.purgeable(target.client, target.ref, before)
             if target.name
@@ -48,14 +50,14 @@ def run(args: argparse.Namespace) -> int:
         confirm.ask(args, _question(target, found))
         target.client.purge(target.container, target.name or None, found.until)
         target.changed()
-    print(f"{output.count(found.versions, 'version')} destroyed, {output.size(found.size)} freed")
+    print(f"{output.count(found.versions, 'version')} destroyed, up to {output.size(found.size)} freed")
     return ExitCode.OK
 
 
 def _question(target: Target, found: Purge) -> str:
     when = moments.name_of(found.until * moments.SECOND)
     what = f"{output.count(found.versions, 'version')} of {target.ref} up to {when}"
-    freed = f"that frees {output.size(found.size)}"
+    freed = f"that frees up to {output.size(found.size)}"
     if target.name:
         return f"destroy {what}? {freed}"
     return f"destroy {what} and all history of what was deleted? {freed} and what deleted files take"

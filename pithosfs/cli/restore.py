@@ -12,7 +12,6 @@ from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.targets import Target
 from pithosfs.errors import NotFound
 from pithosfs.history import Plan
-from pithosfs.names import ObjectRef
 from pithosfs.options import parse_count
 
 _DESCRIPTION = """\
@@ -60,24 +59,15 @@ def add(commands: arguments.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Find out what was there and bring it back."""
     with targets.opened(args, args.path, whole_container=True) as target:
-        goal = target.ref
-        if args.to is not None:
-            with targets.opened(args, args.to, whole_container=True) as to:
-                _require_same_account(target, to)
-                goal = to.ref
+        goal = target if args.to is None else targets.beside(target, args.to)
         if args.version is not None:
             _restore_file(args, target, args.version, goal)
         elif args.at is None:
             _restore_file(args, target, _last(target), goal)
         else:
             _restore_at(args, target, times.parse(args.at), goal)
-        target.changed()
+        goal.changed()
     return ExitCode.OK
-
-
-def _require_same_account(target: Target, to: Target) -> None:
-    if to.client.account_id != target.client.account_id:
-        raise CommandError(f"{target.text} and {to.text} are of different accounts", ExitCode.USAGE)
 
 
 def _last(target: Target) -> int:
@@ -99,11 +89,11 @@ def _last(target: Target) -> int:
     )
 
 
-def _restore_at(args: argparse.Namespace, target: Target, moment: int, goal: ObjectRef) -> None:
+def _restore_at(args: argparse.Namespace, target: Target, moment: int, goal: Target) -> None:
     """A directory if there was one then, else a file."""
     found = None
     try:
-        found = history.plan(target.client, target.ref, moment // moments.SECOND, goal)
+        found = history.plan(target.client, target.ref, moment // moments.SECOND, goal.ref)
     except NotFound:
         if not target.name:
             raise
@@ -122,8 +112,14 @@ def _is_directory(entry: Entry) -> bool:
     return kind_of(entry.content_type) is Kind.DIRECTORY
 
 
-def _restore_file(args: argparse.Namespace, target: Target, version: int, goal: ObjectRef) -> None:
+def _restore_file(args: argparse.Namespace, target: Target, version: int, to: Target) -> None:
+    """Put one version where it was, or where it shall be; into a directory under its own name."""
     entry = target.client.head(target.container, target.name, version).entry
+    goal = to.ref
+    if targets.is_directory(to.client, goal):
+        if to is target:
+            raise CommandError(f"{target.text} is a directory now: put it elsewhere with --to")
+        goal = goal.child(target.name.rpartition("/")[2])
     if args.dry_run:
         print(f"would bring back {goal}, {output.size(entry.size)}, from version {version}")
         return
@@ -132,6 +128,8 @@ def _restore_file(args: argparse.Namespace, target: Target, version: int, goal: 
 
 
 def _restore_directory(args: argparse.Namespace, target: Target, found: Plan) -> None:
+    if found.in_the_way:
+        raise CommandError(f"{found.target} is a file now: put the directory elsewhere with --to")
     if args.dry_run:
         for entry in found.bring:
             print(f"would bring back {found.target_of(entry)}")
@@ -145,5 +143,5 @@ def _restore_directory(args: argparse.Namespace, target: Target, found: Plan) ->
         f" ({output.size(found.size)}, no data moved), {found.same} were as they had been"
     )
     if found.newer:
-        verb = "deleted" if args.exact else "left (--exact deletes them)"
-        exits.complain(f"{output.count(len(found.newer), 'object')} of later {verb}")
+        verb = "deleted" if args.exact else "left as they are (--exact deletes them)"
+        exits.complain(f"not there then: {output.count(len(found.newer), 'object')}, {verb}")

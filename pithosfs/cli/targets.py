@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pithosfs import control, identity, mountpoints, registry
 from pithosfs.api import Client
+from pithosfs.attributes import Kind, kind_of
 from pithosfs.cli import arguments
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.config import Connection
@@ -67,7 +68,7 @@ class Target:
 
 def add_path(parser: argparse.ArgumentParser, **more: Any) -> None:
     """The argument PATH, and the options that say which account."""
-    parser.add_argument("path", metavar="PATH", **{"help": PATH_HELP, **more})
+    parser.add_argument("path", **{"metavar": "PATH", "help": PATH_HELP, **more})
     arguments.add_options(parser, CONNECTION_OPTIONS)
 
 
@@ -78,19 +79,70 @@ def opened(args: argparse.Namespace, text: str, *, whole_container: bool = False
     ``whole_container``: the PATH may name a container and nothing in it.
     """
     place = locate(text)
-    if place is None:
-        found: dict[str, Any] = _store_form(text)
-        settings = arguments.connection(args)
-    else:
-        found = control.ask(place[0].socket, "resolve", timeout=_PATIENCE, path=place[1])
-        settings = arguments.connection(_with(args, found["settings"]))
-    if not found["name"] and not whole_container:
-        raise CommandError(f"{text} is a container: name something in it", ExitCode.USAGE)
+    found = _found(text, place, whole_container)
+    given = args if place is None else _with(args, found["settings"])
+    settings = arguments.connection(given)
     with connected(settings) as client:
-        if place is not None and found["account"] != client.account_id:
-            client = Client(client.transport, client.endpoint, found["account"])
+        if place is not None:
+            client = _of_mount(client, found, place[0])
         ref = ObjectRef(found["container"], found["name"])
         yield Target(text, client, settings, ref, place[0] if place else None)
+
+
+def beside(target: Target, text: str) -> Target:
+    """Another target of the same account, over the same connections.  Raises CommandError."""
+    place = locate(text)
+    found = _found(text, place, True)
+    if place is not None and found["account"] != target.client.account_id:
+        raise CommandError(f"{target.text} and {text} are of different accounts", ExitCode.USAGE)
+    return replace(
+        target,
+        text=text,
+        ref=ObjectRef(found["container"], found["name"]),
+        entry=place[0] if place else None,
+    )
+
+
+def _found(text: str, place: tuple[registry.Entry, str] | None, whole_container: bool) -> dict[str, Any]:
+    """Container and name of a PATH; in a mount its account, server and settings as well."""
+    if place is None:
+        found: dict[str, Any] = _store_form(text)
+    else:
+        found = control.ask(place[0].socket, "resolve", timeout=_PATIENCE, path=place[1])
+    if not found["name"] and not whole_container:
+        raise CommandError(f"{text} is a container: name something in it", ExitCode.USAGE)
+    if not found["container"]:
+        raise CommandError(f"{text} is a whole account: name a container in it", ExitCode.USAGE)
+    return found
+
+
+def _of_mount(client: Client, found: dict[str, Any], entry: registry.Entry) -> Client:
+    if found["endpoint"] != client.endpoint:
+        raise CommandError(
+            f"{entry.mountpoint} is of another server ({found['endpoint']}) than the settings lead to",
+            ExitCode.SETTINGS,
+        )
+    if found["account"] == client.account_id:
+        return client
+    return Client(client.transport, client.endpoint, found["account"])
+
+
+def require_file(target: Target) -> None:
+    """Raises CommandError if the target is a directory."""
+    if is_directory(target.client, target.ref):
+        raise CommandError(f"{target.text} is a directory: name a file", ExitCode.USAGE)
+
+
+def is_directory(client: Client, ref: ObjectRef) -> bool:
+    """Whether something is below ``ref``, or it is a directory's own object, or a whole container."""
+    if not ref.name:
+        return True
+    page = client.list_page(ref.container, prefix=ref.name, limit=1)
+    own = next((each for each in (page.entries if page else []) if each.name == ref.name), None)
+    if own is not None and kind_of(own.content_type) is Kind.DIRECTORY:
+        return True
+    page = client.list_page(ref.container, prefix=ref.prefix, limit=1)
+    return page is not None and bool(page.entries)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """One JSON line for each request, for tests and for curiosity.
 
 Fields: ``time`` (seconds since 1970), ``method``, ``path``, ``query``,
-``status``, ``in`` and ``out`` (bytes of the bodies), ``seconds``.
+``status``, ``in`` and ``out`` (bytes of the bodies; ``out`` is null for one sent
+in chunks), ``seconds`` until the answer was ready to be sent.
 Tokens never get into it.
 """
 
@@ -14,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from pithosfs.server.app.http import Request
+from pithosfs.server.app.http import Request, Response
 
 _TOKEN = re.compile(r"(?i)(x-auth-token=)[^&]*")
 
@@ -27,7 +28,7 @@ class AccessLog:
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
 
-    def write(self, request: Request, status: int, received: int, sent: int, seconds: float) -> None:
+    def write(self, request: Request, response: Response, received: int, seconds: float) -> None:
         """Add a line."""
         line = json.dumps(
             {
@@ -35,9 +36,9 @@ class AccessLog:
                 "method": request.method,
                 "path": request.path,
                 "query": _TOKEN.sub(r"\1", request.query),
-                "status": status,
+                "status": response.status,
                 "in": received,
-                "out": sent,
+                "out": 0 if request.method == "HEAD" else response.length,
                 "seconds": round(seconds, 6),
             }
         )

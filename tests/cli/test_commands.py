@@ -15,7 +15,7 @@ from pithosfs.cli import exits
 from pithosfs.cli.exits import CommandError, ExitCode
 
 README = Path(__file__).parents[2] / "README.md"
-COMMANDS = ("mount", "umount", "status", "doctor", "serve", "demo", "completion")
+COMMANDS = next(each.choices for each in cli.parser()._actions if each.dest == "command") or {}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

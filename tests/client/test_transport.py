@@ -6,6 +6,8 @@ import gzip
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -55,6 +57,9 @@ def test_the_target_is_sent_exactly_as_given(serve: Serve, connect: Connect) -> 
     server = serve(say())
     connect().send(Request("GET", server.url + "/v1/a/c/x//../%2e/./%C3%A9%2F?format=json&marker=a%2Fb"))
     assert server.requests[0].target == "/v1/a/c/x//../%2e/./%C3%A9%2F?format=json&marker=a%2Fb"
+    for rest, target in (("", "/"), ("?a=b/c", "/?a=b/c"), ("/x?y#z", "/x?y"), ("#z/", "/")):
+        connect().send(Request("GET", server.url + rest))
+        assert server.requests[-1].target == target
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "MOVE", "COPY", "DELETE"])
@@ -869,20 +874,31 @@ def test_a_drip_inside_tls_ends_too(serve: Serve, connect: Connect) -> None:
 # -- processes --------------------------------------------------------------------------------------
 
 
-def test_a_forked_child_has_connections_of_its_own(serve: Serve, connect: Connect) -> None:
-    server = serve(say())
-    client = connect()
-    client.send(get(server.url))
-    child = os.fork()
-    if not child:
-        try:
-            good = bytes(client.send(get(server.url)).body) == b"fine"
-        finally:
-            os._exit(0 if good else 1)
+FORKING = """
+import os, sys
+from pithosfs.transport import Request, Transport
+
+class Tokens:
+    def read(self):
+        return ["token"]
+
+def send():
+    assert bytes(client.send(Request("GET", sys.argv[1])).body) == b"fine"
+
+client = Transport(Tokens(), timeout=5)
+send()
+child = os.fork()
+send()  # parent and child at once: on one connection they would get each other's answers
+if child:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert server.connections == 2
-    client.send(get(server.url))
-    assert server.connections == 2
+    send()
+"""
+
+
+def test_a_forked_child_has_connections_of_its_own(serve: Serve) -> None:
+    server = serve(say())
+    subprocess.run([sys.executable, "-c", FORKING, server.url], check=True, timeout=30)
+    assert (server.connections, len(server.requests)) == (2, 4)
 
 
 def test_nothing_is_started_before_the_first_request() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pithosfs.accounting import AccountedClient
+from pithosfs.blocks import hashmap_of
 from pithosfs.cache import BlockCache
 from pithosfs.config import load
 from pithosfs.errors import Unavailable
@@ -86,10 +87,17 @@ class Wire(Transport):
 
     def hold(self, method: str, within: str = "") -> Held:
         """The next such request waits until it is let go."""
+        return self._hold(method, within, once=True)
+
+    def hold_all(self, method: str) -> Held:
+        """All such requests wait until they are let go."""
+        return self._hold(method, "", once=False)
+
+    def _hold(self, method: str, within: str, *, once: bool) -> Held:
         held = Held()
 
         def tap(request: Request) -> None:
-            if not held.arrived.is_set() and method == request.method and within in request.url:
+            if not (once and held.arrived.is_set()) and method == request.method and within in request.url:
                 held.arrived.set()
                 assert held.go.wait(20)
 
@@ -138,7 +146,7 @@ class Stack:
         self.store = MetaStore(directory / "meta.sqlite3")
         self.cache = BlockCache(memory, None)
         self.fetcher = Fetcher(self.client_of, self.cache, threads=4, timeout=timeout)
-        self.uploader = Uploader(self.client_of, self.client, self.cache, threads=4)
+        self.uploader = Uploader(self.client_of, self.client, self.cache, threads=4, block_size=block_size)
         self.staging = Staging(directory / "staging")
         self.services = Services(
             self.fetcher, self.uploader, self.staging, self.store, block_size, window_limit=8
@@ -183,7 +191,11 @@ class Stack:
 
     def put(self, name: str, data: bytes = b"", content_type: str = "text/plain") -> int:
         """What another program writes."""
-        return self.client.put_object(self.container, name, data, content_type=content_type).version
+        merkle = hashmap_of(data, self.block_size).merkle
+        written = self.client.put_object(
+            self.container, name, data, content_type=content_type, expected=merkle
+        )
+        return written.version
 
     def get(self, name: str) -> bytes:
         """What the server has."""

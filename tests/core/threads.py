@@ -24,7 +24,7 @@ class InThread(threading.Thread):
             self.error = error
 
     def result(self) -> object:
-        self.join(20)
+        self.join(10)  # less than any timeout below
         assert not self.is_alive(), "it hangs"
         if self.error is not None:
             raise self.error

@@ -139,9 +139,11 @@ class Writer(threading.Thread):
 
     def _overwrite(self, name: str) -> None:
         data = self._content()
-        with self._manifest.change(**{name: digest(data)}):
-            with opened(self._top / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
-                write_all(fd, data)
+        with (
+            self._manifest.change(**{name: digest(data)}),
+            opened(self._top / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd,
+        ):
+            write_all(fd, data)
 
     def _save(self, name: str) -> None:
         """As editors do: a temporary file, then a rename onto the name."""
@@ -154,10 +156,12 @@ class Writer(threading.Thread):
 
     def _fsync(self, name: str) -> None:
         data = self._content()
-        with self._manifest.change(**{name: digest(data)}):
-            with opened(self._top / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
-                write_all(fd, data)
-                os.fsync(fd)
+        with (
+            self._manifest.change(**{name: digest(data)}),
+            opened(self._top / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd,
+        ):
+            write_all(fd, data)
+            os.fsync(fd)
 
     def _edit(self, name: str) -> None:
         self._change_known(name, lambda data: (self._dice.randrange(len(data) or 1), b"edited"))

@@ -105,9 +105,7 @@ _MAY_FAIL = {"stall", "drip", "corrupt_request", "corrupt_answer"}
 
 @pytest.mark.parametrize("kind", ["object PUT", "hashmap PUT", "block POST"])
 @pytest.mark.parametrize("action", WRITE_ACTIONS)
-def test_writing_survives_one_broken_exchange_and_delivers_once(
-    scene: Scene, kind: str, action: str
-) -> None:
+def test_writing_survives_one_broken_exchange_and_delivers_once(scene: Scene, kind: str, action: str) -> None:
     data = CONTENT[:200_000] if kind == "object PUT" else CONTENT
     mount = scene.mount()
     scene.proxy.faults(fault(action, kind=kind))

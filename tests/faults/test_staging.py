@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -84,10 +85,8 @@ def test_taking_over_can_itself_be_interrupted(
         patch.setattr(os, "link", step(os.link))
         patch.setattr(Path, "rename", step(Path.rename))
         patch.setattr(Path, "unlink", step(Path.unlink))
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             list(first.adopt())
-        except KeyboardInterrupt:
-            pass
     assert first._held is not None
     os.close(first._held)
     _, found = adopted(tmp_path)

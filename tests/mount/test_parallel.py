@@ -76,6 +76,34 @@ def test_lines_appended_through_a_handle_each(disk: Disk) -> None:
     assert os.listdir(disk.path) == ["log"]
 
 
+def test_who_opens_after_a_close_sees_what_was_closed(path: Path) -> None:
+    """Readers open all the time while one writer counts up, a handle for each number."""
+    file = path / "counter"
+    file.write_bytes(b"%06d" % 0)
+    closed, done = [0], threading.Event()
+
+    def read() -> int:
+        rounds = 0
+        while not done.is_set():
+            at_least = closed[0]
+            seen = int(file.read_bytes())
+            assert seen >= at_least, f"read {seen} after {at_least} was closed"
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        try:
+            for number in range(1, 150):
+                with opened(file, os.O_WRONLY) as fd:
+                    os.pwrite(fd, b"%06d" % number, 0)
+                closed[0] = number
+        finally:
+            done.set()
+        assert all(reader.result() > 0 for reader in readers)
+    assert os.listdir(path) == ["counter"]
+
+
 STAMPER = """
 import os, sys
 print("ready"); input()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pithosfs import blocks
 from pithosfs.server.app import Settings
 from pithosfs.server.store import listing, versions
-from pithosfs.server.store.objects import Attributes, Content, Target
+from pithosfs.server.store.values import Attributes, Content, Target
 from tests.server.harness import ALICE, BOB, OCTETS, Api, Server, running
 
 
@@ -97,14 +97,14 @@ def test_racy_conditions_are_checked_before_the_lock(tmp_path: Path) -> None:
     with running(tmp_path, Settings(racy_conditions=True)) as server:
         api = server.api
         api.request("PUT", "/box")
-        objects, lock = server.store.objects, threading.Barrier(2, timeout=20)
-        write_block = objects.write_block
+        store, lock = server.store.blocks, threading.Barrier(2, timeout=20)
+        write = store.write
 
         def meet(data: blocks.Buffer) -> str:  # both have passed the check when they come here
             lock.wait()
-            return write_block(data)
+            return write(data)
 
-        objects.write_block = meet  # type: ignore[method-assign]
+        store.write = meet  # type: ignore[method-assign]
         put = at_once(
             2,
             lambda n: api.request("PUT", "/box/f", b"%d" % n, Content_Type=OCTETS, If_None_Match="*").status,
@@ -273,7 +273,7 @@ def test_listings_against_a_model(
     with running(tmp_path / os.urandom(4).hex(), durable=False) as server:
         store = server.store
         store.containers.put(ALICE.uuid, "box", {}, {})
-        empty = Content(0, [store.objects.write_block(b"")])
+        empty = Content(0, [store.blocks.write(b"")])
         for name in names:
             store.objects.put(
                 ALICE.uuid, Target(ALICE.uuid, "box", name), empty, Attributes(type="t", meta={})

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pithosfs import blocks
-from pithosfs.server.app import App, Settings, conditions, headers, ranges, writing
+from pithosfs.server.app import App, Settings, conditions, content, headers, ranges
 from pithosfs.server.app.http import ApiError, Request, decoded, parse_http_date
 from pithosfs.server.listener import Listener
 from pithosfs.server.store import Store
@@ -104,7 +104,7 @@ def test_a_body_cut_short_stores_nothing(server: Server, api: Api, request_bytes
 def test_a_cut_block_is_not_kept(server: Server, api: Api) -> None:
     half = b"half of it"
     send(server, head("POST", f"{BOX}?update", f"Content-Type: {OCTETS}", "Content-Length: 100") + half)
-    assert server.store.objects.missing([blocks.block_hash(half)])
+    assert server.store.blocks.missing([blocks.block_hash(half)])
 
 
 def test_a_request_may_come_byte_by_byte(server: Server, api: Api) -> None:
@@ -181,12 +181,17 @@ def test_more_connections_than_places_wait_and_do_not_stop_the_stop(tmp_path: Pa
         (head("PUT", f"{BOX}/f", "Transfer-Encoding: gzip"), 400),
         (head("PUT", f"{BOX}/f", f"Content-Type: {OCTETS}", "Content-Length: 999999999999999999"), 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # somebody tries TLS
+        (
+            head("PUT", f"{BOX}/f", f"Content-Type: {OCTETS}", "Content_Length: 3", "Connection: close")
+            + b"abc",
+            411,
+        ),
         (b"GET / HTTP/9.9\r\n\r\n", 400),
         (b"GET /\r\n\r\n", 400),
         (b"\0" * 10_000, 400),
     ],
 )
-def test_nonsense_is_answered_400(server: Server, api: Api, request_bytes: bytes, status: int) -> None:
+def test_nonsense_is_refused(server: Server, api: Api, request_bytes: bytes, status: int) -> None:
     assert send(server, request_bytes).startswith(b"HTTP/1.1 %d " % status)
     assert api.names("/box") == []
 
@@ -218,6 +223,35 @@ def test_a_hashmap_of_many_blocks(api: Api) -> None:
     answer = api.request("PUT", "/box/f?hashmap&format=json", body, Content_Type=OCTETS)
     assert answer.status == 409
     assert len(answer.json()) == count
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "status"),
+    [
+        ("GET", "/box?until=" + "9" * 3000, {}, 200),
+        ("HEAD", "?until=" + "9" * 18, {}, 204),
+        ("GET", "/box?limit=" + "9" * 3000, {}, 200),
+        ("DELETE", "/box/f?until=" + "9" * 3000, {}, 204),
+        ("GET", "/box/f?version=" + "9" * 3000, {}, 404),
+        ("COPY", "/box/f", {"Destination": "/box/g", "X_Source_Version": "9" * 6000}, 404),
+        ("POST", "/box?update", {"X_Container_Policy_Quota": "9" * 6000}, 400),
+        ("GET", "/box/f", {"Range": "bytes=0-" + "9" * 6000}, 200),
+        ("POST", "/box/f?update", {"Content_Type": OCTETS, "Content_Range": f"bytes 0-{'9' * 6000}/*"}, 416),
+        (
+            "POST",
+            "/box/f?update",
+            {"Content_Type": OCTETS, "Content_Range": "bytes */*", "X_Object_Bytes": "9" * 6000},
+            400,
+        ),
+        ("GET", "/box?prefix=%00", {}, 400),
+        ("GET", "/box?meta=" + "!,=,<,a=,=b,%ff", {}, 204),
+    ],
+)
+def test_numbers_and_texts_out_of_all_bounds(
+    api: Api, method: str, path: str, fields: dict[str, str], status: int
+) -> None:
+    api.put("/box/f", b"x")
+    assert api.request(method, path, **fields).status == status
 
 
 # -- names ----------------------------------------------------------------------------
@@ -295,6 +329,22 @@ def test_any_condition(text: str, tag: str) -> None:
             assert error.status in (304, 400, 412)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 784111777),
+        ("Sun Nov  6 08:49:37 1994", 784111777),
+        ("Sun, 06 Nov 1994 08:49:37 +0200", None),
+        ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+        ("1994-11-06", None),
+        ("", None),
+    ],
+)
+def test_dates(text: str, expected: int | None) -> None:
+    assert parse_http_date(text) == expected
+
+
 @given(TEXT)
 def test_any_header_value(text: str) -> None:
     for parse in (decoded, headers.parse_sharing):
@@ -309,7 +359,7 @@ def test_any_header_value(text: str) -> None:
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_hashmap(text: bytes) -> None:
     try:
-        size, hashes = writing.parse_hashmap(text)
+        size, hashes = content.parse_hashmap(text)
     except ApiError as error:
         assert error.status in (400, 500)
     else:

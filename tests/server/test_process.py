@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import threading
@@ -113,6 +115,35 @@ def test_add_user_with_uuid_and_token(tmp_path: Path) -> None:
     assert run(tmp_path / "s", "--add-user", "x", "--token-file", str(tmp_path / "none")).returncode == 1
 
 
+def test_a_directory_may_be_made_by_several_at_once(tmp_path: Path) -> None:
+    commands = [command(tmp_path / "s", "--add-user", f"user{number}") for number in range(4)]
+    started = [subprocess.Popen(each, stderr=subprocess.PIPE, stdout=subprocess.PIPE) for each in commands]
+    assert [popen.communicate(timeout=60)[1] for popen in started] == [b""] * 4
+    assert len(list((tmp_path / "s" / "users").iterdir())) == 4
+
+
+def test_adding_users_does_not_disturb_uploads(tmp_path: Path) -> None:
+    with process(tmp_path) as server:
+        api, failures = server.api, []
+        done = threading.Event()
+
+        def upload() -> None:
+            while not done.is_set():
+                answer = api.request("PUT", "/pithos/f", os.urandom(300_000), Content_Type=OCTETS)
+                if answer.status != 201:
+                    failures.append(answer.data)
+
+        thread = threading.Thread(target=upload)
+        thread.start()
+        try:
+            for number in range(3):
+                assert run(tmp_path, "--add-user", f"user{number}").returncode == 0
+        finally:
+            done.set()
+            thread.join()
+        assert not failures
+
+
 def test_quota_of_a_user(tmp_path: Path) -> None:
     with process(tmp_path) as server:
         assert run(tmp_path, "--quota", "local=1000").returncode == 0
@@ -167,6 +198,34 @@ def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_directory_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    with process(tmp_path) as server:
+        server.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "pithos.db")) as database:
+        database.execute("PRAGMA user_version = 99")
+    done = run(tmp_path, "--port", "0")
+    assert done.returncode == 1
+    assert "has format 99" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_disk_that_takes_no_blocks(tmp_path: Path) -> None:
+    data = b"the block of this has no place to go"
+    place = tmp_path / "blocks" / blocks.block_hash(data)[:2]
+    with process(tmp_path) as server:
+        place.rmdir()
+        place.write_bytes(b"")
+        answer = server.api.request("PUT", "/pithos/f", data, Content_Type=OCTETS)
+        assert answer.status == 503
+        assert "cannot be stored" in answer.json()["serviceUnavailable"]["message"]
+        assert server.api.names("/pithos") == []
+        place.unlink()
+        place.mkdir()
+        server.api.put("/pithos/f", data)
+        assert server.api.get("/pithos/f") == data
+        assert not list((tmp_path / "blocks" / "tmp").iterdir())
 
 
 class Writer(threading.Thread):

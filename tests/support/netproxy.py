@@ -204,7 +204,7 @@ class NetProxy:
         """Count a new request and decide its fate."""
         method, target, _ = head.words
         kind = kind_of(method, target, head.headers)
-        exchange = Exchange(kind, method, target, self.now())
+        exchange = Exchange(kind, method, target, self.now(), head.headers.get("range", ""))
         exchange.length = int(head.headers.get("content-length", 0)) or None
         has_body = request_body(head) != BodyLength(0)
         exchange.fault = self._plan.pick(kind, method, target, has_body=has_body)

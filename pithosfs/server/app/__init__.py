@@ -10,8 +10,13 @@
 ``identity``   tokens, user catalogues, quotas (what Astakos is elsewhere)
 ``account``    the account level
 ``container``  the container level
-``objects``    the object level: reading and metadata
-``writing``    the object level: PUT, POST with data, COPY, MOVE
+``objects``    the object level: reading, deleting
+``writing``    the object level: PUT, POST
+``content``    content from the body of a request
+``updating``   POST with data: patch, append, truncate
+``copying``    COPY, MOVE, and PUT from another object
+``preparing``  what these have in common
+``paths``      names of other objects in headers
 ``public``     objects by their public name
 ``routes``     which of these a path means
 ============== ==========================================================

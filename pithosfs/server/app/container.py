@@ -8,12 +8,12 @@ from typing import Any
 
 from pithosfs import blocks
 from pithosfs.server.app import conditions, headers, render
-from pithosfs.server.app.context import MAX_UPLOAD, PUBLIC, Context, answer, epoch, iso
+from pithosfs.server.app.context import MAX_UPLOAD, PUBLIC, Context, answer, epoch, iso, text_listing
 from pithosfs.server.app.http import ApiError, Headers, Response, http_date
 from pithosfs.server.store import listing
 from pithosfs.server.store.containers import ContainerState
 from pithosfs.server.store.errors import Invalid, NotAllowed
-from pithosfs.server.store.objects import ListEntry, ListQuery
+from pithosfs.server.store.shown import ListEntry, ListQuery
 from pithosfs.server.store.versions import META_PREFIX, Version
 
 MAX_NAME = 256
@@ -35,10 +35,7 @@ def list_objects(context: Context, account: str, name: str) -> Response:
     found = context.store.objects.entries(context.user, state.container, _query(context, account))
     fields = _headers(context, state)
     if request.serialization == "text":
-        body = render.lines([each.entry.name for each in found])
-        response = answer(request, 200 if found else 204, body, fields)
-        response.reason = "OK"
-        return response
+        return text_listing(request, [each.entry.name for each in found], fields)
     items = [_item(context, each) for each in found]
     if request.serialization == "xml":
         return answer(request, 200, render.objects_xml(name, items), fields)
@@ -67,7 +64,7 @@ def update(context: Context, account: str, name: str) -> Response:
         context.store.containers.update(account, name, policy, meta, replace=replace)
     if request.content_type != "application/octet-stream":
         return answer(request, 202)
-    _, hashes = context.store.objects.write_blocks(request.body.read_into, MAX_UPLOAD)
+    _, hashes = context.store.blocks.write_all(request.body.read_into, MAX_UPLOAD)
     if not hashes:
         return answer(request, 202)
     body = render.items_xml(hashes) if request.serialization == "xml" else render.as_json(hashes)
@@ -205,7 +202,8 @@ def _item(context: Context, found: ListEntry) -> dict[str, Any]:
         "x_object_version_timestamp": epoch(entry.stamp),
         "x_object_uuid": entry.uuid,
     }
-    if context.request.number("until") is None:
+    now = context.request.number("until") is None
+    if now:
         item["last_modified"] = iso(entry.stamp)
     item |= {
         "content_type": entry.type,
@@ -214,10 +212,10 @@ def _item(context: Context, found: ListEntry) -> dict[str, Any]:
         "x_object_version": entry.serial,
         "x_object_modified_by": entry.author,
     }
-    if found.shared:
+    if found.shared and now:
         item["x_object_sharing"] = headers.sharing_text(found.shared)
-    if found.public is not None:
+    if found.public is not None and now:
         item["x_object_public"] = f"{context.request.base}{PUBLIC}/{found.public}"
-    if found.allowed is not None:
+    if found.allowed is not None and now:
         item["x_object_allowed_to"] = found.allowed
     return item

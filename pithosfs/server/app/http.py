@@ -78,6 +78,7 @@ _KEYS = {
     416: "rangeNotSatisfiable",
     422: "unprocessableEntity",
     500: "internalServerError",
+    503: "serviceUnavailable",
 }
 
 
@@ -112,7 +113,7 @@ class Request:
     def number(self, name: str) -> int | None:
         """A whole, not negative number from the query; None if it is anything else."""
         text = self.parameters.get(name, "").strip()
-        return int(text) if re.fullmatch(r"\+?[0-9]{1,18}", text) else None
+        return min(int(text), _LAST_SECOND) if re.fullmatch(r"\+?[0-9]{1,4000}", text) else None
 
     def header(self, name: str) -> str | None:
         """A header, percent-decoded once; None if it was not sent.  Raises ApiError."""
@@ -141,6 +142,10 @@ class Request:
         """The Content-Length, or None."""
         text = self.headers.get("content-length", "")
         return int(text) if text.isascii() and text.isdigit() else None
+
+
+_LAST_SECOND = 253402300799
+"""Of the year 9999: what comes after cannot be written as a date."""
 
 
 def decoded(value: str) -> str:
@@ -195,8 +200,18 @@ def http_date(stamp: int) -> str:
     return formatdate(stamp // 1_000_000, usegmt=True)
 
 
+_DATE = re.compile(
+    r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"
+    r"|\w{6,9}, \d\d-\w{3}-\d\d \d\d:\d\d:\d\d GMT"
+    r"|\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}",
+    re.ASCII,
+)
+
+
 def parse_http_date(text: str) -> int | None:
     """Seconds since 1970 of an HTTP date in any of its three forms, or None."""
+    if not _DATE.fullmatch(text):
+        return None
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError):

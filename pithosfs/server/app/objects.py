@@ -10,7 +10,7 @@ from pithosfs.server.app import conditions, headers, ranges, render
 from pithosfs.server.app.context import PUBLIC, Context, answer, epoch, finished
 from pithosfs.server.app.http import Headers, Piece, Response, http_date
 from pithosfs.server.store.errors import Invalid, NotFound, Refused
-from pithosfs.server.store.objects import ObjectState, Target
+from pithosfs.server.store.values import ObjectState, Target
 from pithosfs.server.store.versions import Version
 
 
@@ -56,6 +56,7 @@ class Readable:
 
     def __init__(self, context: Context, versions: Sequence[Version]) -> None:
         self._objects = context.store.objects
+        self._blocks = context.store.blocks
         self._versions = versions
         self.size = sum(version.size for version in versions)
 
@@ -64,7 +65,7 @@ class Readable:
         for version in self._versions:
             if start < version.size and stop > 0 and start < stop:
                 found = self._objects.hashes(version)
-                yield from self._objects.extents(found, max(start, 0), min(stop, version.size))
+                yield from self._blocks.extents(found, max(start, 0), min(stop, version.size))
             start, stop = start - version.size, stop - version.size
 
 
@@ -144,9 +145,10 @@ def serial_of(text: str | None) -> int | None:
     """A version number; None if there is none.  Raises NotFound if it cannot be one."""
     if text is None:
         return None
-    if not (text.strip().isascii() and text.strip().isdigit()):
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         raise NotFound("Version does not exist")
-    return int(text)
+    return int(digits)
 
 
 def _history(context: Context, target: Target) -> Response:

@@ -6,7 +6,7 @@ from pithosfs.server.app import conditions, objects
 from pithosfs.server.app.context import Context, finished
 from pithosfs.server.app.http import Response
 from pithosfs.server.store.errors import NotFound
-from pithosfs.server.store.objects import ObjectState, Target
+from pithosfs.server.store.values import ObjectState, Target
 
 
 def head(context: Context, token: str) -> Response:

@@ -7,10 +7,15 @@
 ``blockfiles`` one file per block, named by its hash
 ``accounts``   users, tokens, quotas, groups, account metadata
 ``containers`` containers, their policies, metadata and totals
-``objects``    objects: write, copy, move, delete, purge
+``blockset``   which blocks there are, and which are safe on the disk
+``objects``    objects: read, write, copy, move, delete, purge
+``copying``    copies and moves, object by object
+``changes``    what several of these do inside a transaction
 ``versions``   rows of objects and versions, shared by the above
 ``listing``    names by prefix, delimiter, marker and time
+``shown``      what of a listing a user gets to see
 ``sharing``    who may read or write what; public names
+``values``     what the parts hand to each other
 ``check``      whether all of it is consistent
 ============== ==========================================================
 """
@@ -22,6 +27,7 @@ from pathlib import Path
 
 from pithosfs.server.store.accounts import Accounts
 from pithosfs.server.store.blockfiles import BlockFiles
+from pithosfs.server.store.blockset import Blocks
 from pithosfs.server.store.containers import Containers
 from pithosfs.server.store.database import Clock, Database
 from pithosfs.server.store.objects import Objects
@@ -48,7 +54,8 @@ class Store:
         self.directory = directory
         self.clock = clock
         self.database = Database(directory / "pithos.db", clock, durable=durable)
-        self.blocks = BlockFiles(directory / "blocks", durable=durable)
+        self.files = BlockFiles(directory / "blocks", durable=durable)
+        self.blocks = Blocks(self.database, self.files)
         self.accounts = Accounts(self.database)
         self.containers = Containers(self.database)
         self.sharing = Sharing(self.database)
@@ -56,5 +63,5 @@ class Store:
 
     def close(self) -> None:
         """Make everything durable and let go of the files."""
-        self.objects.settle_blocks()
+        self.blocks.settle_all()
         self.database.close()

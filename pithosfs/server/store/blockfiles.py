@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pithosfs import blocks
+from pithosfs.server.store.errors import Unavailable
 
 _ZEROS = bytes(256 * 1024)
 _TEMPORARY = "tmp"
@@ -70,6 +71,9 @@ class BlockFiles:
         self._temporary = root / _TEMPORARY
         for directory in (root, self._temporary, *(root / f"{number:02x}" for number in range(256))):
             directory.mkdir(mode=0o700, exist_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what a process that died left half written; only while nobody writes."""
         for leftover in self._temporary.iterdir():
             leftover.unlink(missing_ok=True)
 
@@ -79,17 +83,18 @@ class BlockFiles:
         return self._root / name[:2] / name
 
     def write(self, block_hash: str, data: blocks.Buffer) -> None:
-        """Store ``data``, whose hash is ``block_hash``, in place of what was there."""
+        """Store ``data``, whose hash is ``block_hash``, in place of what was there.  Raises Unavailable."""
         content = memoryview(data)[: blocks.stripped_length(data)]
         temporary = self._temporary / uuid.uuid4().hex
         try:
             if not _write_direct(temporary, content):
                 _write(temporary, content)
             temporary.replace(self.path(block_hash))
-        except BaseException:
+        except OSError as error:
+            raise Unavailable(f"A block cannot be stored: {error.strerror}") from error
+        finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-            raise
 
     def read(self, block_hash: str) -> bytes:
         """The block without its trailing zeros."""

@@ -118,7 +118,7 @@ def checked_policy(policy: Mapping[str, str]) -> dict[str, str]:
     """The policy with what is empty taken out.  Raises Invalid on what cannot be."""
     for key, value in policy.items():
         if key == "quota":
-            if not (value.isascii() and value.isdigit()) and value != "":
+            if not (value.isascii() and value.isdigit() and len(value) < 20) and value != "":
                 raise Invalid("The quota policy value should be a positive integer.")
         elif key == "versioning":
             if value not in ("auto", "none", ""):

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pithosfs.server.store.errors import Unavailable
+
 FORMAT = 1
 """Version of the schema; a file of another version is refused, not guessed at."""
 
@@ -157,10 +159,14 @@ class Database:
         return connection
 
     def _create(self) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")  # another process may be at it, too
         found = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if found == 0:
-            self._writer.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {FORMAT};COMMIT;")
-        elif found != FORMAT:
+            for statement in _SCHEMA.split(";"):
+                self._writer.execute(statement)
+            self._writer.execute(f"PRAGMA user_version = {FORMAT}")
+        self._writer.execute("COMMIT")
+        if found not in (0, FORMAT):
             raise ValueError(f"{self._path} has format {found}; this program knows format {FORMAT}")
 
     def _counter(self) -> int:
@@ -179,10 +185,13 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
-        """A transaction that may change things: all of it on return, nothing on an error."""
+        """A transaction that may change things: all of it on return, nothing on an error.
+
+        Raises Unavailable if the disk does not take it.
+        """
         with self._writing:
-            self._writer.execute("BEGIN IMMEDIATE")
             try:
+                self._writer.execute("BEGIN IMMEDIATE")
                 # another process may have taken numbers (a user was added)
                 self._serial = max(self._serial, self._counter())
                 taken = self._serial
@@ -190,9 +199,16 @@ class Database:
                 if self._serial != taken:
                     self._writer.execute("UPDATE counter SET serial = ?", (self._serial,))
                 self._writer.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                self._roll_back()
+                raise Unavailable(f"The database cannot be written: {error}") from error
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                self._roll_back()
                 raise
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:  # after some errors SQLite has done it itself
+            self._writer.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Transaction]:

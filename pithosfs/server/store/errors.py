@@ -9,6 +9,10 @@ class Refused(Exception):
     """Base of all refusals."""
 
 
+class Unavailable(Refused):
+    """The disk does not take what is to be stored; the message says why."""
+
+
 class NotAllowed(Refused):
     """The user may not do this (or may not know whether it is there)."""
 

@@ -1,0 +1,261 @@
+"""Files and whole trees to the store and back, several files at a time.
+
+Can be broken off and repeated: what is complete on the other side (the same
+size and modification time) is passed over, of the rest only blocks that are
+missing travel.  Times, modes, symbolic links and empty directories are kept
+as a mount keeps them.  One file's failure does not stop the others.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pithosfs import attributes, names, transfer
+from pithosfs.api import Client
+from pithosfs.attributes import Attributes, Kind
+from pithosfs.errors import PithosError
+from pithosfs.history import below
+from pithosfs.names import ObjectRef
+from pithosfs.nodes import Node, TreeBuilder, of_entry
+
+_PARALLEL = 4
+
+#: Told of a step ("hashing", "uploading", "downloading"), how many bytes more are done and
+#: how many more there are to do than was known; from any thread.
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(slots=True)
+class Totals:
+    """What was done: ``size`` bytes of ``files``, of which ``moved`` travelled; ``skipped`` were there.
+
+    ``failed`` has a line for each that could not be done.
+    """
+
+    files: int = 0
+    size: int = 0
+    moved: int = 0
+    skipped: int = 0
+    failed: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def done(self, size: int, moved: int) -> None:
+        """One file more."""
+        with self._lock:
+            self.files += 1
+            self.size += size
+            self.moved += moved
+
+    def skip(self, size: int) -> None:
+        """One file more that was there."""
+        with self._lock:
+            self.files += 1
+            self.size += size
+            self.skipped += 1
+
+    def fail(self, what: object, error: PithosError | OSError) -> None:
+        """One file that could not be done."""
+        reason = error.strerror if isinstance(error, OSError) else None
+        with self._lock:
+            self.failed.append(f"{what}: {reason or error}")
+
+
+class _Progress:
+    """Turns the progress of one file into steps of the whole."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def __call__(self, step: str, done: int, total: int | None) -> None:
+        known_done, known_total = self._known.get(step, (0, 0))
+        total = max(done, total or 0, known_total)
+        self._known[step] = (done, total)
+        self._told(step, done - known_done, total - known_total)
+
+
+# -- to the store ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LocalItem:
+    """A file, directory or link here, and the object it is to become."""
+
+    path: Path
+    ref: ObjectRef
+    attributes: Attributes
+    size: int
+
+
+def local_items(path: Path, ref: ObjectRef) -> Iterator[LocalItem]:
+    """``path`` and all below it; sockets, pipes and devices are left out.  Raises OSError."""
+    status = path.lstat()
+    mtime, mode = status.st_mtime_ns, stat.S_IMODE(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        yield LocalItem(path, ref, Attributes(attributes.SYMLINK_TYPE, mtime, 0o777), 0)
+    elif stat.S_ISREG(status.st_mode):
+        kind = attributes.guess_type(path.name)
+        yield LocalItem(path, ref, Attributes(kind, mtime, mode), status.st_size)
+    elif stat.S_ISDIR(status.st_mode):
+        if ref.name:
+            yield LocalItem(path, ref, Attributes(attributes.DIRECTORY_TYPE, mtime, mode), 0)
+        for each in sorted(path.iterdir()):
+            yield from local_items(each, ref.child(names.to_object(each.name)))
+
+
+def upload(client: Client, items: list[LocalItem], top: ObjectRef, told: Told) -> Totals:
+    """Make ``items``, all below ``top``, objects; returns when each is there or has failed."""
+    totals = Totals()
+    present = {entry.name: entry for entry in below(client, top).values()}
+
+    def send(item: LocalItem) -> None:
+        there = present.get(item.ref.name)
+        try:
+            if there is not None and (there.size, attributes.parse(there.content_type)) == (
+                _size_there(item),
+                item.attributes,
+            ):
+                told("hashing", item.size, item.size)
+                if item.attributes.kind is not Kind.DIRECTORY:
+                    totals.skip(item.size)
+            else:
+                _send(client, item, told, totals)
+        except (PithosError, OSError) as error:
+            totals.fail(item.path, error)
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        list(pool.map(send, items))
+    return totals
+
+
+def _size_there(item: LocalItem) -> int:
+    if item.attributes.kind is Kind.SYMLINK:
+        return len(os.fsencode(item.path.readlink()))
+    return item.size
+
+
+def _send(client: Client, item: LocalItem, told: Told, totals: Totals) -> None:
+    container, name, _ = item.ref
+    kept = item.attributes
+    if kept.kind is Kind.FILE:
+        done = transfer.upload(
+            client,
+            container,
+            name,
+            item.path,
+            content_type=kept.content_type,
+            progress=_Progress(told),
+        )
+        totals.done(done.size, done.moved)
+        return
+    data = os.fsencode(item.path.readlink()) if kept.kind is Kind.SYMLINK else b""
+    client.put_object(container, name, data, content_type=kept.content_type)
+    if kept.kind is Kind.SYMLINK:
+        totals.done(len(data), len(data))
+
+
+# -- from the store --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """A file, directory or link in the store, and where it is to be here."""
+
+    node: Node
+    path: Path
+
+
+def stored_items(client: Client, ref: ObjectRef, path: Path, until: int | None = None) -> list[StoredItem]:
+    """``ref`` and all below it, now or at ``until`` (seconds), directories before what is in them.
+
+    Empty if there is no such thing.
+    """
+    found = below(client, ref, until)
+    own = found.pop("", None)
+    builder = TreeBuilder(ref)
+    builder.add_entries(found.values())
+    if own is not None:
+        node = of_entry(ref, own)
+        if not node.is_directory and not found:
+            return [StoredItem(node, path)]
+        return [StoredItem(node, path), *_below(builder, ref, path)]
+    return list(_below(builder, ref, path)) if found else []
+
+
+def _below(builder: TreeBuilder, ref: ObjectRef, path: Path) -> Iterator[StoredItem]:
+    for name, node in builder.directories.get(ref, {}).items():
+        yield StoredItem(node, path / name)
+        if node.is_directory:
+            yield from _below(builder, node.ref, path / name)
+
+
+def download(client: Client, items: list[StoredItem], told: Told) -> Totals:
+    """Make ``items`` files here; returns when each is there or has failed."""
+    totals = Totals()
+    directories = [each for each in items if each.node.is_directory]
+    for item in directories:
+        item.path.mkdir(parents=True, exist_ok=True)
+
+    def fetch(item: StoredItem) -> None:
+        try:
+            _fetch(client, item, told, totals)
+        except (PithosError, OSError) as error:
+            totals.fail(item.path, error)
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        list(pool.map(fetch, [each for each in items if not each.node.is_directory]))
+    for item in reversed(directories):  # the inner ones first: filling them changed their times
+        _set_attributes(item)
+    return totals
+
+
+def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None:
+    node = item.node
+    item.path.parent.mkdir(parents=True, exist_ok=True)
+    if node.kind is Kind.SYMLINK:
+        target = bytes(client.read(node.ref.container, node.ref.name, 0, node.size, node.version or None))
+        if item.path.is_symlink():
+            item.path.unlink()
+        item.path.symlink_to(os.fsdecode(target))
+        totals.done(node.size, node.size)
+    elif _is_there(item):
+        told("downloading", node.size, node.size)
+        totals.skip(node.size)
+    else:
+        done = transfer.download(
+            client,
+            node.ref.container,
+            node.ref.name,
+            item.path,
+            version=node.version or None,
+            progress=_Progress(told),
+        )
+        _set_attributes(item)
+        totals.done(done.size, done.moved)
+
+
+def _is_there(item: StoredItem) -> bool:
+    try:
+        status = item.path.lstat()
+    except FileNotFoundError:
+        return False
+    known = item.node.attributes.mtime_ns
+    return (
+        stat.S_ISREG(status.st_mode)
+        and known is not None
+        and (status.st_size, status.st_mtime_ns) == (item.node.size, known)
+    )
+
+
+def _set_attributes(item: StoredItem) -> None:
+    kept = item.node.attributes
+    if kept.mode is not None:
+        item.path.chmod(kept.mode)
+    if item.node.mtime_ns:
+        os.utime(item.path, ns=(item.node.mtime_ns, item.node.mtime_ns))

@@ -1,0 +1,85 @@
+"""Blocks in memory and on their way."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pithosfs.blocks import block_hash
+from pithosfs.cache import BlockCache
+from pithosfs.disk import DiskCache
+
+
+def test_memory_is_bounded_in_bytes() -> None:
+    cache = BlockCache(1000, None)
+    for number in range(50):
+        cache.put(f"k{number}", bytes(300))
+    assert cache.memory_used <= 1000
+    assert cache.peek("k49") is not None
+    assert cache.peek("k0") is None
+    cache.put("huge", bytes(2000))
+    assert cache.peek("huge") is None
+    assert cache.memory_used <= 1000
+
+
+def test_a_block_is_fetched_by_one_and_given_to_all() -> None:
+    cache = BlockCache(1000, None)
+    future, mine = cache.claim("k")
+    assert mine
+    assert cache.claim("k") == (future, False)
+    assert cache.arriving("k") is future
+    cache.arrived("k", b"data")
+    assert future.result(0) == b"data"
+    assert cache.arriving("k") is None
+    cache.arrived("k", b"again")  # nobody waits: nothing happens
+
+
+def test_a_failure_is_told_to_all_and_forgotten() -> None:
+    cache = BlockCache(1000, None)
+    future, _ = cache.claim("k")
+    cache.failed("k", KeyError("x"))
+    with pytest.raises(KeyError):
+        future.result(0)
+    assert cache.claim("k")[1]
+
+
+def test_the_disk_is_behind_the_memory(tmp_path: Path) -> None:
+    data = b"some data"
+    name = block_hash(data)
+    cache = BlockCache(1000, DiskCache(tmp_path, 10_000))
+    cache.start()
+    cache.put(name, data)
+    cache.put("piece", b"not for the disk", on_disk=False)
+    cache.close()
+    again = BlockCache(1000, DiskCache(tmp_path, 10_000))
+    assert again.peek(name) is None
+    assert again.get(name) == data
+    assert again.peek(name) == data
+    assert again.get("piece") is None
+    assert (again.counts.memory, again.counts.disk, again.counts.missed) == (0, 1, 1)
+
+
+def test_one_bad_block_does_not_end_the_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = DiskCache(tmp_path, 10_000)
+    put = disk.put
+    done = threading.Event()
+
+    def failing(block: str, data: bytes) -> None:
+        if block == "bad":
+            raise RuntimeError("as nobody expected")
+        put(block, data)
+        done.set()
+
+    monkeypatch.setattr(disk, "put", failing)
+    cache = BlockCache(1000, disk)
+    cache.start()
+    cache.put("bad", b"x")
+    cache.put(block_hash(b"good"), b"good")
+    assert done.wait(10)
+    cache.close()
+    assert cache._write_bytes == 0
+    assert "the block cache failed" in caplog.text

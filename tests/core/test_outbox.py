@@ -1,0 +1,167 @@
+"""Files that wait to be sent."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pithosfs import outbox as outbox_module
+from pithosfs.errors import QuotaExceeded, Unavailable
+from pithosfs.outbox import Outbox
+from tests.core.conftest import Build
+from tests.core.stack import Stack
+from tests.core.threads import InThread, eventually
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(outbox_module, "_FIRST_PAUSE", 0.05)
+    yield
+
+
+def kept(stack: Stack, path: str, data: bytes) -> None:
+    """A file whose commit failed, closed."""
+    handle = stack.fs.create(path, 0o644)
+    stack.fs.write(handle.number, 0, data)
+    with pytest.raises(Unavailable):
+        stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+
+
+def test_a_change_of_mode_is_held_for_a_moment(stack: Stack) -> None:
+    stack.write("/file", b"x")
+    stack.wire.reset()
+    stack.fs.set_attributes("/file", mode=0o600)
+    stack.fs.set_attributes("/file", mtime_ns=5 * 10**9)
+    (waiting,) = stack.files.outbox.waiting()
+    assert waiting["state"] == "held back for a moment"
+    assert waiting["object"].endswith("/file")
+    assert stack.wire.count("PUT") == 0
+    eventually(lambda: not stack.files.outbox.waiting())
+    assert stack.wire.count("PUT") == 1
+    assert "mode=0600" in stack.client.head(stack.container, "file").entry.content_type
+
+
+def test_failures_are_retried_until_they_work(stack: Stack) -> None:
+    stack.wire.refuse("PUT")
+    kept(stack, "/file", b"content")
+    eventually(lambda: stack.files.outbox.waiting()[0]["attempts"] >= 2)
+    (waiting,) = stack.files.outbox.waiting()
+    assert waiting["state"] in ("failed", "sending")
+    assert waiting["error"] == "the network is down"
+    assert waiting["unsent"] == 7
+    stack.wire.reset()
+    eventually(lambda: not stack.files.outbox.waiting())
+    assert stack.get("file") == b"content"
+
+
+def test_the_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[float] = []
+
+    class File:
+        ref, size, unsent, dirty, handles = "file", 1, 1, True, 0
+
+    def send(_: object) -> None:
+        times.append(time.monotonic())
+        raise Unavailable("down")
+
+    box = Outbox(send)  # type: ignore[arg-type]
+    box.start()
+    box.keep(File(), Unavailable("down"))  # type: ignore[arg-type]
+    eventually(lambda: len(times) >= 5)
+    box.stop()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert gaps[3] > 2 * gaps[0]
+
+
+def test_drain_sends_now_and_says_what_it_could_not(stack: Stack) -> None:
+    stack.wire.refuse("PUT", "/bad")
+    kept(stack, "/bad", b"x")
+    stack.wire.refuse("PUT")
+    kept(stack, "/good", b"y")
+
+    def refuse_bad(request: object) -> None:
+        if "/bad" in getattr(request, "url", ""):
+            raise QuotaExceeded("full", 413)
+
+    stack.wire.before = refuse_bad
+    left = stack.files.outbox.drain(10)
+    assert [each["object"].rpartition("/")[2] for each in left] == ["bad"]
+    assert left[0]["error"] == "full"
+    assert stack.names() == ["good"]
+    stack.wire.reset()
+    assert stack.files.outbox.drain(10) == []
+
+
+def test_drain_gives_up_in_time(stack: Stack) -> None:
+    stack.wire.refuse("PUT")
+    kept(stack, "/file", b"x")
+    held = stack.wire.hold_all("PUT")
+    held.wait()
+    began = time.monotonic()
+    assert len(stack.files.outbox.drain(0.3)) == 1
+    assert time.monotonic() - began < 5
+    held.release()
+
+
+def test_one_that_fails_does_not_hold_up_the_others(stack: Stack) -> None:
+    stack.wire.refuse("PUT")
+    for number in range(12):
+        kept(stack, f"/file{number:02}", b"x")
+
+    def refuse_one(request: object) -> None:
+        if "/file00" in getattr(request, "url", ""):
+            raise Unavailable("down")
+
+    stack.wire.before = refuse_one
+    eventually(lambda: len(stack.names()) == 11)
+    stack.wire.reset()
+
+
+def test_what_was_changed_while_it_was_sent_is_sent_again(build: Build) -> None:
+    """With write-back, and somebody else still reading: nobody would close it for hours."""
+    stack = build(write_back=0.0)
+    stack.write("/file", b"first")
+    assert not stack.files.outbox.drain(10)
+    reader = stack.fs.open("/file")
+    held = stack.wire.hold("PUT")
+    stack.write("/file", b"second")
+    held.wait()
+    writing = InThread(lambda: stack.write("/file", b"THIRD"))
+    writing.result()
+    held.release()
+    eventually(lambda: stack.get("file") == b"THIRDd")
+    eventually(lambda: not stack.files.outbox.waiting())
+    stack.fs.release(reader.number)
+
+
+def test_an_unexpected_failure_is_kept_too(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.wire.refuse("PUT")
+    kept(stack, "/file", b"x")
+    broken = threading.Event()
+
+    def tap(request: object) -> None:
+        if getattr(request, "method", "") == "PUT" and not broken.is_set():
+            broken.set()
+            raise ZeroDivisionError("a defect")
+
+    stack.wire.before = tap
+    assert broken.wait(10)
+    eventually(lambda: stack.names() == ["file"])
+    assert stack.get("file") == b"x"
+
+
+def test_a_removed_file_is_not_sent(stack: Stack) -> None:
+    stack.wire.refuse("PUT")
+    kept(stack, "/file", b"x")
+    stack.fs.unlink("/file")
+    stack.wire.reset()
+    assert stack.files.outbox.waiting() == []
+    assert stack.files.outbox.drain(5) == []
+    assert stack.names() == []
+    assert not list(stack.staging.directory.glob("*.json"))
+    assert not list(stack.staging.directory.glob("*.data"))

@@ -1,0 +1,142 @@
+"""Deletions that wait a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pithosfs import removals as removals_module
+from pithosfs.attributes import Attributes
+from pithosfs.errors import Unavailable
+from pithosfs.names import ObjectRef
+from pithosfs.nodes import Node
+from pithosfs.removals import Removals
+from tests.core.threads import InThread, eventually
+
+NODE = Node(ObjectRef("box", "file"), Attributes())
+
+
+class Store:
+    """Deletes when it is told to."""
+
+    def __init__(self) -> None:
+        self.deleted: list[ObjectRef] = []
+        self.errors: list[Exception] = []
+        self.go = threading.Event()
+        self.go.set()
+        self.arrived = threading.Event()
+
+    def delete(self, ref: ObjectRef) -> None:
+        self.arrived.set()
+        assert self.go.wait(10)
+        if self.errors:
+            raise self.errors.pop(0)
+        self.deleted.append(ref)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def make(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Removals]:
+    def build(moment: float = 0.02) -> Removals:
+        monkeypatch.setattr(removals_module, "_MOMENT", moment)
+        return Removals(store.delete)
+
+    return build
+
+
+def test_it_is_deleted_a_moment_later(store: Store, make: Callable[..., Removals]) -> None:
+    removals, ended = make(), []
+    removals.add(NODE, lambda: ended.append(True))
+    assert removals.waiting()[0]["object"] == "box/file"
+    eventually(lambda: ended)
+    assert store.deleted == [NODE.ref]
+    assert removals.waiting() == []
+    removals.stop()
+
+
+def test_what_takes_over_spares_the_deletion(store: Store, make: Callable[..., Removals]) -> None:
+    removals, ended = make(10.0), []
+    removals.add(NODE, lambda: ended.append(True))
+    with removals.taken_over(NODE.ref) as node:
+        assert node is NODE
+        assert not ended
+    assert ended
+    with removals.taken_over(NODE.ref) as node:
+        assert node is None
+    removals.drain()
+    assert store.deleted == []
+    removals.stop()
+
+
+def test_what_fails_to_take_over_leaves_the_deletion(store: Store, make: Callable[..., Removals]) -> None:
+    removals, ended = make(), []
+    removals.add(NODE, lambda: ended.append(True))
+    with pytest.raises(KeyError), removals.taken_over(NODE.ref):
+        raise KeyError
+    eventually(lambda: ended)
+    assert store.deleted == [NODE.ref]
+    removals.stop()
+
+
+def test_finish_waits_for_one_under_way(store: Store, make: Callable[..., Removals]) -> None:
+    removals = make()
+    store.go.clear()
+    removals.add(NODE, lambda: None)
+    assert store.arrived.wait(10)
+    finishing = InThread(lambda: removals.finish(NODE.ref))
+    time.sleep(0.05)
+    assert finishing.is_alive()
+    store.go.set()
+    finishing.result()
+    assert store.deleted == [NODE.ref]
+    removals.finish(NODE.ref)
+    removals.stop()
+
+
+def test_finish_says_why_not_and_it_is_tried_again(
+    store: Store, make: Callable[..., Removals], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removals, ended = make(10.0), []
+    store.errors = [Unavailable("down")]
+    removals.add(NODE, lambda: ended.append(True))
+    with pytest.raises(Unavailable):
+        removals.finish(NODE.ref)
+    assert removals.waiting()[0]["error"] == "down"
+    assert not ended
+    removals.drain()
+    assert store.deleted == [NODE.ref]
+    assert ended
+    removals.stop()
+
+
+def test_a_defect_ends_neither_the_thread_nor_those_who_wait(
+    store: Store, make: Callable[..., Removals]
+) -> None:
+    removals, ended = make(), []
+    store.errors = [ZeroDivisionError("a defect")]
+    removals.add(NODE, lambda: ended.append(True))
+    eventually(lambda: removals.waiting()[0]["error"])
+    InThread(lambda: removals.finish(NODE.ref)).result()
+    assert store.deleted == [NODE.ref]
+    assert ended
+    other = Node(ObjectRef("box", "other"), Attributes())
+    removals.add(other, lambda: None)
+    eventually(lambda: other.ref in store.deleted)
+    removals.stop()
+
+
+def test_those_concerned_are_finished(store: Store, make: Callable[..., Removals]) -> None:
+    removals = make(10.0)
+    nodes = [Node(ObjectRef("box", name), Attributes()) for name in ("a/1", "a/2", "b/1")]
+    for each in nodes:
+        removals.add(each, lambda: None)
+    removals.finish_all(lambda ref: ref.name.startswith("a/"))
+    assert store.deleted == [nodes[0].ref, nodes[1].ref]
+    removals.stop()

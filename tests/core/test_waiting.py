@@ -1,0 +1,96 @@
+"""Waiting: results, errors, time, and callers who leave."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from pithosfs.errors import Interrupted, TimedOut, Unavailable
+from pithosfs.waiting import if_cancelled, patience, wait
+
+
+def test_a_result_and_an_error_come_through() -> None:
+    good: Future[int] = Future()
+    good.set_result(7)
+    assert wait(good) == 7
+    assert wait(good, 0.0) == 7
+    bad: Future[int] = Future()
+    bad.set_exception(KeyError("x"))
+    with pytest.raises(KeyError):
+        wait(bad, 1.0)
+
+
+def test_work_that_timed_out_itself_is_no_loop() -> None:
+    late: Future[int] = Future()
+    late.set_exception(TimeoutError("by itself"))
+    with patience(lambda: False), pytest.raises(TimeoutError, match="by itself"):
+        wait(late, 1.0)
+
+
+def test_time_runs_out() -> None:
+    never: Future[int] = Future()
+    with pytest.raises(TimedOut):
+        wait(never, 0.05)
+    with patience(lambda: False), pytest.raises(TimedOut):
+        wait(never, 0.1)
+
+
+def test_a_caller_who_left_is_not_kept() -> None:
+    never: Future[int] = Future()
+    gone = threading.Event()
+    threading.Timer(0.1, gone.set).start()
+    began = time.monotonic()
+    with patience(gone.is_set), pytest.raises(Interrupted):
+        wait(never, 30.0)
+    assert time.monotonic() - began < 5
+
+
+def test_patience_ends_with_its_context_and_is_each_threads_own() -> None:
+    done: Future[int] = Future()
+    with patience(lambda: True):
+        with patience(lambda: False):
+            pass
+        other: Future[int] = Future()
+        threading.Timer(0.2, lambda: other.set_result(1)).start()
+        thread_result: list[int] = []
+        thread = threading.Thread(target=lambda: thread_result.append(wait(other, 10)))
+        thread.start()
+        thread.join()
+        assert thread_result == [1]
+        with pytest.raises(Interrupted):
+            wait(done, 30.0)
+    threading.Timer(0.1, lambda: done.set_result(2)).start()
+    assert wait(done, 10.0) == 2
+
+
+def test_a_result_that_comes_as_the_time_runs_out_is_a_result() -> None:
+    """It was an error before: between giving up and looking, the work had ended."""
+
+    class Late(Future[str]):
+        looks = 0
+
+        def done(self) -> bool:
+            Late.looks += 1
+            if Late.looks == 2 and not super().done():
+                self.set_result("late")
+            return super().done()
+
+    with patience(lambda: True):
+        assert wait(Late(), 30.0) == "late"
+
+
+def test_cancelled_work_tells_who_waits_for_it() -> None:
+    pool = ThreadPoolExecutor(1)
+    go = threading.Event()
+    pool.submit(go.wait, 10)
+    queued = pool.submit(lambda: 1)
+    cleaned = []
+    if_cancelled(queued, lambda: cleaned.append(True))
+    pool.shutdown(wait=False, cancel_futures=True)
+    go.set()
+    assert cleaned == [True]
+    with pytest.raises(Unavailable):
+        wait(queued, 1.0)

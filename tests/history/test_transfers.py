@@ -1,0 +1,157 @@
+"""Trees to the store and back, and the cache on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.history.conftest import Pithosfs, next_second
+from tests.support.disks import MountedDisk
+from tests.support.files import noise
+
+BLOCK = 4 << 20
+
+
+def listed(top: Path) -> dict[str, tuple[object, ...]]:
+    """Every path below ``top``: what it is, its content or target, mode and time."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in sorted(top.rglob("*")):
+        status = path.lstat()
+        if path.is_symlink():
+            found[str(path.relative_to(top))] = ("link", os.readlink(path))
+        elif path.is_dir():
+            found[str(path.relative_to(top))] = ("directory", status.st_mode, status.st_mtime_ns)
+        else:
+            found[str(path.relative_to(top))] = (path.read_bytes(), status.st_mode, status.st_mtime_ns)
+    return found
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    """A tree with all there is."""
+    top = tmp_path / "local"
+    (top / "sub" / "deep").mkdir(parents=True)
+    (top / "empty").mkdir()
+    content = os.urandom(2 * BLOCK + 77)  # the server has none of these blocks from elsewhere
+    (top / "large").write_bytes(content)
+    (top / "sub" / "same").write_bytes(content)
+    (top / "sub" / "nothing").touch()
+    (top / "link").symlink_to("sub/deep")
+    for number in range(20):
+        (top / "sub" / "deep" / f"{number} ä.txt").write_bytes(b"%d" % number)
+    (top / "sub" / "nothing").chmod(0o640)
+    os.utime(top / "large", ns=(0, 1_400_000_000_000000001))
+    os.utime(top / "sub", ns=(0, 1_300_000_000_000000001))
+    return top
+
+
+def test_a_tree_goes_up_and_comes_back_as_it_was(
+    mounted: MountedDisk, pithosfs: Pithosfs, local: Path, tmp_path: Path
+) -> None:
+    before = listed(local)
+    target = f"pithos/{mounted.name}/tree"
+    assert re.search(r"\b8M sent, 8M were there", pithosfs("upload", local, target))
+    assert listed(mounted.path / "tree") == before
+    assert "0B sent" in pithosfs("upload", local, target)
+    pithosfs("download", target, tmp_path / "back")
+    assert listed(tmp_path / "back") == before
+    with mounted.requests() as seen:
+        assert "(23 unchanged)" in pithosfs("download", target, tmp_path / "back")
+    assert sum(each.bytes_out for each in seen) < 50_000
+    assert listed(tmp_path / "back") == before
+
+
+def test_where_things_go(mounted: MountedDisk, pithosfs: Pithosfs, local: Path, tmp_path: Path) -> None:
+    here = mounted.path
+    pithosfs("upload", local / "sub" / "deep", local / "large", f"{here}/into/")
+    assert sorted(os.listdir(here / "into")) == ["deep", "large"]
+    pithosfs("upload", local / "large", here / "renamed")
+    pithosfs("upload", local / "large", here / "into" / "deep")
+    assert (here / "renamed").read_bytes() == (here / "into" / "deep" / "large").read_bytes()
+    assert pithosfs.refused("upload", local / "large", local / "sub", here / "into")[0] == 2
+    assert pithosfs.refused("upload", tmp_path / "nothing", here / "x")[0] == 1
+    assert pithosfs.refused("upload", local, "nowhere")[0] == 5
+    (tmp_path / "d").mkdir()
+    pithosfs("download", here / "into" / "large", tmp_path / "d")
+    pithosfs("download", here / "into", f"{tmp_path}/d/")
+    assert sorted(os.listdir(tmp_path / "d")) == ["into", "large"]
+    assert pithosfs.refused("download", here / "nothing", tmp_path / "d")[0] == 5
+
+
+def test_what_was_can_be_downloaded(
+    mounted: MountedDisk, pithosfs: Pithosfs, local: Path, tmp_path: Path
+) -> None:
+    before = listed(local)
+    pithosfs("upload", local, mounted.path / "tree")
+    when = next_second()
+    shutil.rmtree(mounted.path / "tree")
+    pithosfs("download", mounted.path / "tree", tmp_path / "then", "--at", when)
+    assert listed(tmp_path / "then") == before
+
+
+def test_a_broken_off_upload_goes_on(mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path) -> None:
+    top = tmp_path / "big"
+    top.mkdir()
+    for number in range(12):
+        (top / str(number)).write_bytes(noise(2 * BLOCK, seed=100 + number))
+    target = f"pithos/{mounted.name}/big"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pithosfs", "upload", top, target],
+        env=pithosfs.home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 30
+    while not mounted.store.names(f"{mounted.name}/big/") and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(mounted.store.names(f"{mounted.name}/big/")) - 1
+    said = pithosfs("upload", top, target)
+    sent = re.search(r"(\d+)M sent", said)
+    assert sent is None or int(sent[1]) <= 96 - 8 * max(done, 0)
+    for number in range(12):
+        assert mounted.store.get(f"{mounted.name}/big/{number}") == noise(2 * BLOCK, seed=100 + number)
+
+
+def test_one_failure_does_not_stop_the_others(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    pithosfs("upload", __file__, mounted.path / "file")
+    pithosfs("upload", __file__, mounted.path / "other")
+    (tmp_path / "goal" / "file").mkdir(parents=True)  # in the way
+    done = pithosfs.run("download", mounted.path, tmp_path / "goal")
+    assert done.returncode == 1
+    assert f"failed: {tmp_path}/goal/file" in done.stderr
+    assert (tmp_path / "goal" / "other").read_bytes() == Path(__file__).read_bytes()
+
+
+def test_the_cache_is_shown_verified_and_pruned(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    (mounted.path / "file").write_bytes(noise(3 * BLOCK, seed=1))
+    mounted.remount(fresh_cache=True)
+    assert "12M" in pithosfs("warm", mounted.path / "file")
+    mounted.mount.unmount()
+    where = ("--cache-dir", str(mounted.mount.cache))
+    assert "12M" in pithosfs("cache", "show", *where)
+    assert "3 blocks checked, 0 damaged" in pithosfs("cache", "verify", *where)
+    block = next(mounted.mount.cache.glob("*/blocks/*/*"))
+    block.write_bytes(b"damaged")
+    done = pithosfs.run("cache", "verify", *where)
+    assert done.returncode == 1
+    assert "1 damaged and removed" in done.stdout
+    assert not block.exists()
+    assert "4M freed" in pithosfs("cache", "prune", "--to", "5M", *where)
+    assert "4M freed" in pithosfs("cache", "prune", *where)
+    assert "nothing is cached" in pithosfs("cache", "show", "--cache-dir", tmp_path / "none")
+    mounted.mount.start()
+    assert (mounted.path / "file").read_bytes() == noise(3 * BLOCK, seed=1)
