@@ -44,7 +44,7 @@ def test_the_token_is_nowhere_but_where_the_user_put_it(scene: Scene, tmp_path: 
     options = {
         "config": (),
         "file": ("--token-file", str(secret / "token")),
-        "command": ("--token-command", f"sh -c 'env > \"{seen}\"; cat \"{secret}/token\"'"),
+        "command": ("--token-command", f'sh -c \'env > "{seen}"; cat "{secret}/token"\''),
         "variable": (),
     }[way]
     if way == "variable":
@@ -152,8 +152,7 @@ def behind_tls(target: tuple[str, int], folder: Path) -> Iterator[tuple[int, Pat
     """A TLS front with a certificate signed by nobody, passing bytes on to ``target``."""
     certificate, key = folder / "self-signed.pem", folder / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost", "-out", str(certificate), "-keyout", str(key)],
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-out", str(certificate), "-keyout", str(key)],
         check=True,
         capture_output=True,
     )
