@@ -317,6 +317,10 @@ class Namespace:
 
     def _keep_changes(self, ref: ObjectRef, before: _Listing, listing: _Listing) -> None:
         children = listing.children
+        for component, node in children.items():
+            old = before.children.get(component)
+            if old is not None and old.modified_ns and _is_what_it_was(old, node):
+                children[component] = replace(node, modified_ns=old.modified_ns)
         pinned = self._pinned.get(ref, {}).keys()
         recent = {component: at for component, at in before.changes.items() if at >= listing.began}
         listing.changes = recent
@@ -481,3 +485,10 @@ def _settled(page: Page) -> str | None:
     if not changed or page.date is None or page.date * 10**9 <= changed:
         return None
     return page.last_modified
+
+
+def _is_what_it_was(old: Node, node: Node) -> bool:
+    """Whether a listing shows what this mount has made, so that its own time of change is the better one."""
+    if old.version:
+        return old.version == node.version
+    return (old.hash, old.size, old.attributes) == (node.hash, node.size, node.attributes)

@@ -130,7 +130,9 @@ def work(number: int, tops: list[Path], writers: int, book: Book, seed: int, sto
         book.saw(path.name, data, time.monotonic() - began)
 
 
-def soak(folder: Path, server: Server, *, seconds: float, mounts: int = 2, writers: int = 16, seed: int = 1) -> Result:
+def soak(
+    folder: Path, server: Server, *, seconds: float, mounts: int = 2, writers: int = 16, seed: int = 1
+) -> Result:
     """The first part."""
     result = Result(seed, seconds)
     book = Book(result)
@@ -193,7 +195,7 @@ def compare(scene: Scene, book: Book, result: Result) -> None:
 def lost_updates(
     folder: Path, server: Server, *, seconds: float, mounts: int = 4, writers: int = 16, seed: int = 1
 ) -> Result:
-    """The second part: every acknowledged content exists at the end: as the file, a conflict copy or a version.
+    """The second part: every acknowledged content exists at the end, somewhere: file, conflict copy or version.
 
     Writers in one mount take turns, as programs that share a file on one machine have to.
     """
@@ -226,7 +228,9 @@ def lost_updates(
     try:
         found = [scene.mount(name=f"updates{number}", timeout=60) for number in range(mounts)]
         threads = [
-            threading.Thread(target=update, args=(number, found[number % mounts].mountpoint / "file"), daemon=True)
+            threading.Thread(
+                target=update, args=(number, found[number % mounts].mountpoint / "file"), daemon=True
+            )
             for number in range(writers)
         ]
         run_for(threads, seconds, stop)
