@@ -133,6 +133,7 @@ class Uploader:
         *,
         container: str | None = None,
         threads: int = 8,
+        block_size: int = blocks.BLOCK_SIZE,
     ) -> None:
         self.cache = cache
         self.known = KnownBlocks()
@@ -141,6 +142,7 @@ class Uploader:
         self._client_of = client_of
         self._own = own
         self._container = container
+        self._block_size = block_size
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
 
@@ -168,7 +170,8 @@ class Uploader:
 
     def missing(self, ref: ObjectRef, hashes: Sequence[str]) -> set[str]:
         """Which of ``hashes`` the server lacks; nothing is created."""
-        lacking = set(self._client_of(ref).missing_blocks(ref.container, ref.name, hashes))
+        client = self._client_of(ref)
+        lacking = set(client.missing_blocks(ref.container, ref.name, hashes, block_size=self._block_size))
         self.known.add(each for each in hashes if each not in lacking)
         return lacking
 

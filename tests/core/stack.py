@@ -146,7 +146,7 @@ class Stack:
         self.store = MetaStore(directory / "meta.sqlite3")
         self.cache = BlockCache(memory, None)
         self.fetcher = Fetcher(self.client_of, self.cache, threads=4, timeout=timeout)
-        self.uploader = Uploader(self.client_of, self.client, self.cache, threads=4)
+        self.uploader = Uploader(self.client_of, self.client, self.cache, threads=4, block_size=block_size)
         self.staging = Staging(directory / "staging")
         self.services = Services(
             self.fetcher, self.uploader, self.staging, self.store, block_size, window_limit=8

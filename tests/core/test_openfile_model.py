@@ -155,6 +155,8 @@ class Model(RuleBasedStateMachine):
         self, change: str, offset: int, length: int, fill: int, number: int, fails: bool
     ) -> None:
         """While one of the commit's requests is on its way, the file changes in another thread."""
+        if not self.file.dirty:
+            self.append(1, fill)
         seen = iter(range(10**6))
 
         def work() -> None:

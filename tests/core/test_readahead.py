@@ -1,0 +1,104 @@
+"""What is fetched for whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from pithosfs.readahead import Plan, Readahead, Unit
+
+BLOCK = 4 * 1024 * 1024
+STEP = 128 * 1024
+HUGE = 100 * BLOCK
+SLOW = 2e6  # bytes a second
+FAST = 1e9
+
+
+def read(ahead: Readahead, offset: int, size: int = STEP, total: int = HUGE, rate: float = SLOW) -> Plan:
+    return ahead.plan(offset, size, total, 0.02, rate, 16)
+
+
+def test_a_small_file_is_one_block() -> None:
+    assert read(Readahead(BLOCK), 0, total=BLOCK) == Plan(Unit.BLOCK)
+
+
+def test_who_only_looks_at_the_beginning_gets_a_piece() -> None:
+    ahead = Readahead(BLOCK)
+    assert read(ahead, 0, 4096) == Plan(Unit.PIECE)
+    assert read(ahead, 4096, 4096) == Plan(Unit.PIECE)
+
+
+def test_a_sequential_reader_never_waits_for_a_block_that_was_not_asked_for() -> None:
+    ahead = Readahead(BLOCK)
+    asked: set[int] = set()
+    windows: list[int] = []
+    for offset in range(0, 60 * BLOCK, STEP):
+        plan = read(ahead, offset)
+        first, stop = plan.ahead
+        assert not asked & set(range(first, stop)) or first <= offset // BLOCK, "nothing is asked for twice"
+        asked |= set(range(first, stop))
+        if stop > first:
+            windows.append(stop - first)
+        if offset > 4 * BLOCK:
+            assert offset // BLOCK in asked
+            assert plan.unit is Unit.BLOCK
+    assert max(windows) >= 8, "few, long requests"
+    assert max(asked) - 60 <= 17, "never further than the window"
+
+
+def test_the_window_ends_with_the_file() -> None:
+    ahead = Readahead(BLOCK)
+    asked: set[int] = set()
+    for offset in range(0, 5 * BLOCK, STEP):
+        asked |= set(range(*read(ahead, offset, total=5 * BLOCK - 7).ahead))
+    assert max(asked) == 4
+
+
+def test_a_reader_that_jumps_starts_small_again() -> None:
+    ahead = Readahead(BLOCK)
+    for offset in range(0, 8 * BLOCK, STEP):
+        read(ahead, offset)
+    plan = read(ahead, 50 * BLOCK, 4096)
+    assert plan == Plan(Unit.PIECE)
+
+
+def test_two_interleaved_readers_each_keep_their_window() -> None:
+    ahead = Readahead(BLOCK)
+    plans: dict[int, list[Plan]] = {0: [], 50: []}
+    for offset in range(0, 8 * BLOCK, STEP):
+        for start, found in plans.items():
+            found.append(read(ahead, start * BLOCK + offset))
+    for found in plans.values():
+        assert all(plan.unit is Unit.BLOCK for plan in found[8:])
+        assert any(plan.ahead[1] - plan.ahead[0] >= 4 for plan in found)
+
+
+def test_the_kernels_parallel_reads_come_out_of_order() -> None:
+    ahead = Readahead(BLOCK)
+    offsets = [each * STEP for each in range(64)]
+    for one, two in zip(offsets[::2], offsets[1::2], strict=True):
+        read(ahead, two)
+        last = read(ahead, one)
+    assert last.unit is Unit.BLOCK
+
+
+@pytest.mark.parametrize(("rate", "unit"), [(SLOW, Unit.PIECE), (FAST, Unit.BLOCK)])
+def test_a_jump_takes_what_costs_no_more_than_a_request(rate: float, unit: Unit) -> None:
+    ahead = Readahead(BLOCK)
+    for jump in (30, 10, 70):
+        assert read(ahead, jump * BLOCK + 5000, 4096, rate=rate).unit is unit
+
+
+def test_random_reads_that_cost_as_much_as_all_take_all_once() -> None:
+    ahead = Readahead(BLOCK)
+    total = 10 * BLOCK
+    rate = total / 2.0
+    assert read(ahead, 7 * BLOCK, 4096, total, rate).ahead == (0, 0)
+    ahead.waited(3.0)
+    assert read(ahead, 2 * BLOCK, 4096, total, rate).ahead == (0, 10)
+    assert read(ahead, 5 * BLOCK, 4096, total, rate).ahead == (0, 0)
+
+
+def test_memory_is_not_taken_by_a_file_that_is_too_large() -> None:
+    ahead = Readahead(BLOCK)
+    ahead.waited(1000.0)
+    assert read(ahead, 7 * BLOCK, 4096, HUGE, SLOW).ahead == (0, 0)

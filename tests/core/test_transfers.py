@@ -1,0 +1,198 @@
+"""Blocks up and down on real servers: what travels, how often, and what damage does."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pithosfs.blocks import ZERO_HASH, Hashmap, block_hash, hashmap_of
+from pithosfs.errors import Unavailable
+from pithosfs.fetch import PIECE, Address, Origin
+from tests.core.conftest import FULL, SMALL, Build
+from tests.core.stack import Stack
+from tests.core.threads import InThread, eventually
+
+
+def addresses(stack: Stack, name: str, data: bytes) -> list[Address]:
+    version = stack.put(name, data)
+    found = hashmap_of(data, stack.block_size)
+    origin = Origin(stack.ref(name), version)
+    return [
+        Address(origin, index, block, min(SMALL, len(data) - index * SMALL), SMALL)
+        for index, block in enumerate(found.hashes)
+    ]
+
+
+def test_neighbours_come_in_one_request(stack: Stack) -> None:
+    data = os.urandom(8 * SMALL)
+    found = addresses(stack, "file", data)
+    stack.wire.reset()
+    stack.fetcher.prefetch(found)
+    got = b"".join(bytes(stack.fetcher.block(each)) for each in found)
+    assert got == data
+    assert stack.wire.count("GET") == 1
+
+
+def test_many_who_want_a_block_make_one_request(stack: Stack) -> None:
+    (address,) = addresses(stack, "file", os.urandom(SMALL))
+    held = stack.wire.hold("GET")
+    readers = [InThread(lambda: bytes(stack.fetcher.block(address))) for _ in range(8)]
+    held.wait()
+    held.release()
+    assert len({each.result() for each in readers}) == 1
+    assert stack.wire.count("GET") == 1
+
+
+def test_zeros_and_what_is_cached_cost_nothing(stack: Stack) -> None:
+    data = bytes(2 * SMALL) + b"x" * SMALL
+    found = addresses(stack, "file", data)
+    assert bytes(stack.fetcher.block(found[2])) == b"x" * SMALL
+    stack.wire.reset()
+    assert found[0].hash == ZERO_HASH
+    assert bytes(stack.fetcher.block(found[0])) == b""
+    stack.fetcher.prefetch(found)
+    assert bytes(stack.fetcher.block(found[2])) == b"x" * SMALL
+    assert stack.wire.requests == []
+
+
+def test_a_failed_fetch_is_an_error_and_can_be_repeated(stack: Stack) -> None:
+    (address,) = addresses(stack, "file", b"x" * 100)
+    stack.wire.refuse("GET")
+    with pytest.raises(Unavailable):
+        stack.fetcher.block(address)
+    stack.wire.reset()
+    assert bytes(stack.fetcher.block(address)) == b"x" * 100
+
+
+def test_a_block_that_is_not_what_its_hash_says_is_served_only_if_two_reads_agree(stack: Stack) -> None:
+    """An object that others cut short inside a block; it must not be found under the hash later."""
+    whole = os.urandom(SMALL)
+    stack.put("whole", whole)
+    cut = Hashmap(100, (block_hash(whole),), SMALL)
+    version = stack.client.put_hashmap(stack.container, "cut", cut, content_type="text/plain").version
+    address = Address(Origin(stack.ref("cut"), version), 0, cut.hashes[0], 100, SMALL)
+    assert bytes(stack.fetcher.block(address)) == whole[:100]
+    assert stack.cache.peek(cut.hashes[0]) is None
+    stack.wire.reset()
+    assert bytes(stack.fetcher.block(address)) == whole[:100]
+    assert stack.wire.requests == [], "kept under its version"
+
+
+def test_a_piece_of_a_large_block_is_all_that_travels(build: Build) -> None:
+    stack = build(full=True)
+    data = os.urandom(300_000) + bytes(FULL - 600_000) + os.urandom(300_000)
+    stack.put("file", data)
+    address = Address(
+        Origin(stack.ref("file"), stack.client.head(stack.container, "file").entry.version),
+        0,
+        block_hash(data),
+        FULL,
+    )
+    before = stack.wire.stats.snapshot().bytes_down
+    start = FULL - 200_000
+    assert bytes(stack.fetcher.piece(address, start, start + 1000)) == data[start : start + 1000]
+    travelled = stack.wire.stats.snapshot().bytes_down - before
+    assert travelled <= 2 * 2 * PIECE, "read twice, for no hash covers a piece"
+    assert bytes(stack.fetcher.piece(address, 0, FULL)) == data
+    assert bytes(stack.fetcher.piece(address, start + 10, start + 20)) == data[start + 10 : start + 20]
+
+
+# -- up ---------------------------------------------------------------------------------------------
+
+
+def test_only_what_the_server_lacks_travels(stack: Stack) -> None:
+    data = os.urandom(8 * SMALL)
+    stack.write("/first", data)
+    sent = stack.uploader.counts.sent
+    stack.wire.reset()
+    stack.write("/second", data)
+    assert stack.uploader.counts.sent == sent
+    assert stack.wire.count("POST") == 0
+    assert stack.get("second") == data
+
+
+def test_another_machine_asks_before_it_sends(build: Build) -> None:
+    first = build()
+    data = os.urandom(8 * SMALL)
+    first.write("/first", data)
+    second = build(container=first.container)
+    second.write("/second", data)
+    assert second.uploader.counts.sent == 0
+    assert second.wire.count("POST") == 0
+    assert second.get("second") == data
+
+
+def test_blocks_travel_while_the_program_still_writes(stack: Stack) -> None:
+    handle = stack.fs.create("/file", 0o644)
+    data = os.urandom(10 * SMALL)
+    for at in range(0, len(data), 100):
+        stack.fs.write(handle.number, at, data[at : at + 100])
+    eventually(lambda: stack.wire.count("POST") >= 5)  # all but those it asked with
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.wire.count("POST") == 10, "none twice"
+    assert stack.get("file") == data
+
+
+def test_an_edit_in_place_sends_one_block_and_fetches_one(stack: Stack) -> None:
+    data = bytearray(os.urandom(20 * SMALL))
+    stack.write("/file", bytes(data))
+    stack.cache._memory.clear()
+    sent = stack.uploader.counts.sent
+    handle = stack.fs.open("/file", write=True)
+    stack.wire.reset()
+    stack.fs.write(handle.number, 10 * SMALL + 5, b"edit")
+    data[10 * SMALL + 5 : 10 * SMALL + 9] = b"edit"
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert [method for method, _ in stack.wire.requests] == ["GET", "POST", "PUT"]
+    assert stack.uploader.counts.sent == sent + 1
+    assert stack.get("file") == bytes(data)
+
+
+def test_a_block_the_server_has_lost_is_sent_again(stack: Stack) -> None:
+    """The mount believes the server has it; the server says it has not."""
+    data = os.urandom(3 * SMALL)
+    stack.uploader.known.add(hashmap_of(data, SMALL).hashes)
+    stack.write("/file", data)
+    assert stack.get("file") == data
+    small = os.urandom(100)
+    stack.uploader.known.add([block_hash(small)])
+    stack.write("/small", small)
+    assert stack.get("small") == small
+
+
+def test_blocks_of_zeros_on_a_server_that_never_saw_one(build: Build) -> None:
+    stack = build()
+    handle = stack.fs.create("/zeros", 0o644)
+    stack.fs.truncate_handle(handle.number, 5 * SMALL + 1)
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.get("zeros") == bytes(5 * SMALL + 1)
+
+
+def test_an_empty_file(stack: Stack) -> None:
+    stack.write("/empty", b"")
+    assert stack.get("empty") == b""
+    assert stack.read("/empty") == b""
+    handle = stack.fs.open("/empty", write=True, truncate=True)
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    assert stack.get("empty") == b""
+
+
+def test_blocks_of_real_size(build: Build) -> None:
+    """Sparse, over several blocks of 4 MiB: almost nothing travels."""
+    stack = build(full=True)
+    handle = stack.fs.create("/sparse", 0o644)
+    for index in range(6):
+        stack.fs.write(handle.number, index * FULL + FULL - 2, b"ends")
+    stack.fs.flush(handle.number)
+    stack.fs.release(handle.number)
+    expected = bytearray(5 * FULL + FULL + 2)
+    for index in range(6):
+        expected[index * FULL + FULL - 2 : index * FULL + FULL + 2] = b"ends"
+    stack.cache._memory.clear()
+    assert stack.read("/sparse") == bytes(expected)
+    assert stack.client.head(stack.container, "sparse").entry.hash == hashmap_of(expected).merkle
