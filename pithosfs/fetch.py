@@ -258,8 +258,9 @@ class Fetcher:
         """Check a block against its hash, fetch it again if it is not what it should be.
 
         One case is no corruption: an object cut short inside its last block
-        keeps the longer block's hash.  Two reads that agree are served, and
-        kept under the object's version, never under the hash.
+        keeps the longer block's hash.  Of such a block, which is never full,
+        two reads that agree are served, and kept under the object's version,
+        never under the hash.
         """
         if blocks.block_hash(data) == address.hash:
             self.cache.put(address.hash, data)
@@ -274,7 +275,7 @@ class Fetcher:
             if blocks.block_hash(again) == address.hash:
                 self.cache.put(address.hash, again)
                 return again
-            if again == data and address.origin.version:
+            if again == data and address.origin.version and address.length < address.block_size:
                 self.cache.put(_odd_key(address), again, on_disk=False)
                 return again
             data = again

@@ -116,6 +116,14 @@ class Files:
             file.uses += 1
             return file
 
+    def again(self, file: OpenFile) -> bool:
+        """One use more of a file that lost its name; False if its bytes went with its last handle."""
+        with self._lock:
+            if not file.handles and not file.uses and (file.node is None or file.unsent):
+                return False
+            file.uses += 1
+            return True
+
     def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
         """A new file, in use as by :meth:`use`; nothing is sent before it is closed."""
         self.removals.finish(ref)

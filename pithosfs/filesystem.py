@@ -12,6 +12,7 @@ import itertools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -51,6 +52,8 @@ log = logging.getLogger(__name__)
 #: Copies between files move so many bytes at most where hashes cannot be spliced.
 _COPY_CHUNK = 4 * 1024 * 1024
 _MAX_LINK = 4096
+#: Seconds a replaced file can still be opened: by who looked its name up just before.
+_LINGER = 5.0
 
 
 @dataclass(slots=True)
@@ -94,6 +97,9 @@ class FileSystem:
         self._usage = Usage(lambda: client_of(namespace.top.ref).account())
         self._siblings = Siblings()
         self._hidden: dict[str, OpenFile] = {}  # libfuse's names for removed files that are still open
+        self._forgotten: deque[tuple[float, str]] = (
+            deque()
+        )  # those of them libfuse is done with, and since when
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -102,11 +108,27 @@ class FileSystem:
         hidden = self._hidden_file(path)
         if hidden is not None:
             return hidden.view()
-        found = self.files.view(self.namespace.find(path))
+        found = self.files.view(self._find(path))
         touched = self._touched.get(found.ref)
         if touched is not None and found.is_directory and touched > found.mtime_ns:
             return _with_time(found, touched)
         return found
+
+    def _find(self, path: str) -> Node:
+        """The node at ``path``; a name that is just being replaced is never missing."""
+        try:
+            return self.namespace.find(path)
+        except NotFound:
+            if not self._was_replaced(path):
+                raise
+            return self.namespace.find(path)
+
+    def _was_replaced(self, path: str) -> bool:
+        """Wait if the name was moved out of the way, maybe to be replaced; whether to look again."""
+        if not self.files.removals or not names.split(path):
+            return False
+        directory, component = self.namespace.find_parent(path)
+        return self.files.removals.outcome(self.namespace.new_ref(directory, component))
 
     def node_of(self, number: int) -> Node:
         """What an open handle is of."""
@@ -154,12 +176,15 @@ class FileSystem:
         """Open a file."""
         if write or truncate:
             self._writable(path)
-        directory, component = self.namespace.find_parent(path) if names.split(path) else (None, "")
-        if directory is None:
+        hidden = self._hidden_file(path)
+        if hidden is not None:  # the name was replaced between the kernel's lookup and its open
+            if not self.files.again(hidden):
+                raise NotFound(f"{path} is gone", 404)
+            return self._new_handle(hidden, read, write, append)
+        if self._find(path).is_directory:
             raise IsADirectory(f"{path} is a directory")
+        directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
-        if node.is_directory:
-            raise IsADirectory(f"{path} is a directory")
         before = self.files.find(node.ref)
         file = self.files.use(node, directory.ref, component)
         try:
@@ -463,17 +488,16 @@ class FileSystem:
         self._left(directory)
 
     def hide(self, path: str, hidden: str) -> bool:
-        """Remove an open file; it can still be reached by the name ``hidden``, which nobody sees.
+        """Remove a file that is or just was open; ``hidden`` still leads to it, which nobody sees.
 
-        False if the file is not open: then it is an ordinary rename.
+        False if it is no file: then it is an ordinary rename.
         """
         self._writable(path)
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
-        file = self.files.find(node.ref)
-        if file is None or not file.handles or node.is_directory:
+        if node.is_directory:
             return False
-        with self.files.still(file):
+        with self._using(node, directory.ref, component) as file, self.files.still(file):
             self.files.hide(file, directory.ref, component)
             self.namespace.drop(directory.ref, component)
             self._hidden[names.split(hidden)[-1]] = file
@@ -481,8 +505,15 @@ class FileSystem:
         return True
 
     def forget_hidden(self, path: str) -> bool:
-        """The last handle of a hidden file is gone."""
-        return self._hidden.pop(names.split(path)[-1], None) is not None
+        """The last handle of a hidden file is gone; who looked its old name up may still come."""
+        name = names.split(path)[-1]
+        now = time.monotonic()
+        while self._forgotten and self._forgotten[0][0] < now - _LINGER:
+            self._hidden.pop(self._forgotten.popleft()[1], None)
+        if name not in self._hidden:
+            return False
+        self._forgotten.append((now, name))
+        return True
 
     def _hidden_file(self, path: str) -> OpenFile | None:
         return self._hidden.get(path.rpartition("/")[2]) if self._hidden else None
@@ -552,7 +583,9 @@ class FileSystem:
             if replaced is not None:
                 self.files.removed(ref)
             self.files.renamed(file, ref, there, directory, component)
-            return file.view() if file.dirty or there is None else there
+            shown = file.view() if file.dirty or there is None else there
+            self.namespace.put(directory, component, shown)
+            return shown
 
     def _move_file(self, file: OpenFile, target: Node | None, ref: ObjectRef) -> Node | None:
         """Move a file's object, and a change of its attributes with it; returns what is at ``ref`` now.
@@ -609,6 +642,7 @@ class FileSystem:
                 content_type=changed.content_type if changed else None,
                 meta=attributes.meta_for(changed, {}) if changed else None,
                 recursive=recursive,
+                uuid=node.uuid or None,
             )
         except StoreError as error:
             if not error.maybe_done or not self._has_moved(node, ref):
@@ -647,6 +681,7 @@ class FileSystem:
         ref = self.namespace.new_ref(directory, component)
         if not ref.name and (directory.ref.container or not ref.container):
             raise InvalidArgument(f"{path}: the store has no object with an empty name")
+        names.check_length(component)
         if not names.storable(ref):
             raise NameTooLong(f"{path[:60]}…: the name is too long for the store")
         return ref

@@ -202,8 +202,9 @@ class Plan:
 
     def target_of(self, entry: Entry) -> ObjectRef:
         """Where an entry of the past is brought."""
-        name = self.target.name + entry.name[len(self.source.name) :]
-        return ObjectRef(self.target.container, name.strip("/") if not self.target.name else name)
+        if entry is self.own:
+            return self.target
+        return ObjectRef(self.target.container, self.target.prefix + entry.name[len(self.source.prefix) :])
 
     @property
     def size(self) -> int:
@@ -219,6 +220,9 @@ def plan(client: Client, ref: ObjectRef, until: int, to: ObjectRef) -> Plan:
     then = below(client, ref, until)
     if not then:
         raise NotFound(f"there was no {ref} then", 404)
+    own = then.get("")
+    if not to.name:
+        then.pop("", None)  # a container has no object of its own
     now = below(client, to)
     bring, same = [], 0
     replaced: set[str] = set()
@@ -232,11 +236,11 @@ def plan(client: Client, ref: ObjectRef, until: int, to: ObjectRef) -> Plan:
     newer = [each.name for relative, each in now.items() if relative not in then]
     there = now.get("")
     in_the_way = there is not None and attributes.kind_of(there.content_type) is not Kind.DIRECTORY
-    return Plan(ref, to, bring, same, newer, frozenset(replaced), then.get(""), in_the_way)
+    return Plan(ref, to, bring, same, newer, frozenset(replaced), own, in_the_way)
 
 
 def below(client: Client, ref: ObjectRef, until: int | None = None) -> dict[str, Entry]:
-    """A directory's own object (as "") and all objects below it, by what comes behind its name ("/…")."""
+    """A directory's own object (as "") and all objects below it, by "/" and the rest of the name."""
     found: dict[str, Entry] = {}
     if ref.name:
         page = client.list_page(ref.container, prefix=ref.name, limit=1, until=until)
@@ -244,7 +248,7 @@ def below(client: Client, ref: ObjectRef, until: int | None = None) -> dict[str,
         if first is not None and first.name == ref.name:
             found[""] = first
     for each in client.list_all(ref.container, prefix=ref.prefix, until=until):
-        found |= {entry.name[len(ref.name) :]: entry for entry in each.entries}
+        found |= {f"/{entry.name[len(ref.prefix) :]}": entry for entry in each.entries}
     return found
 
 

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS hashmap (
     merkle TEXT, size INTEGER, block_size INTEGER, hashes BLOB NOT NULL,
     PRIMARY KEY (merkle, size, block_size));
 CREATE TABLE IF NOT EXISTS inode (uuid TEXT PRIMARY KEY, ino INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS newborn (name TEXT PRIMARY KEY, ino INTEGER NOT NULL);
 """
 
 
@@ -112,18 +113,33 @@ class MetaStore:
 
     def inodes(self) -> dict[str, int]:
         """Inode numbers by uuid, of objects whose number is not the one their uuid makes."""
-        try:
-            with self._lock:
-                return dict(self._database.execute("SELECT uuid, ino FROM inode").fetchall())
-        except sqlite3.Error as error:
-            log.warning("the metadata store cannot be read: %s", error)
-            return {}
+        return self._numbers("SELECT uuid, ino FROM inode")
 
     def remember_inode(self, uuid: str, ino: int) -> None:
         """This object keeps this inode number."""
         self._do("INSERT OR REPLACE INTO inode VALUES (?, ?)", uuid, ino)
 
+    def newborn(self) -> dict[str, int]:
+        """Inode numbers by name, of objects whose uuid is not known yet."""
+        return self._numbers("SELECT name, ino FROM newborn")
+
+    def remember_newborn(self, name: str, ino: int) -> None:
+        """The object of this name keeps this inode number."""
+        self._do("INSERT OR REPLACE INTO newborn VALUES (?, ?)", name, ino)
+
+    def forget_newborn(self, name: str) -> None:
+        """There is no such object, or its uuid is known."""
+        self._do("DELETE FROM newborn WHERE name = ?", name)
+
     # -- access --------------------------------------------------------------------------
+
+    def _numbers(self, query: str) -> dict[str, int]:
+        try:
+            with self._lock:
+                return dict(self._database.execute(query).fetchall())
+        except sqlite3.Error as error:
+            log.warning("the metadata store cannot be read: %s", error)
+            return {}
 
     def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
         try:

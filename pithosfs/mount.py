@@ -25,6 +25,7 @@ from pithosfs.files import Files, conflict_ref
 from pithosfs.filesystem import delete
 from pithosfs.guard import Guard
 from pithosfs.identity import resolve
+from pithosfs.inodes import Inodes
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
@@ -110,8 +111,7 @@ class Mount:
             until=until,
             accounts=client.sharing_accounts if options.shared else None,
             timeout=options.timeout,
-            inodes=self._store.inodes(),
-            on_uuid=self._store.remember_inode,
+            inodes=Inodes(self._store),
         )
         self.files = Files(
             services, self._namespace, self._delete, self._guard_for, write_back=options.write_back

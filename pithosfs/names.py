@@ -38,6 +38,8 @@ MAX_OBJECT_NAME = 1024
 MAX_REQUEST_PATH = 3800
 #: The longest path component, in bytes, as on any Linux disk.
 MAX_COMPONENT = 255
+#: The longest one that is shown, where other clients made longer ones.
+MAX_SHOWN = 1024
 
 _UNSTORABLE = re.compile(f"({ESCAPE}*)(?:([\udc80-\udcff\n\r])|(0A|0D|[89A-F][0-9A-F]))")
 _ESCAPED = re.compile(f"({ESCAPE}+)(0A|0D|[89A-F][0-9A-F])")
@@ -108,12 +110,23 @@ def distinct(component: str, taken: Container[str]) -> str:
 
 
 def split(path: str) -> list[str]:
-    """The components of an absolute path; NameTooLong if one is longer than a disk would take."""
-    components = [each for each in path.split("/") if each]
-    for each in components:
-        if len(each) * 4 > MAX_COMPONENT and len(each.encode("utf-8", "surrogateescape")) > MAX_COMPONENT:
-            raise NameTooLong(f"the name {each[:40]}… is longer than {MAX_COMPONENT} bytes")
-    return components
+    """The components of an absolute path."""
+    return [each for each in path.split("/") if each]
+
+
+def check_length(component: str) -> None:
+    """NameTooLong if a disk would not take this component."""
+    if len(component) * 4 > MAX_COMPONENT and _bytes(component) > MAX_COMPONENT:
+        raise NameTooLong(f"the name {component[:40]}… is longer than {MAX_COMPONENT} bytes")
+
+
+def showable(component: str) -> bool:
+    """Whether the kernel takes the component of somebody else's object in a listing."""
+    return len(component) * 4 <= MAX_SHOWN or _bytes(component) <= MAX_SHOWN
+
+
+def _bytes(component: str) -> int:
+    return len(component.encode("utf-8", "surrogateescape"))
 
 
 def storable(ref: ObjectRef) -> bool:

@@ -26,6 +26,8 @@ from pithosfs import attributes, names, wire
 from pithosfs.api import Client, Page
 from pithosfs.attributes import Attributes
 from pithosfs.errors import NotADirectory, NotFound, NotSupported, Unavailable
+from pithosfs.inodes import Inodes
+from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, TreeBuilder, new_inode_number, virtual_directory
 from pithosfs.waiting import if_cancelled, wait
@@ -54,8 +56,7 @@ class Namespace:
     """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
 
     ``accounts`` makes the top a directory of accounts, those it returns.
-    ``inodes`` are the numbers of objects (by uuid) that were given one before
-    they had a uuid; ``on_uuid`` is told of more.
+    ``inodes`` knows the numbers of what was made here.
     """
 
     def __init__(
@@ -67,11 +68,9 @@ class Namespace:
         until: int | None = None,
         accounts: Callable[[], list[str]] | None = None,
         timeout: float = 60.0,
-        inodes: dict[str, int] | None = None,
-        on_uuid: Callable[[str, int], None] = lambda *_: None,
+        inodes: Inodes | None = None,
     ) -> None:
-        self._inodes = {} if inodes is None else inodes
-        self._on_uuid = on_uuid
+        self._inodes = Inodes(MetaStore(None)) if inodes is None else inodes
         self.top = virtual_directory(top)
         self._client_of = client_of
         self._ttl = ttl
@@ -125,6 +124,7 @@ class Namespace:
         """One entry of a directory."""
         found = self.children(directory).get(component)
         if found is None:
+            names.check_length(component)
             raise NotFound(f"{directory.ref} has no {component}", 404)
         return found
 
@@ -302,6 +302,10 @@ class Namespace:
     def _store(self, ref: ObjectRef, children: dict[str, Node], began: float, stamp: str | None) -> None:
         """Take over a listing, but for what this mount changed since it was asked for."""
         with self._lock:
+            for component, node in children.items():
+                ino = self._inodes.of(node.ref, node.uuid)
+                if ino:
+                    children[component] = replace(node, ino=ino)
             before = self._listings.get(ref)
             listing = _Listing(children, began, stamp)
             if before is not None:
@@ -309,19 +313,10 @@ class Namespace:
             else:
                 known = self._pinned.get(ref, {})
                 children.update((component, node) for component, node in known.items() if node is not None)
-            if self._inodes:
-                for component, node in children.items():
-                    if not node.ino and node.uuid in self._inodes:
-                        children[component] = replace(node, ino=self._inodes[node.uuid])
             self._listings[ref] = listing
 
     def _keep_changes(self, ref: ObjectRef, before: _Listing, listing: _Listing) -> None:
         children = listing.children
-        for component, node in children.items():
-            old = before.children.get(component)
-            if old is not None and old.ino and not old.uuid and node.uuid:
-                self._inodes[node.uuid] = old.ino
-                self._on_uuid(node.uuid, old.ino)
         pinned = self._pinned.get(ref, {}).keys()
         recent = {component: at for component, at in before.changes.items() if at >= listing.began}
         listing.changes = recent
@@ -354,6 +349,8 @@ class Namespace:
     def put(self, directory: ObjectRef, component: str, node: Node) -> None:
         """An entry is new or different."""
         with self._lock:
+            if node.ino and not node.uuid:
+                self._inodes.born(node.ref, node.ino)
             listing = self._listings.get(directory)
             if listing is not None:
                 listing.children[component] = node
@@ -366,7 +363,9 @@ class Namespace:
         with self._lock:
             listing = self._listings.get(directory)
             if listing is not None:
-                listing.children.pop(component, None)
+                node = listing.children.pop(component, None)
+                if node is not None:
+                    self._inodes.gone(node.ref)
                 listing.changes[component] = time.monotonic()
 
     def pin(self, directory: ObjectRef, component: str) -> None:
@@ -394,6 +393,8 @@ class Namespace:
     def moved(self, old: ObjectRef, new: ObjectRef) -> None:
         """A subtree was moved: its listings go along."""
         with self._lock:
+            for ref in self._inodes.names_below(old):
+                self._inodes.renamed(ref, rebase(ref, old, new))
             for ref in [each for each in self._listings if is_below(each, old)]:
                 listing = self._listings.pop(ref)
                 target = rebase(ref, old, new)

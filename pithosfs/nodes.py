@@ -151,14 +151,12 @@ class TreeBuilder:
         elif node.is_directory:
             self._marker(here, node, last)
         else:
-            children = self.directories[here]
-            children[names.distinct(names.to_path(last), children)] = node
+            _show(self.directories[here], names.to_path(last), node)
 
     def _trailing_slash(self, here: ObjectRef, node: Node) -> None:
         """An object ``d/``: other tools' way to mark directory ``d``; shown only if it has content."""
         if node.size or not node.is_directory:
-            children = self.directories[here]
-            children[names.distinct(names.to_path(""), children)] = node
+            _show(self.directories[here], names.to_path(""), node)
 
     def _marker(self, here: ObjectRef, node: Node, component: str) -> None:
         children = self.directories[here]
@@ -178,3 +176,11 @@ class TreeBuilder:
             del children[name]
             children[name] = virtual_directory(ref)
             children[names.distinct(name, children)] = found
+
+
+def _show(children: dict[str, Node], component: str, node: Node) -> None:
+    """Put ``node`` into a directory, under ``component`` or what is free beside it."""
+    if names.showable(component):
+        children[names.distinct(component, children)] = node
+    else:
+        log.warning("object %s… cannot be shown: its name is too long", str(node.ref)[:80])

@@ -179,7 +179,8 @@ class Operations:
             mode = (0o777 if kind is not Kind.FILE else 0o666) & ~self._owner.umask
         if kind is Kind.SYMLINK:
             mode = 0o777
-        mtime = node.mtime_ns or self._born
+        known = node.attributes.mtime_ns is not None or node.modified_ns
+        mtime = node.mtime_ns if known else self._born
         return {
             "st_mode": _TYPE[kind] | mode,
             "st_ino": inode_number(node),
@@ -299,7 +300,8 @@ class Operations:
     def readdir(self, number: int) -> Iterator[tuple[str, dict[str, int]]]:
         """Every entry with its attributes."""
         path = self._directories[number]
-        found = [(".", {"st_mode": stat.S_IFDIR | 0o755}), ("..", {"st_mode": stat.S_IFDIR | 0o755})]
+        above = self._fs.node(path.rpartition("/")[0] or "/")
+        found = [(".", self._status(self._fs.node(path))), ("..", self._status(above))]
         found += [(name, self._status(node)) for name, node in self._fs.entries(path).items()]
         return iter(found)
 

@@ -27,6 +27,7 @@ from pithosfs.nodes import Node
 log = logging.getLogger(__name__)
 
 _MOMENT = 0.05
+_PATIENCE = 5.0
 _LONGEST_PAUSE = 30.0
 
 
@@ -50,6 +51,9 @@ class Removals:
         self._thread: threading.Thread | None = None
         self._stopped = False
 
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
     def add(self, node: Node, ended: Callable[[], None]) -> None:
         """Delete ``node``'s object soon; ``ended`` is called when the name is free or taken over."""
         with self._lock:
@@ -68,15 +72,28 @@ class Removals:
         with self._lock:
             found = self._idle(ref)
             if found is not None:
-                del self._waiting[ref]
+                found.busy = True
         try:
             yield found.node if found is not None else None
         except BaseException:
             if found is not None:
-                self.add(found.node, found.ended)
+                with self._lock:
+                    found.busy = False
+                    self._lock.notify_all()
             raise
         if found is not None:
+            with self._lock:
+                self._waiting.pop(ref, None)
+                self._lock.notify_all()
             found.ended()
+
+    def outcome(self, ref: ObjectRef) -> bool:
+        """Wait until it is known what becomes of a removed name; False if nothing was to be known."""
+        with self._lock:
+            if ref not in self._waiting:
+                return False
+            self._lock.wait_for(lambda: ref not in self._waiting, _PATIENCE)
+            return True
 
     def finish(self, ref: ObjectRef) -> None:
         """Return when the object is deleted; raises why it could not be (it is tried again)."""

@@ -42,8 +42,17 @@ class Permissions:
 
 
 def permissions(client: Client, ref: ObjectRef) -> Permissions:
-    """Who may do what with an object now."""
+    """Who may do what with an object now; also what a directory above it grants."""
     return Permissions.parse(client.head(ref.container, ref.name).entry.sharing)
+
+
+def own_permissions(client: Client, ref: ObjectRef) -> Permissions:
+    """What was granted for this very object; nothing if it has none yet."""
+    try:
+        entry = client.head(ref.container, ref.name).entry
+    except NotFound:
+        return Permissions()  # a directory that is known only from the names below it
+    return Permissions() if entry.shared_by else Permissions.parse(entry.sharing)
 
 
 def share(client: Client, ref: ObjectRef, wanted: Permissions) -> None:
@@ -113,13 +122,13 @@ def _is_name(text: str) -> bool:
 
 
 def shared_by_me(client: Client) -> Iterator[tuple[str, Entry]]:
-    """Container and entry of each object that is shared or public."""
+    """Container and entry of each object that is shared or public, what a shared directory holds left out."""
     for container in client.containers():
         shared = client.list_all(container.name, shared=True)
         public = client.list_all(container.name, public=True)
         entries = {entry.name: entry for page in chain(shared, public) for entry in page.entries}
         for entry in entries.values():
-            if entry.sharing or entry.public:
+            if entry.public or (entry.sharing and not entry.shared_by):
                 yield container.name, entry
 
 

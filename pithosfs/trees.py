@@ -26,8 +26,9 @@ from pithosfs.nodes import Node, TreeBuilder, of_entry
 
 _PARALLEL = 4
 
-#: Told of bytes that are done, from any thread.
-Told = Callable[[int], None]
+#: Told of a step ("hashing", "uploading", "downloading"), how many bytes more are done and
+#: how many more there are to do than was known; from any thread.
+Told = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
@@ -65,16 +66,18 @@ class Totals:
             self.failed.append(f"{what}: {reason or error}")
 
 
-class _Step:
-    """Turns a file's own progress into steps of the whole."""
+class _Progress:
+    """Turns the progress of one file into steps of the whole."""
 
-    def __init__(self, told: Told, wanted: str) -> None:
-        self._told, self._wanted, self._done = told, wanted, 0
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._known: dict[str, tuple[int, int]] = {}
 
-    def __call__(self, step: str, done: int, _total: int | None) -> None:
-        if step == self._wanted and done > self._done:
-            self._told(done - self._done)
-            self._done = done
+    def __call__(self, step: str, done: int, total: int | None) -> None:
+        known_done, known_total = self._known.get(step, (0, 0))
+        total = max(done, total or 0, known_total)
+        self._known[step] = (done, total)
+        self._told(step, done - known_done, total - known_total)
 
 
 # -- to the store ------------------------------------------------------------------------
@@ -118,7 +121,7 @@ def upload(client: Client, items: list[LocalItem], top: ObjectRef, told: Told) -
                 _size_there(item),
                 item.attributes,
             ):
-                told(item.size)
+                told("hashing", item.size, item.size)
                 if item.attributes.kind is not Kind.DIRECTORY:
                     totals.skip(item.size)
             else:
@@ -147,7 +150,7 @@ def _send(client: Client, item: LocalItem, told: Told, totals: Totals) -> None:
             name,
             item.path,
             content_type=kept.content_type,
-            progress=_Step(told, "hashing"),
+            progress=_Progress(told),
         )
         totals.done(done.size, done.moved)
         return
@@ -222,7 +225,7 @@ def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None
         item.path.symlink_to(os.fsdecode(target))
         totals.done(node.size, node.size)
     elif _is_there(item):
-        told(node.size)
+        told("downloading", node.size, node.size)
         totals.skip(node.size)
     else:
         done = transfer.download(
@@ -231,7 +234,7 @@ def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None
             node.ref.name,
             item.path,
             version=node.version or None,
-            progress=_Step(told, "downloading"),
+            progress=_Progress(told),
         )
         _set_attributes(item)
         totals.done(done.size, done.moved)

@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "notify",
     ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
-    ("cache", "server", "transport"),
+    ("cache", "inodes", "server", "transport"),
     # the store
     ("identity",),
     ("api",),

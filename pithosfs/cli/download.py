@@ -48,6 +48,6 @@ def run(args: argparse.Namespace) -> int:
         if len(items) == 1 and not items[0].node.is_directory and goal.is_dir():
             items = [replace(items[0], path=inside)]
         total = sum(each.node.size for each in items if not each.node.is_directory)
-        with progress.amount("downloading", total) as told:
+        with progress.amounts("downloading", total) as told:
             totals = trees.download(target.client, items, told)
     return report("downloaded", "fetched", totals)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,10 +24,14 @@ def items(what: str, total: int) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def amount(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar that counts bytes; the function is called with how many more, from any thread."""
+def amounts(first: str, total: int) -> Iterator[Callable[[str, int, int], None]]:
+    """Bars that count bytes, one for each step; ``first`` has ``total`` bytes in all.
+
+    The function is called with a step, how many bytes more are done and how
+    many more there are to do (of ``first`` that is known), from any thread.
+    """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda _step, _done, _expected: None
         return
     from rich.console import Console
     from rich.progress import (
@@ -39,12 +44,23 @@ def amount(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description:12}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
+    lock = threading.Lock()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda count: bars.advance(task, count)
+        tasks = {first: bars.add_task(first, total=total)}
+        totals = {first: total}
+
+        def told(step: str, done: int, expected: int) -> None:
+            with lock:
+                if step != first:
+                    totals[step] = totals.get(step, 0) + expected
+                    if step not in tasks:
+                        tasks[step] = bars.add_task(step, total=None)
+                bars.update(tasks[step], total=totals[step], advance=done)
+
+        yield told

@@ -38,6 +38,7 @@ def add(commands: arguments.Subparsers) -> None:
 def publish(args: argparse.Namespace) -> int:
     """Publish and print the link."""
     with targets.opened(args, args.path) as target:
+        targets.require_file(target)
         print(sharing.publish(target.client, target.ref))
         target.changed()
     return ExitCode.OK

@@ -143,5 +143,5 @@ def _restore_directory(args: argparse.Namespace, target: Target, found: Plan) ->
         f" ({output.size(found.size)}, no data moved), {found.same} were as they had been"
     )
     if found.newer:
-        verb = "deleted" if args.exact else "left (--exact deletes them)"
-        exits.complain(f"{output.count(len(found.newer), 'object')} of later {verb}")
+        verb = "deleted" if args.exact else "left as they are (--exact deletes them)"
+        exits.complain(f"not there then: {output.count(len(found.newer), 'object')}, {verb}")

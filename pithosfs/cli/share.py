@@ -10,7 +10,6 @@ from pithosfs import identity, sharing
 from pithosfs.cli import arguments, targets
 from pithosfs.cli.exits import ExitCode
 from pithosfs.cli.targets import Target
-from pithosfs.errors import NotFound
 from pithosfs.options import parse_text
 from pithosfs.sharing import Permissions
 
@@ -53,10 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def _wanted(args: argparse.Namespace, target: Target) -> Permissions:
     if args.none:
         return Permissions()
-    try:
-        wanted = sharing.permissions(target.client, target.ref)
-    except NotFound:
-        wanted = Permissions()  # a directory without an object; it gets one
+    wanted = sharing.own_permissions(target.client, target.ref)
     for kind in ("read", "write"):
         text = getattr(args, kind)
         if text is not None:

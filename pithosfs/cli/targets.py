@@ -127,6 +127,12 @@ def _of_mount(client: Client, found: dict[str, Any], entry: registry.Entry) -> C
     return Client(client.transport, client.endpoint, found["account"])
 
 
+def require_file(target: Target) -> None:
+    """Raises CommandError if the target is a directory."""
+    if is_directory(target.client, target.ref):
+        raise CommandError(f"{target.text} is a directory: name a file", ExitCode.USAGE)
+
+
 def is_directory(client: Client, ref: ObjectRef) -> bool:
     """Whether something is below ``ref``, or it is a directory's own object, or a whole container."""
     if not ref.name:

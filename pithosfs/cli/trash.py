@@ -86,7 +86,7 @@ def show(args: argparse.Namespace) -> int:
         found: dict[str, tuple[int, int, int]] = {}
         with suppress(NotFound):
             for relative, entry in history.below(client, ObjectRef(TRASH, "")).items():
-                top = relative.split("/")[0]
+                top = relative.split("/")[1]
                 objects, size, newest = found.get(top, (0, 0, 0))
                 found[top] = (objects + 1, size + entry.size, max(newest, entry.modified_ns))
     if not found:

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         for source in args.sources:
             within = inside or (not source.is_dir() and targets.is_directory(target.client, target.ref))
             items += trees.local_items(source, _goal(target.ref, source) if within else target.ref)
-        with progress.amount("uploading", sum(each.size for each in items)) as told:
+        with progress.amounts("hashing", sum(each.size for each in items)) as told:
             totals = trees.upload(target.client, items, target.ref, told)
         target.changed()
     return report("uploaded", "sent", totals)

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.path} lies in no mounted directory", ExitCode.MOUNTPOINT)
     files = list(_files(args.path))
     total = sum(path.stat().st_size for path in files)
-    with progress.amount("reading", total) as told, ThreadPoolExecutor(_PARALLEL) as pool:
+    with progress.amounts("reading", total) as told, ThreadPoolExecutor(_PARALLEL) as pool:
         list(pool.map(lambda path: _read(path, told), files))
     print(f"{output.size(total)} of {output.count(len(files), 'file')} are in the cache")
     return ExitCode.OK
@@ -57,8 +57,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _read(path: Path, told: Callable[[int], None]) -> None:
+def _read(path: Path, told: Callable[[str, int, int], None]) -> None:
     buffer = bytearray(_CHUNK)
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
-            told(count)
+            told("reading", count, 0)

@@ -19,6 +19,8 @@ MAX_HEADERS = 100
 
 _METHOD = re.compile(r"[A-Z0-9$_.-]{3,20}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FRAMING = frozenset(("content-length", "content-type", "transfer-encoding", "connection", "expect", "host"))
+"""Headers that must be spelled rightly to be taken for what they are."""
 _CHUNK = 64 * 1024
 
 
@@ -85,7 +87,9 @@ def _headers(file: io.BufferedReader) -> dict[str, str] | None:
         if not colon or not _HEADER_NAME.fullmatch(name):
             raise BadRequest(f"Invalid HTTP Header: '{name.strip()[:100]}'")
         key = name.lower().replace("_", "-")
-        value = value.strip()
+        if key != name.lower() and key in _FRAMING:
+            continue  # content_length is not Content-Length
+        value = value.strip(" \t\r\n")
         if "\0" in value or "\r" in value:
             raise BadRequest(f"Invalid HTTP Header: '{name.upper()}'")
         if key in found and key in ("content-length", "transfer-encoding"):

@@ -101,20 +101,29 @@ def check(directory: Path) -> list[str]:
 def _running(directory: Path, host: str, port: int, options: Options) -> Iterator[tuple[str, Path]]:
     """A server that answers, until the block is left: (address, configuration file)."""
     with contextlib.ExitStack() as cleanup:
-        store = cleanup.enter_context(_store(directory, durable=options.durable))
         cleanup.enter_context(_lock(directory))
-        log = AccessLog(options.access_log) if options.access_log else None
+        store = cleanup.enter_context(_store(directory, durable=options.durable))
+        store.files.sweep()
+        log = _access_log(options.access_log)
         if log is not None:
             cleanup.callback(log.close)
         app = App(store, Settings(md5_etags=options.md5_etags, racy_conditions=options.racy_conditions))
         try:
             listener = Listener(host, port, app, log)
-        except OSError as error:
-            raise ServerProblem(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ServerProblem(f"cannot listen on {host}:{port}: {reason}") from None
         thread = threading.Thread(target=listener.serve_forever, name="accept", daemon=True)
         thread.start()
         cleanup.callback(listener.stop)
         yield _publish_address(directory, store, listener.address)
+
+
+def _access_log(path: Path | None) -> AccessLog | None:
+    try:
+        return None if path is None else AccessLog(path)
+    except OSError as error:
+        raise ServerProblem(f"cannot write the access log {path}: {error.strerror}") from None
 
 
 def _publish_address(directory: Path, store: Store, address: str) -> tuple[str, Path]:
@@ -149,7 +158,11 @@ def _store(directory: Path, *, durable: bool = True) -> Iterator[Store]:
 @contextlib.contextmanager
 def _lock(directory: Path) -> Iterator[None]:
     """Only one server at a time on a directory."""
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ServerProblem(f"cannot use {directory}: {error.strerror}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
         signal.signal(each, _interrupt)
     try:
         return _run(options)
-    except Failed as error:
+    except (Failed, OSError) as error:
         say(str(error))
         return 2
     except KeyboardInterrupt:
@@ -96,6 +96,8 @@ def _run(options: argparse.Namespace) -> int:
     systems = _chosen_systems(options, ours)
     if options.profile:
         profiling.install()
+    if not systems:
+        raise Failed("none of the systems asked for is there")
     began = time.monotonic()
     with _workspace(options.work) as work, _server(options, work) as place:
         address = place.endpoint.split("/")[2]

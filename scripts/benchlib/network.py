@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,5 +96,7 @@ def proxied(python: str, server: str, work: Path, log: Path | None) -> Iterator[
         yield Proxy(process)
     finally:
         if process.child.stdin:
-            process.child.stdin.close()  # it ends by itself then
+            process.child.stdin.close()  # it ends by itself then, its log complete
+        with suppress(subprocess.TimeoutExpired):
+            process.child.wait(10)
         process.stop()

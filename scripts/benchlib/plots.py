@@ -10,6 +10,7 @@ import matplotlib as mpl
 
 mpl.use("svg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from .growth import CURVES, Point
 from .report import Results, describe_network
@@ -60,11 +61,13 @@ def _bars(path: Path, title: str, results: Results, value: Callable[[Result], fl
             axis.bar(places, heights, width, label=system, color=COLOURS.get(system, OURS))
         axis.set_yscale("symlog", linthresh=0.1)
         axis.set_ylim(bottom=0)
+        axis.yaxis.set_major_formatter(ScalarFormatter())
         axis.set_ylabel(unit)
         axis.set_title(describe_network(network), loc="left", fontsize=8)
         axis.set_xticks(range(len(keys)), keys)
-    axes[0, 0].legend(ncols=len(systems), frameon=False, loc="upper right")
-    figure.suptitle(f"{title} (lower is better, logarithmic)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=len(systems), frameon=False, loc="outside lower center")
+    figure.suptitle(f"{title} (less is better; logarithmic above 0.1)")
     _save(figure, path)
 
 
@@ -85,7 +88,12 @@ def _curves(path: Path, points: Sequence[Point]) -> None:
                     color=COLOURS.get(system, OURS),
                     markersize=3,
                 )
+            axis.margins(y=0.15)
             axis.set_xscale("log")
+            axis.set_xticks([each.count for each in points if each.curve == curve])
+            axis.xaxis.set_major_formatter(ScalarFormatter())
+            axis.xaxis.set_minor_locator(NullLocator())
+            axis.tick_params(axis="x", labelrotation=45)
             axis.set_ylim(bottom=0)
             axis.set_ylabel(unit if column == 0 else "")
             axis.set_title(title if row == 0 else "", fontsize=8)

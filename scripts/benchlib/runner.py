@@ -75,15 +75,24 @@ class Bench:
         corpus = Corpus(folder / "files", self.sizes, f"{container}-{time.time_ns()}")
         with Store(self.place, container) as store:
             store.create()
-            running = system(self.place.behind(self.proxy.url), container, corpus, folder / "system")
             try:
-                running.start()
-                yield Case(running, store, corpus)
-                self.totals.append(Total(system.name, network.name, running.cost()))
+                with self._running(system, network, container, corpus, folder / "system") as running:
+                    yield Case(running, store, corpus)
             finally:
-                running.close()
                 corpus.remove()
                 store.drop()
+
+    @contextmanager
+    def _running(
+        self, system: type[Any], network: Network, container: str, corpus: Corpus, work: Path
+    ) -> Iterator[Any]:
+        running = system(self.place.behind(self.proxy.url), container, corpus, work)
+        try:
+            running.start()
+            yield running
+            self.totals.append(Total(system.name, network.name, running.cost()))
+        finally:
+            running.close()
 
     def _measure(self, case: Case, workload: Workload, network: Network) -> Result:
         result = Result(workload.key, case.system.name, network.name)

@@ -129,7 +129,7 @@ class Scene:
     def settle(self, mount: Mount, name: str = "one", seconds: float = 40.0) -> None:
         """Wait until nothing is pending any more (asked directly: a command each time takes long)."""
         socket = self._announced(mount, name).with_suffix(".sock")
-        wait_until(lambda: not control.ask(socket, "pending"), seconds, "the end of sending")
+        wait_until(lambda: not control.ask(socket, "pending", timeout=10), seconds, "the end of sending")
         assert self.pending(mount, name) == []
 
     # -- the store --------------------------------------------------------------------------------

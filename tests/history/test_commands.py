@@ -77,7 +77,6 @@ def test_a_deleted_tree_comes_back_as_it_was(mounted: MountedDisk, pithosfs: Pit
     time.sleep(1.2)  # attributes go out a moment later
     before = hashes(top)
     when = next_second()
-    time.sleep(1)
     shutil.rmtree(top)
     assert pithosfs.refused("restore", top)[0] == 2  # of a directory one must say from when
     with mounted.requests() as seen:
@@ -99,7 +98,6 @@ def test_a_tree_comes_back_beside_what_is_there_now(mounted: MountedDisk, pithos
     (top / "gone").write_bytes(b"gone")
     before = hashes(top)
     when = next_second()
-    time.sleep(1)
     (top / "changed").write_bytes(b"new")
     (top / "gone").unlink()
     (top / "later").write_bytes(b"later")
@@ -109,7 +107,7 @@ def test_a_tree_comes_back_beside_what_is_there_now(mounted: MountedDisk, pithos
     assert hashes(mounted.path / "copy") == before
     done = pithosfs.run("restore", top, "--at", when)
     assert done.returncode == 0
-    assert "1 object of later left" in done.stderr
+    assert "not there then: 1 object, left" in done.stderr
     assert hashes(top) == {**before, "later": hashlib.sha256(b"later").hexdigest()}
     assert pithosfs.run("restore", top, "--at", when, "--exact").returncode == 0
     assert hashes(top) == before
@@ -144,7 +142,6 @@ def test_nothing_is_put_in_the_place_of_something_else(mounted: MountedDisk, pit
     path.mkdir()
     (path / "inside").write_bytes(b"inside")
     when = next_second()
-    time.sleep(1)
     assert "is a directory now" in pithosfs.refused("restore", path, "--version", str(version))[1]
     (mounted.path / "d").mkdir()
     pithosfs("restore", path, "--version", str(version), "--to", mounted.path / "d")

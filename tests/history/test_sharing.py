@@ -123,6 +123,24 @@ def test_a_directory_nobody_made_can_be_shared(mounted: MountedDisk, pithosfs: P
     assert pithosfs.refused("share", f"pithos/{mounted.name}/nothing", "--read", "*")[0] == 5
 
 
+def test_what_a_directory_grants_is_not_granted_again_below(
+    mounted: MountedDisk, pithosfs: Pithosfs, bob: Pithosfs
+) -> None:
+    (mounted.path / "d").mkdir()
+    (mounted.path / "d" / "file").write_bytes(b"content")
+    pithosfs("share", mounted.path / "d", "--read", "*")
+    assert "read: *" in pithosfs("share", mounted.path / "d" / "file")
+    name = f"pithos/{mounted.name}/d"
+    mine = [each["path"] for each in json.loads(pithosfs("shared", "--json"))["mine"]]
+    assert name in mine
+    assert f"{name}/file" not in mine
+    pithosfs("share", mounted.path / "d" / "file", "--write", "bob")
+    pithosfs("share", mounted.path / "d", "--none")
+    assert "read: nobody else" in pithosfs("share", mounted.path / "d" / "file")
+    for command in ("publish", "purge"):
+        assert pithosfs.refused(command, mounted.path / "d")[0] == 2
+
+
 def test_the_history_of_others_is_not_ours(
     mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str
 ) -> None:

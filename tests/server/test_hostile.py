@@ -181,12 +181,17 @@ def test_more_connections_than_places_wait_and_do_not_stop_the_stop(tmp_path: Pa
         (head("PUT", f"{BOX}/f", "Transfer-Encoding: gzip"), 400),
         (head("PUT", f"{BOX}/f", f"Content-Type: {OCTETS}", "Content-Length: 999999999999999999"), 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # somebody tries TLS
+        (
+            head("PUT", f"{BOX}/f", f"Content-Type: {OCTETS}", "Content_Length: 3", "Connection: close")
+            + b"abc",
+            411,
+        ),
         (b"GET / HTTP/9.9\r\n\r\n", 400),
         (b"GET /\r\n\r\n", 400),
         (b"\0" * 10_000, 400),
     ],
 )
-def test_nonsense_is_answered_400(server: Server, api: Api, request_bytes: bytes, status: int) -> None:
+def test_nonsense_is_refused(server: Server, api: Api, request_bytes: bytes, status: int) -> None:
     assert send(server, request_bytes).startswith(b"HTTP/1.1 %d " % status)
     assert api.names("/box") == []
 

@@ -115,6 +115,35 @@ def test_add_user_with_uuid_and_token(tmp_path: Path) -> None:
     assert run(tmp_path / "s", "--add-user", "x", "--token-file", str(tmp_path / "none")).returncode == 1
 
 
+def test_a_directory_may_be_made_by_several_at_once(tmp_path: Path) -> None:
+    commands = [command(tmp_path / "s", "--add-user", f"user{number}") for number in range(4)]
+    started = [subprocess.Popen(each, stderr=subprocess.PIPE, stdout=subprocess.PIPE) for each in commands]
+    assert [popen.communicate(timeout=60)[1] for popen in started] == [b""] * 4
+    assert len(list((tmp_path / "s" / "users").iterdir())) == 4
+
+
+def test_adding_users_does_not_disturb_uploads(tmp_path: Path) -> None:
+    with process(tmp_path) as server:
+        api, failures = server.api, []
+        done = threading.Event()
+
+        def upload() -> None:
+            while not done.is_set():
+                answer = api.request("PUT", "/pithos/f", os.urandom(300_000), Content_Type=OCTETS)
+                if answer.status != 201:
+                    failures.append(answer.data)
+
+        thread = threading.Thread(target=upload)
+        thread.start()
+        try:
+            for number in range(3):
+                assert run(tmp_path, "--add-user", f"user{number}").returncode == 0
+        finally:
+            done.set()
+            thread.join()
+        assert not failures
+
+
 def test_quota_of_a_user(tmp_path: Path) -> None:
     with process(tmp_path) as server:
         assert run(tmp_path, "--quota", "local=1000").returncode == 0

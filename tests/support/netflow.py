@@ -163,7 +163,7 @@ class Flow:
 
     def send(self, data: bytes) -> None:
         """Put ``data`` on the line."""
-        due = max(self.line.admit(len(data), self.proxy.now()), self.held_until)
+        due = max(self.line.admit(len(data), self.proxy.now()), self.held_until, self._last_due())
         self.under_way += len(data)
         if self.parcels and self.parcels[-1].takes(data, due):
             data = self.parcels.pop().data + data
@@ -172,8 +172,7 @@ class Flow:
 
     def drip(self, data: bytes, rate: float) -> None:
         """Put ``data`` on the line a drop at a time, ``rate`` bytes a second."""
-        last = self.parcels[-1].due if self.parcels else 0.0
-        due = max(self.line.admit(len(data), self.proxy.now()), last)
+        due = max(self.line.admit(len(data), self.proxy.now()), self._last_due())
         drop = max(1, int(rate / 20))
         for at in range(0, len(data), drop):
             due += drop / rate
@@ -183,9 +182,11 @@ class Flow:
     def finish(self, then: Callable[[], None]) -> None:
         """Read no more; when all that is under way has arrived, do ``then``."""
         self.ended = True
-        last = self.parcels[-1].due if self.parcels else 0.0
-        due = max(last, self.line.admit(0, self.proxy.now()), self.held_until)
+        due = max(self.line.admit(0, self.proxy.now()), self.held_until, self._last_due())
         self.parcels.append(Parcel(due, b"", then))
+
+    def _last_due(self) -> float:
+        return self.parcels[-1].due if self.parcels else 0.0
 
     def deliver(self) -> None:
         """Hand over what has arrived; see to it that this is called again in time."""

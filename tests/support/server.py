@@ -109,6 +109,7 @@ class Store:
     def __init__(self, pool: urllib3.PoolManager, url: str, token: str) -> None:
         self._pool = pool
         self._url = url
+        self.token = token
         self._headers = {"X-Auth-Token": token}
 
     def _ask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pithosfs.server.app import conditions, headers, render
-from pithosfs.server.app.context import Context, answer, iso
+from pithosfs.server.app.context import Context, answer, iso, text_listing
 from pithosfs.server.app.http import Headers, Response, http_date
 from pithosfs.server.store.accounts import AccountState
 from pithosfs.server.store.errors import NotAllowed
@@ -19,9 +19,7 @@ def list_accounts(context: Context) -> Response:
     names = store.sharing.accounts_for(context.user)
     names = _page(names, request.parameters.get("marker"), request.number("limit"))
     if request.serialization == "text":
-        response = answer(request, 200 if names else 204, render.lines(names))
-        response.reason = "OK"
-        return response
+        return text_listing(request, names)
     items = [{"last_modified": iso(store.accounts.state(name).modified), "name": name} for name in names]
     if request.serialization == "xml":
         return answer(request, 200, render.accounts_xml(context.user, items))
@@ -43,10 +41,7 @@ def list_containers(context: Context, account: str) -> Response:
     found = _containers(context, account)
     fields = _headers(context, account, state)
     if request.serialization == "text":
-        body = render.lines([place.name for place in found])
-        response = answer(request, 200 if found else 204, body, fields)
-        response.reason = "OK"
-        return response
+        return text_listing(request, [place.name for place in found], fields)
     items = [_item(context, place) for place in found]
     if request.serialization == "xml":
         return answer(request, 200, render.containers_xml(account, items), fields)

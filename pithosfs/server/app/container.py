@@ -8,7 +8,7 @@ from typing import Any
 
 from pithosfs import blocks
 from pithosfs.server.app import conditions, headers, render
-from pithosfs.server.app.context import MAX_UPLOAD, PUBLIC, Context, answer, epoch, iso
+from pithosfs.server.app.context import MAX_UPLOAD, PUBLIC, Context, answer, epoch, iso, text_listing
 from pithosfs.server.app.http import ApiError, Headers, Response, http_date
 from pithosfs.server.store import listing
 from pithosfs.server.store.containers import ContainerState
@@ -35,10 +35,7 @@ def list_objects(context: Context, account: str, name: str) -> Response:
     found = context.store.objects.entries(context.user, state.container, _query(context, account))
     fields = _headers(context, state)
     if request.serialization == "text":
-        body = render.lines([each.entry.name for each in found])
-        response = answer(request, 200 if found else 204, body, fields)
-        response.reason = "OK"
-        return response
+        return text_listing(request, [each.entry.name for each in found], fields)
     items = [_item(context, each) for each in found]
     if request.serialization == "xml":
         return answer(request, 200, render.objects_xml(name, items), fields)

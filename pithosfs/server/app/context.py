@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -62,6 +62,13 @@ def answer(
     """An answer with the headers all of them have."""
     response = Response.of(status, body, headers_)
     return finished(request, response, content_type)
+
+
+def text_listing(request: Request, names: Sequence[str], fields: Headers | None = None) -> Response:
+    """Names, one a line; an empty listing is ``204 OK``."""
+    response = answer(request, 200 if names else 204, render.lines(names), fields or ())
+    response.reason = "OK"
+    return response
 
 
 def finished(request: Request, response: Response, content_type: str | None = None) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from pithosfs.server.app import account, container, copying, identity, objects, public, render, writing
@@ -25,39 +25,45 @@ from pithosfs.server.store.values import Target, check_name
 
 log = logging.getLogger(__name__)
 
+_SERVICE = PREFIX.rpartition("/")[0]
 # As on the real server, a newline ends a name (at its end) or makes it no name at all.
 _OBJECT = re.compile(r"(.+?)/(.+?)/(.+?)$")
 _CONTAINER = re.compile(r"(.+?)/(.+?)/?$")
 _ACCOUNT = re.compile(r"(.+?)/?$")
 _TOKEN = re.compile(r"([^/\n]+)/?$")
 
-Method = tuple[Callable[..., Response], str]
-"""A handler, and what it writes if the client does not say: a capital letter
-allows no other (``JSON``)."""
 
-_TOP: dict[str, Method] = {"GET": (account.list_accounts, "text")}
-_ACCOUNT_METHODS: dict[str, Method] = {
-    "HEAD": (account.head, "JSON"),
-    "POST": (account.update, "JSON"),
-    "GET": (account.list_containers, "text"),
+class Method(NamedTuple):
+    """A handler; what it writes if the client does not say; whether the client has a say."""
+
+    handler: Callable[..., Response]
+    default: str = "json"
+    negotiable: bool = False
+
+
+_TOP = {"GET": Method(account.list_accounts, "text", True)}
+_ACCOUNT_METHODS = {
+    "HEAD": Method(account.head),
+    "POST": Method(account.update),
+    "GET": Method(account.list_containers, "text", True),
 }
-_CONTAINER_METHODS: dict[str, Method] = {
-    "HEAD": (container.head, "JSON"),
-    "PUT": (container.create, "JSON"),
-    "POST": (container.update, "json"),
-    "DELETE": (container.delete, "JSON"),
-    "GET": (container.list_objects, "text"),
+_CONTAINER_METHODS = {
+    "HEAD": Method(container.head),
+    "PUT": Method(container.create),
+    "POST": Method(container.update, "json", True),
+    "DELETE": Method(container.delete),
+    "GET": Method(container.list_objects, "text", True),
 }
-_OBJECT_METHODS: dict[str, Method] = {
-    "HEAD": (objects.head, "JSON"),
-    "GET": (objects.get, "json"),
-    "PUT": (writing.put, "JSON"),
-    "COPY": (copying.copy, "JSON"),
-    "MOVE": (copying.move, "JSON"),
-    "POST": (writing.post, "JSON"),
-    "DELETE": (objects.delete, "JSON"),
+_OBJECT_METHODS = {
+    "HEAD": Method(objects.head),
+    "GET": Method(objects.get, "json", True),
+    "PUT": Method(writing.put),
+    "COPY": Method(copying.copy),
+    "MOVE": Method(copying.move),
+    "POST": Method(writing.post),
+    "DELETE": Method(objects.delete),
 }
-_PUBLIC_METHODS: dict[str, Method] = {"HEAD": (public.head, "JSON"), "GET": (public.get, "JSON")}
+_PUBLIC_METHODS = {"HEAD": Method(public.head), "GET": Method(public.get)}
 
 
 class App:
@@ -81,7 +87,7 @@ class App:
             path = raw.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
             return _page(400, b"")
-        if path.startswith((PREFIX + "/", PREFIX.rsplit("/", 1)[0])):
+        if path == _SERVICE or path.startswith(_SERVICE + "/"):
             return self._object_store(request, path)
         if path.startswith(PUBLIC + "/"):
             return self._public(request, path[len(PUBLIC) + 1 :])
@@ -122,20 +128,17 @@ class App:
         return answer(request, 204, b"", fields)
 
     def _call(self, request: Request, methods: dict[str, Method], *arguments: Any) -> Response:
-        if request.method not in methods:
-            allow = ",".join(methods)
-            raise ApiError(405, "Method not allowed", headers=[("Allow", allow)])
-        handler, default = methods[request.method]
-        request.serialization = default.lower()
-        if default.islower():
-            request.serialization = choose_serialization(request, default)
+        method = _method(request, methods)
+        request.serialization = method.default
+        if method.negotiable:
+            request.serialization = choose_serialization(request, method.default)
         request.check_headers()
         context = Context(self._store, self._settings, request, self._authenticate(request))
         if arguments and isinstance(arguments[0], Target):
             check_name(arguments[0].name)
         if "\0" in request.path or "%00" in f"{request.path}{request.query}":
             raise ApiError(400, "A string literal cannot contain NUL (0x00) characters.")
-        return handler(context, *arguments)
+        return method.handler(context, *arguments)
 
     def _authenticate(self, request: Request) -> str:
         token = request.parameters.get("X-Auth-Token", request.header("x-auth-token"))
@@ -150,18 +153,21 @@ class App:
         found = _TOKEN.match(rest)
         if found is None:
             raise ApiError(404, "Object does not exist")
-        if request.method not in _PUBLIC_METHODS:
-            allow = ",".join(_PUBLIC_METHODS)
-            raise ApiError(405, "Method not allowed", headers=[("Allow", allow)])
-        handler, _ = _PUBLIC_METHODS[request.method]
+        method = _method(request, _PUBLIC_METHODS)
         request.check_headers()
-        return handler(Context(self._store, self._settings, request, ""), found[1])
+        return method.handler(Context(self._store, self._settings, request, ""), found[1])
 
     def _error(self, request: Request, error: Exception) -> Response:
         if isinstance(error, refused.MissingBlocks):
             request.serialization = "json"
             return answer(request, 409, render.as_json(error.hashes))
         return error_answer(request, _api_error(error))
+
+
+def _method(request: Request, methods: dict[str, Method]) -> Method:
+    if request.method not in methods:
+        raise ApiError(405, "Method not allowed", headers=[("Allow", ",".join(methods))])
+    return methods[request.method]
 
 
 def _api_error(error: Exception) -> ApiError:

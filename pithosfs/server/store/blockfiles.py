@@ -71,6 +71,9 @@ class BlockFiles:
         self._temporary = root / _TEMPORARY
         for directory in (root, self._temporary, *(root / f"{number:02x}" for number in range(256))):
             directory.mkdir(mode=0o700, exist_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what a process that died left half written; only while nobody writes."""
         for leftover in self._temporary.iterdir():
             leftover.unlink(missing_ok=True)
 

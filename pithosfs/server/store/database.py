@@ -159,10 +159,14 @@ class Database:
         return connection
 
     def _create(self) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")  # another process may be at it, too
         found = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if found == 0:
-            self._writer.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {FORMAT};COMMIT;")
-        elif found != FORMAT:
+            for statement in _SCHEMA.split(";"):
+                self._writer.execute(statement)
+            self._writer.execute(f"PRAGMA user_version = {FORMAT}")
+        self._writer.execute("COMMIT")
+        if found not in (0, FORMAT):
             raise ValueError(f"{self._path} has format {found}; this program knows format {FORMAT}")
 
     def _counter(self) -> int:

@@ -1,0 +1,69 @@
+"""Inode numbers of objects that got one before they had a uuid.
+
+A number comes from the object's uuid, which only a listing tells.  What is
+made here needs one at once: it keeps that, over renames and remounts, by its
+name until a listing tells the uuid, by the uuid from then on.
+
+``Inodes`` is used under the lock of its owner.
+"""
+
+from __future__ import annotations
+
+from pithosfs.metastore import MetaStore
+from pithosfs.names import ObjectRef
+
+
+class Inodes:
+    """The numbers, remembered in ``store``."""
+
+    def __init__(self, store: MetaStore) -> None:
+        self._store = store
+        self._by_uuid = store.inodes()
+        self._newborn = {_ref(name): ino for name, ino in store.newborn().items()}
+
+    def born(self, ref: ObjectRef, ino: int) -> None:
+        """An object was made here and is known by this number."""
+        if self._newborn.get(ref) != ino:
+            self._newborn[ref] = ino
+            self._store.remember_newborn(_name(ref), ino)
+
+    def gone(self, ref: ObjectRef) -> None:
+        """Nothing is known by this name any more."""
+        if self._newborn.pop(ref, None) is not None:
+            self._store.forget_newborn(_name(ref))
+
+    def renamed(self, old: ObjectRef, new: ObjectRef) -> None:
+        """The object of one name has another."""
+        ino = self._newborn.get(old)
+        if ino is not None:
+            self.gone(old)
+            self.born(new, ino)
+
+    def of(self, ref: ObjectRef, uuid: str) -> int:
+        """The number of a listed object; 0 if it is the one its uuid makes."""
+        if not uuid:
+            return self._newborn.get(ref, 0)
+        ino = self._newborn.get(ref)
+        if ino is not None:
+            self.gone(ref)
+            self._by_uuid[uuid] = ino
+            self._store.remember_inode(uuid, ino)
+        return self._by_uuid.get(uuid, 0)
+
+    def names_below(self, prefix: ObjectRef) -> list[ObjectRef]:
+        """The names below a directory that have a number of their own."""
+        start = prefix.prefix
+        return [
+            each
+            for each in self._newborn
+            if each[::2] == prefix[::2] and (each.name == prefix.name or each.name.startswith(start))
+        ]
+
+
+def _name(ref: ObjectRef) -> str:
+    return f"{ref.account}\0{ref.container}\0{ref.name}"
+
+
+def _ref(name: str) -> ObjectRef:
+    account, container, rest = name.split("\0", 2)
+    return ObjectRef(container, rest, account)

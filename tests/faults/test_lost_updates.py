@@ -1,0 +1,96 @@
+"""Several writers of one file: nobody's acknowledged content is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scene import Scene
+from tests.faults.soak import lost_updates
+from tests.support.files import noise, opened, refused
+from tests.support.processes import wait_until
+from tests.support.server import Server
+
+OURS, THEIRS, BASE = noise(50_000, 1), noise(60_000, 2), noise(70_000, 3)
+
+
+def conflict_copies(names: list[str]) -> list[str]:
+    return [each for each in names if "(conflict " in each]
+
+
+@pytest.mark.parametrize("existed", [True, False], ids=["changed by both", "made by both"])
+def test_two_mounts_write_one_file_and_both_contents_stay(scene: Scene, existed: bool) -> None:
+    one, two = scene.mount(), scene.mount(name="two")
+    if existed:
+        scene.store.put("file.txt", BASE)
+        time.sleep(0.6)
+    assert (two.mountpoint / "file.txt").exists() == existed
+    flags = os.O_RDWR | os.O_CREAT
+    with refused(errno.ESTALE):
+        with opened(one.mountpoint / "file.txt", flags) as mine:
+            os.pwrite(mine, OURS, 0)
+            with opened(two.mountpoint / "file.txt", flags) as yours:
+                os.pwrite(yours, THEIRS, 0)
+    names = scene.store.names()
+    (copy,) = conflict_copies(names)
+    assert copy.startswith("file (conflict ")
+    assert copy.endswith(".txt")
+    rest = BASE[50_000:] if existed else b""
+    assert scene.store.get(copy) == OURS + rest
+    assert scene.store.get("file.txt") == THEIRS + (BASE[60_000:] if existed else b"")
+    assert scene.status(one)["conflicts"][0]["copy"].endswith(copy)
+    wait_until(lambda: copy in os.listdir(one.mountpoint), 10, "the conflict copy in the mount")
+    assert scene.pending(one) == []
+
+
+def test_a_change_by_another_client_in_between_is_not_overwritten(scene: Scene) -> None:
+    mount = scene.mount()
+    (mount.mountpoint / "file").write_bytes(BASE)
+    with refused(errno.ESTALE), opened(mount.mountpoint / "file", os.O_RDWR) as fd:
+        os.pwrite(fd, OURS, 0)
+        scene.store.put("file", THEIRS)
+    assert scene.store.get("file") == THEIRS
+    (copy,) = conflict_copies(scene.store.names())
+    assert scene.store.get(copy) == OURS + BASE[50_000:]
+    wait_until(lambda: (mount.mountpoint / "file").read_bytes() == THEIRS, 10, "the other's content")
+
+
+def test_a_file_deleted_by_somebody_else_is_made_anew(scene: Scene) -> None:
+    mount = scene.mount()
+    (mount.mountpoint / "file").write_bytes(BASE)
+    with opened(mount.mountpoint / "file", os.O_RDWR) as fd:
+        os.pwrite(fd, OURS, 0)
+        scene.store.delete("file")
+    assert scene.store.get("file") == OURS + BASE[50_000:]
+
+
+def test_a_conflict_met_while_the_network_was_down_keeps_both(scene: Scene) -> None:
+    mount = scene.mount()
+    (mount.mountpoint / "file").write_bytes(BASE)
+    scene.proxy.down()
+    with refused(errno.EIO, errno.ETIMEDOUT):
+        (mount.mountpoint / "file").write_bytes(OURS)
+    scene.store.put("file", THEIRS)
+    scene.proxy.up()
+    scene.settle(mount)
+    (copy,) = conflict_copies(scene.store.names())
+    assert (scene.store.get("file"), scene.store.get(copy)) == (THEIRS, OURS)
+
+
+@pytest.mark.parametrize("options", [(), ("--racy-conditions",)], ids=["atomic", "racy"])
+def test_many_writers_of_one_file_lose_nothing(tmp_path: Path, options: tuple[str, ...]) -> None:
+    server = Server(tmp_path / "server", *options)
+    server.start()
+    try:
+        result = lost_updates(tmp_path, server, seconds=4, mounts=2, writers=6)
+    finally:
+        server.stop()
+    print(result)
+    assert result.acknowledged > 5
+    assert result.lost == []
+    assert threading.active_count() < 50
