@@ -74,6 +74,7 @@ class Mount:
         self._started = time.time()
         self._stop_lock = threading.Lock()
         self._stopped = False
+        options.cache_path().mkdir(parents=True, exist_ok=True, mode=0o700)  # as a parent it would be open
         site = options.cache_path() / _site(client)
         self._store = MetaStore(site / "meta.sqlite3")
         self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None

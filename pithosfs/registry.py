@@ -120,6 +120,7 @@ def announce(entry: Entry) -> None:
     """Write ``entry`` so that others find it, whole or not at all."""
     fields = {k: v for k, v in dataclasses.asdict(entry).items() if k != "file"}
     temporary = entry.file.with_suffix(".new")
+    temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(fields))
     temporary.replace(entry.file)
 

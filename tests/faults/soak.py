@@ -64,6 +64,12 @@ class Book:
         self.result = result
         self._lock = threading.Lock()
         self._written: dict[str, list[str]] = {}
+        self._turns: dict[Path, threading.Lock] = {}
+
+    def reading(self, path: Path) -> threading.Lock:
+        """Held while a file is read."""
+        with self._lock:
+            return self._turns.setdefault(path, threading.Lock())
 
     def intend(self, name: str, digest: str) -> None:
         with self._lock:
@@ -114,6 +120,8 @@ def work(number: int, tops: list[Path], writers: int, book: Book, seed: int, sto
     """Write own files in one mount; read those of writers in other mounts.
 
     Not those of the same mount: there a reader sees a file half written, as on any file system.
+    Nor does anybody look at a file that another one in the same mount is reading: the kernel knows
+    one size for a name, so a shorter new version would end the reading of the old one early.
     """
     dice = random.Random(seed)
     mine = number % len(tops)
@@ -122,9 +130,10 @@ def work(number: int, tops: list[Path], writers: int, book: Book, seed: int, sto
         write(tops[mine] / name, content(dice), book)
         other = dice.choice([each for each in range(writers) if each % len(tops) != mine])
         path = tops[mine] / f"w{other}f{dice.randrange(FILES)}"
-        began = time.monotonic()
         try:
-            data = path.read_bytes()
+            with book.reading(path):
+                began = time.monotonic()
+                data = path.read_bytes()
         except FileNotFoundError:
             continue
         book.saw(path.name, data, time.monotonic() - began)

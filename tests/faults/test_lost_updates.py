@@ -93,3 +93,33 @@ def test_many_writers_of_one_file_lose_nothing(tmp_path: Path, options: tuple[st
     assert result.acknowledged > 5
     assert result.lost == []
     assert threading.active_count() < 50
+
+
+@pytest.mark.xfail(strict=True, reason="the kernel has one size for a name and all its open handles")
+def test_a_reader_sees_its_version_to_the_end_though_a_shorter_one_is_looked_at(scene: Scene) -> None:
+    """The kernel learns the new size by name; the open handle must not take it for its own end."""
+    mount = scene.mount()
+    path = mount.mountpoint / "file"
+    path.write_bytes(noise(2_000_000, 1))
+    with path.open("rb", buffering=0) as file:
+        read = file.read(100_000)
+        scene.store.put("file", b"short")
+        wait_until(lambda: path.stat().st_size == 5, 10, "the new size")
+        with path.open("rb") as other:
+            assert other.read() == b"short"
+        while piece := file.read(100_000):
+            read += piece
+    assert read == noise(2_000_000, 1)
+
+
+def test_a_reader_sees_its_version_to_the_end_though_a_longer_one_is_looked_at(scene: Scene) -> None:
+    mount = scene.mount()
+    path = mount.mountpoint / "file"
+    path.write_bytes(noise(200_000, 1))
+    with path.open("rb", buffering=0) as file:
+        read = file.read(100_000)
+        scene.store.put("file", noise(300_000, 2))
+        wait_until(lambda: path.stat().st_size == 300_000, 10, "the new size")
+        while piece := file.read(100_000):
+            read += piece
+    assert read == noise(200_000, 1)
