@@ -346,7 +346,7 @@ class Files:
     def still(self, *files: OpenFile | None) -> Iterator[None]:
         """Within this context none of ``files`` is being committed."""
         with contextlib.ExitStack() as stack:
-            for file in sorted({each for each in files if each is not None}, key=lambda each: each.ref):
+            for file in sorted({each for each in files if each is not None}, key=id):  # names may change meanwhile
                 stack.enter_context(file.committing)
             yield
 

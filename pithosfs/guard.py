@@ -64,6 +64,7 @@ class Guard:
         self._quiet = quiet
         self._lock = threading.Condition()
         self._waiting: deque[_Commit] = deque()
+        self._chain: Mark | None = None  # since when every number is accounted for
         self._busy = False
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -132,7 +133,11 @@ class Guard:
 
     def _look(self, commit: _Commit) -> None:
         if self._ledger.settled(commit.after) and not self._ledger.foreign(commit.before, commit.version):
-            self._quiet(commit.before.top_began, self._ledger.began(commit.version))
+            chain = self._chain or commit.before
+            if self._ledger.foreign(chain, commit.version):
+                chain = commit.before
+            self._chain = chain
+            self._quiet(chain.top_began, self._ledger.began(commit.version))
             return
         client = self._client_of(commit.ref)
         try:

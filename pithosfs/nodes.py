@@ -24,7 +24,8 @@ class Node:
     """One file, directory or symbolic link of the tree.
 
     ``version`` is 0 where it is not known (after a move); ``origin`` says
-    where the bytes can be read in that case; ``ino`` is set where the inode
+    where the bytes can be read in that case.  ``modified_ns`` is when anything
+    of it changed, by the server's clock or by ours.  ``ino`` is set where the inode
     number was given before there was a uuid.  ``exists`` is False for a
     directory that is known only from the names below it.  ``hash`` is the
     Merkle hash, ``etags`` what a condition may name.

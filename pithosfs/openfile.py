@@ -79,6 +79,7 @@ class OpenFile:
         self._ahead: Ahead | None = None
         self._attributes_changed = node is None
         self._meta_changed = False
+        self._changed_ns = 0 if node is not None else time.time_ns()  # of anything, here; 0: not yet
         self._emptied = False  # nothing of what the server has is in effect
         self._attempts: deque[tuple[str, int]] = deque(maxlen=16)  # Merkle hash and size of each PUT
         self._changes = 0
@@ -133,7 +134,7 @@ class OpenFile:
                 base.etags,
                 base.uuid,
                 base.version,
-                base.modified_ns,
+                self._changed_ns or base.modified_ns,
                 sharing=base.sharing,
                 public=base.public,
                 origin=base.origin,
@@ -385,6 +386,7 @@ class OpenFile:
         """Change times or mode; goes out with the next commit."""
         with self._lock:
             changed = self.attributes.with_changes(mtime_ns, mode)
+            self._changed_ns = time.time_ns()
             if changed != self.attributes:
                 self.attributes = changed
                 self._attributes_changed = True
@@ -393,6 +395,7 @@ class OpenFile:
         """Replace the user metadata; goes out with the next commit."""
         with self._lock:
             self._meta = dict(meta)
+            self._changed_ns = time.time_ns()
             self._attributes_changed = self._meta_changed = True
 
     def _touched(self, start: int, stop: int) -> None:
@@ -402,7 +405,8 @@ class OpenFile:
         self._modified()
 
     def _modified(self) -> None:
-        self.attributes = self.attributes.with_changes(mtime_ns=time.time_ns())
+        self._changed_ns = time.time_ns()
+        self.attributes = self.attributes.with_changes(mtime_ns=self._changed_ns)
         self._attributes_changed = True
 
     def _tick(self) -> int:
@@ -528,7 +532,7 @@ class OpenFile:
             tuple(dict.fromkeys((hashmap.merkle, *((written.etag,) if written.etag else ())))),
             base.uuid if base else "",
             written.version,
-            time.time_ns(),
+            self._changed_ns or time.time_ns(),
             sharing=base.sharing if base else None,
             public=base.public if base else None,
             ino=self.ino,
@@ -623,6 +627,7 @@ class OpenFile:
         """The file has another name; ``node`` is what the server has there."""
         with self._lock:
             self.ref, self.node, self._ahead = ref, node, None
+            self._changed_ns = time.time_ns()
 
     # -- the journal --------------------------------------------------------------------------
 

@@ -192,7 +192,7 @@ class Operations:
             "st_blksize": _BLOCK,
             "st_atime": mtime,
             "st_mtime": mtime,
-            "st_ctime": mtime,
+            "st_ctime": node.modified_ns or mtime,
         }
 
     @border

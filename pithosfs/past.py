@@ -21,18 +21,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 from cachetools import LRUCache
 
 from pithosfs import moments, wire
 from pithosfs.api import Client, Info, Version
-from pithosfs.errors import Forbidden, NotADirectory, NotFound
+from pithosfs.errors import Forbidden, NotADirectory, NotFound, Unavailable
 from pithosfs.moments import SECOND
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
 from pithosfs.nodes import Node, of_entry, virtual_directory
+from pithosfs.waiting import wait
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ _PINNED = 600.0
 #: Seconds for which lists of versions and of times are believed.
 _FRESH = 2.0
 
+Result = TypeVar("Result")
 ClientOf = Callable[[ObjectRef], Client]
 
 
@@ -66,9 +69,11 @@ class Past:
         self._moments = None if of_others else Moments(client_of, live.top.ref, timeout=timeout)
         self._versions = Versions(client_of, live)
         self._top = _directory("top")
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix="past")
 
     def close(self) -> None:
         """Stop."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
         if self._moments is not None:
             self._moments.close()
         self._versions.close()
@@ -81,6 +86,20 @@ class Past:
 
     def node(self, components: Sequence[str]) -> Node:
         """What is there; NotFound, or what the store raised."""
+        return wait(self._submit(self._node, components))
+
+    def entries(self, components: Sequence[str]) -> dict[str, Node]:
+        """The entries of a directory."""
+        return wait(self._submit(self._entries, components))
+
+    def _submit(self, work: Callable[[Sequence[str]], Result], components: Sequence[str]) -> Future[Result]:
+        """Ask in a thread of the pool, so that whoever waits can give up."""
+        try:
+            return self._pool.submit(work, components)
+        except RuntimeError as error:
+            raise Unavailable("the mount is being ended") from error
+
+    def _node(self, components: Sequence[str]) -> Node:
         match list(components):
             case []:
                 return self._top
@@ -90,8 +109,7 @@ class Past:
                 return self._versions.node(below)
         raise NotFound(f"there is no {'/'.join(components)}", 404)
 
-    def entries(self, components: Sequence[str]) -> dict[str, Node]:
-        """The entries of a directory."""
+    def _entries(self, components: Sequence[str]) -> dict[str, Node]:
         match list(components):
             case []:
                 at = {} if self._moments is None else {"at": self._moments.node([])}
@@ -192,6 +210,7 @@ class Moments:
         return {each for each in found if each <= now}
 
     def _changes_in(self, container: ObjectRef, now: int) -> set[int]:
+        """Of one container, by the first page (10,000 objects) of a few listings."""
         found: set[int] = set()
         probes: list[int | None] = [None, *(now - each for each in _LOOKS_BACK)]
         for until in probes:

@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "extents",
         "moments",
         "readahead",
+        "walks",
         "waiting",
         "wire",
         "options",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from pithosfs import control
 from pithosfs.cli import arguments, targets
 from pithosfs.cli.exits import CommandError, ExitCode
 
@@ -16,7 +15,6 @@ process does it for the whole mount.
 Example:
   pithosfs refresh ~/cloud/inbox
 """
-_PATIENCE = 30.0
 
 
 def add(commands: arguments.Subparsers) -> None:
@@ -32,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
     place = targets.locate(args.path)
     if place is None:
         raise CommandError(f"{args.path} lies in no mounted directory", ExitCode.MOUNTPOINT)
-    control.ask(place[0].socket, "refresh", timeout=_PATIENCE, path=place[1] or None)
+    targets.refresh(place[0], place[1] or None)
     return ExitCode.OK

@@ -10,29 +10,30 @@ this machine, and there is no mount.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pithosfs import control, identity, mountpoints, registry
-from pithosfs.api import Client
+from pithosfs import control, mountpoints, registry
+from pithosfs.api import Client, connect
 from pithosfs.attributes import Kind, kind_of
 from pithosfs.cli import arguments
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.config import Connection
 from pithosfs.errors import BadRequest
-from pithosfs.identity import Site
 from pithosfs.names import ObjectRef
 from pithosfs.options import CONNECTION_OPTIONS
 from pithosfs.past import HIDDEN
-from pithosfs.transport import Transport
 
 PATH_HELP = "a path in a mounted directory, or CONTAINER/NAME"
 
 #: Seconds a mount may take to say what a path is.
 _PATIENCE = 30.0
-_CONNECTIONS = 8
+_CONNECTIONS = 32
+#: Seconds for which the kernel believes what a mount told it of names and sizes.
+_KERNEL_REMEMBERS = 1.0
 _TIMEOUT = 60.0
 
 
@@ -63,7 +64,18 @@ class Target:
         """Let the mount ask anew: something was changed behind its back."""
         if self.entry is not None:
             with suppress(control.ControlError):
-                control.ask(self.entry.socket, "refresh", timeout=_PATIENCE)
+                refresh(self.entry)
+
+    def shown(self) -> None:
+        """As :meth:`changed`; returns when names and sizes are seen as they are now."""
+        self.changed()
+        if self.entry is not None:
+            time.sleep(_KERNEL_REMEMBERS)
+
+
+def refresh(entry: registry.Entry, path: str | None = None) -> None:
+    """Let a mount forget its listings, of ``path`` (from its top) and below, or all.  Raises ControlError."""
+    control.ask(entry.socket, "refresh", timeout=_PATIENCE, path=path)
 
 
 def add_path(parser: argparse.ArgumentParser, **more: Any) -> None:
@@ -148,19 +160,11 @@ def is_directory(client: Client, ref: ObjectRef) -> bool:
 @contextmanager
 def connected(settings: Connection) -> Iterator[Client]:
     """A client of the account the settings name."""
-    site: Site = identity.resolve(settings, timeout=_TIMEOUT)
-    transport = Transport(
-        settings.token,
-        token=site.token,
-        timeout=_TIMEOUT,
-        pool=_CONNECTIONS,
-        ca_certs=settings.ca_certs,
-        verify=settings.verify,
-    )
+    client = connect(settings, timeout=_TIMEOUT, pool=_CONNECTIONS)
     try:
-        yield Client(transport, site.endpoint, site.account)
+        yield client
     finally:
-        transport.close()
+        client.transport.close()
 
 
 def locate(text: str) -> tuple[registry.Entry, str] | None:

@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from pithosfs import disk as disk_module
 from pithosfs.blocks import block_hash
 from pithosfs.cache import BlockCache
 from pithosfs.disk import DiskCache
+
+
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However full the disk of this machine is."""
+    monkeypatch.setattr(disk_module, "FREE_FLOOR", 0.0)
 
 
 def test_memory_is_bounded_in_bytes() -> None:

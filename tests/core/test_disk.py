@@ -15,6 +15,12 @@ from pithosfs.blocks import block_hash
 from pithosfs.disk import DiskCache
 
 
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However full the disk of this machine is."""
+    monkeypatch.setattr(disk, "FREE_FLOOR", 0.0)
+
+
 def block(number: int, size: int = 100) -> tuple[str, bytes]:
     data = f"block {number} ".encode() * (size // 8) + b"."
     return block_hash(data), data
@@ -153,6 +159,7 @@ def test_what_a_crash_left_behind_goes(tmp_path: Path) -> None:
 
 
 def _use(directory: str, seed: int) -> None:
+    disk.FREE_FLOOR = 0.0  # a process of its own
     cache = DiskCache(Path(directory), 2_000)
     cache.scan()
     for round_ in range(150):

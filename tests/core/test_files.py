@@ -21,7 +21,7 @@ def conflicts(stack: Stack) -> list[str]:
 # -- the answer of our own commit did not arrive --------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [10, 3 * SMALL])
+@pytest.mark.parametrize("size", [10, 2 * SMALL])
 def test_a_commit_whose_answer_was_lost_is_no_conflict_with_itself(stack: Stack, size: int) -> None:
     data = b"n" * size
     handle = stack.fs.create("/new", 0o644)

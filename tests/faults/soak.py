@@ -204,7 +204,7 @@ def compare(scene: Scene, book: Book, result: Result) -> None:
 def lost_updates(
     folder: Path, server: Server, *, seconds: float, mounts: int = 4, writers: int = 16, seed: int = 1
 ) -> Result:
-    """The second part: every acknowledged content exists at the end: as the file, a conflict copy or a version.
+    """The second part: every acknowledged content exists at the end: file, conflict copy or version.
 
     Writers in one mount take turns, as programs that share a file on one machine have to.
     """

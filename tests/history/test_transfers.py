@@ -58,7 +58,7 @@ def test_a_tree_goes_up_and_comes_back_as_it_was(
 ) -> None:
     before = listed(local)
     target = f"pithos/{mounted.name}/tree"
-    assert re.search(r"\b8M sent, 8M were there", pithosfs("upload", local, target))
+    assert re.search(r"\b8M sent, 8M were there", pithosfs("upload", local, mounted.path / "tree"))
     assert listed(mounted.path / "tree") == before
     assert "0B sent" in pithosfs("upload", local, target)
     pithosfs("download", target, tmp_path / "back")
