@@ -360,15 +360,25 @@ class Files:
 
     def removed(self, ref: ObjectRef) -> None:
         """The object is deleted or replaced; its handles live on without a name."""
+        self.forget(self.displaced(ref))
+
+    def displaced(self, ref: ObjectRef) -> OpenFile | None:
+        """Take the file of this name out of the tree; its journal entry stays until :meth:`forget`."""
         with self._lock:
             file = self._table.pop(ref, None)
             if file is None:
-                return
+                return None
             place = self._places.pop(file, None)
             if place is not None:
                 self._namespace.unpin(*place)
             file.gone = True
         self.outbox.forget(file)
+        return file
+
+    def forget(self, file: OpenFile | None) -> None:
+        """What was not sent of a displaced file is wanted no more."""
+        if file is None:
+            return
         if not file.handles:
             file.discard()
         else:

@@ -580,9 +580,9 @@ class FileSystem:
             if replaced is not None:
                 target = replaced.node  # None: it was never sent
             there = self._move_file(file, removed or target, ref)
-            if replaced is not None:
-                self.files.removed(ref)
+            displaced = self.files.displaced(ref)
             self.files.renamed(file, ref, there, directory, component)
+            self.files.forget(displaced)  # not before the journal has what takes its place
             shown = file.view() if file.dirty or there is None else there
             self.namespace.put(directory, component, shown)
             return shown

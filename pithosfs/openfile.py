@@ -12,6 +12,7 @@ while something is transferred.  Order: ``_committing`` before ``_lock``.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -25,7 +26,7 @@ from pithosfs import attributes, blocks
 from pithosfs.attributes import Attributes
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.content import Content, Local, Part, Remote
-from pithosfs.errors import InvalidArgument, Stale, TooLarge
+from pithosfs.errors import InvalidArgument, NoSpace, Stale, TooLarge
 from pithosfs.fetch import Address, Fetcher, Origin
 from pithosfs.journal import pack_content, pack_node, unpack_content, unpack_node
 from pithosfs.metastore import MetaStore
@@ -74,6 +75,7 @@ class OpenFile:
         self._content: Content | None = None
         self._meta: dict[str, str] | None = {} if node is None else services.store.meta(node.version)
         self._key = uuid.uuid4().hex  # of its entry in the journal
+        self._entry: dict[str, Any] = {}  # that entry, if there is one
         self._scratch: Scratch = services.staging.scratch()
         self._promised: Scratch | None = None  # what the journal has, while the file is written anew
         self._ahead: Ahead | None = None
@@ -556,7 +558,12 @@ class OpenFile:
                 self._floor = self._tick()
 
     def _attempted(self, content: Hashmap) -> None:
-        self._attempts.append((content.merkle, content.size))
+        """Note what is about to be sent, for the next mount too: it must not take it for a foreign change."""
+        with self._lock:
+            self._attempts.append((content.merkle, content.size))
+            if self.journalled:
+                with contextlib.suppress(NoSpace):
+                    self._services.staging.record(self._key, self._entry | {"attempts": list(self._attempts)})
 
     def was_sent(self, node: Node) -> bool:
         """Whether ``node`` is what a commit of ours has put there without hearing of it."""
@@ -645,8 +652,10 @@ class OpenFile:
                 "meta": self._meta,
                 "content": pack_content(content),
                 "ino": self.ino,
+                "attempts": list(self._attempts),
             }
             self._services.staging.record(self._key, entry)
+            self._entry = entry
             self._forget_promised()
             self.journalled = True
 
@@ -660,9 +669,10 @@ class OpenFile:
             )
             file._content = unpack_content(entry["content"])
             file._emptied, file._meta = entry["emptied"], entry["meta"]
+            file._attempts.extend((merkle, size) for merkle, size in entry.get("attempts", ()))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an entry of this version: {error}") from error
-        file._key, file._scratch, file.journalled = key, scratch, True
+        file._key, file._entry, file._scratch, file.journalled = key, entry, scratch, True
         file._attributes_changed = file._meta_changed = True
         return file
 

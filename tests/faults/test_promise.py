@@ -252,3 +252,18 @@ def test_write_back_umount_sends_everything(scene: Scene) -> None:
         (mount.mountpoint / f"file{number}").write_bytes(noise(50_000, number))
     mount.unmount()
     assert all(scene.store.get(f"file{number}") == noise(50_000, number) for number in range(20))
+
+
+def test_write_back_knows_its_own_earlier_commit_after_a_crash(scene: Scene) -> None:
+    """An older content is being sent when a newer one is promised and the mount dies: no conflict."""
+    mount = scene.mount("--write-back=0.1", timeout=20)
+    scene.proxy.faults(Fault("stall", kind="object PUT", times=0))  # stored, never answered
+    (mount.mountpoint / "file").write_bytes(b"older")
+    wait_until(lambda: scene.store.exists("file"), 15, "the older content")
+    (mount.mountpoint / "file").write_bytes(b"newer content")
+    kill(mount)
+    scene.proxy.faults()
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.store.names() == ["file"]
+    assert scene.versions("file") == [b"older", b"newer content"]
