@@ -151,28 +151,9 @@ def test_a_link_in_place_of_a_state_file_is_not_followed(scene: Scene) -> None:
 def behind_tls(target: tuple[str, int], folder: Path) -> Iterator[tuple[int, Path]]:
     """A TLS front with a certificate signed by nobody, passing bytes on to ``target``."""
     certificate, key = folder / "self-signed.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-out",
-            str(certificate),
-            "-keyout",
-            str(key),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    request += ["-addext", "subjectAltName=DNS:localhost", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(["openssl", *request], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -186,12 +167,16 @@ def behind_tls(target: tuple[str, int], folder: Path) -> Iterator[tuple[int, Pat
             threading.Thread(target=connect, args=(raw,), daemon=True).start()
 
     def connect(raw: socket.socket) -> None:
-        with suppress(OSError), raw, context.wrap_socket(raw, server_side=True) as client:
-            with socket.create_connection(target) as server:
-                back = threading.Thread(target=pump, args=(server, client), daemon=True)
-                back.start()
-                pump(client, server)
-                back.join()
+        with (
+            suppress(OSError),
+            raw,
+            context.wrap_socket(raw, server_side=True) as client,
+            socket.create_connection(target) as server,
+        ):
+            back = threading.Thread(target=pump, args=(server, client), daemon=True)
+            back.start()
+            pump(client, server)
+            back.join()
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):

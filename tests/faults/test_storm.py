@@ -20,7 +20,7 @@ ACTIONS = ("drop_before", "drop_sent", "lose_answer", "cut_request", "cut_answer
 def weather(chance: float) -> list[Fault]:
     """Each of the requests that are repeated meets each of the faults with this probability."""
     rules = [
-        Fault(action, method=method, times=0, chance=chance, after=700, seconds=0.3, rate=500_000)
+        Fault(action, method=method, times=0, chance=chance, after=700, seconds=0.2, rate=5_000_000)
         for method in REPEATED
         for action in ACTIONS
     ]
@@ -33,7 +33,9 @@ def weather(chance: float) -> list[Fault]:
 
 
 @pytest.mark.parametrize("options", [(), ("--write-back=0.5",)], ids=["at once", "write-back"])
-def test_random_operations_agree_with_the_model_through_a_storm(scene: Scene, options: tuple[str, ...]) -> None:
+def test_random_operations_agree_with_the_model_through_a_storm(
+    scene: Scene, options: tuple[str, ...]
+) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
     mount = scene.mount(*options, timeout=30)
