@@ -246,6 +246,7 @@ class Harness:
             self.scene.proxy.down(silent=self.dice.random() < 0.5)
         if kind in ("mount", "both"):
             self._mount.abort()  # its mount point stays, dead: else writers would go on below it
+            self._mount.process.wait()
 
     def _end(self, writers: list[Writer]) -> None:
         """All writers come to an end by themselves: whatever they wait for fails in time."""
