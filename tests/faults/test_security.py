@@ -186,12 +186,16 @@ def behind_tls(target: tuple[str, int], folder: Path) -> Iterator[tuple[int, Pat
             threading.Thread(target=connect, args=(raw,), daemon=True).start()
 
     def connect(raw: socket.socket) -> None:
-        with suppress(OSError), raw, context.wrap_socket(raw, server_side=True) as client:
-            with socket.create_connection(target) as server:
-                back = threading.Thread(target=pump, args=(server, client), daemon=True)
-                back.start()
-                pump(client, server)
-                back.join()
+        with (
+            suppress(OSError),
+            raw,
+            context.wrap_socket(raw, server_side=True) as client,
+            socket.create_connection(target) as server,
+        ):
+            back = threading.Thread(target=pump, args=(server, client), daemon=True)
+            back.start()
+            pump(client, server)
+            back.join()
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
