@@ -66,6 +66,7 @@ _MAX_XATTR_NAME, _MAX_XATTR_SIZE = 255, 64 * 1024
 _HIDDEN = re.compile(r"\.fuse_hidden[0-9a-f]{16}")
 _TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 _BLOCK = 4096
+_SIZES = 200_000
 
 
 class _Refused(OSError):
@@ -143,6 +144,7 @@ class Operations:
         self._born = time.time_ns()
         self._numbers = itertools.count(1)
         self._directories: dict[int, str] = {}
+        self._sizes: dict[int, int] = {}  # what the kernel was told last, by inode number
         self.errors: dict[str, int] = {}
 
     def failed(self, operation: str, error: BaseException) -> None:
@@ -185,9 +187,12 @@ class Operations:
             mode = 0o777
         known = node.attributes.mtime_ns is not None or node.modified_ns
         mtime = node.mtime_ns if known else self._born
+        ino = inode_number(node)
+        if kind is Kind.FILE:
+            self._remember_size(ino, node.size)
         return {
             "st_mode": _TYPE[kind] | mode,
-            "st_ino": inode_number(node),
+            "st_ino": ino,
             "st_nlink": node.links,  # 1 for a directory: how many are below it is not counted
             "st_uid": self._owner.uid,
             "st_gid": self._owner.gid,
@@ -198,6 +203,11 @@ class Operations:
             "st_mtime": mtime,
             "st_ctime": node.modified_ns or mtime,
         }
+
+    def _remember_size(self, ino: int, size: int) -> None:
+        self._sizes[ino] = size
+        if len(self._sizes) > _SIZES:
+            self._sizes.pop(next(iter(self._sizes)), None)
 
     @border
     def access(self, path: str, mode: int) -> None:
@@ -376,6 +386,11 @@ class Operations:
             truncate=bool(flags & os.O_TRUNC),
         )
         self._tell(info, handle)
+        # The kernel ends a file where it believes its end to be: it must not believe an old size.
+        ino, size = handle.file.ino, handle.file.size
+        if self._sizes.get(ino, size) != size:
+            self._remember_size(ino, size)
+            binding.forget_attributes(path)
 
     @border
     def create(self, path: str, mode: int, info: Any) -> None:
