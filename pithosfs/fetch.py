@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 #: Pieces of blocks are cut at multiples of this many bytes.
-PIECE = 64 * 1024
+PIECE = 32 * 1024
 #: Requests ahead of the readers under way at once, and those that may wait for their turn.
 _AHEAD_THREADS, _AHEAD_LIMIT = 8, 80
 _ATTEMPTS = 3

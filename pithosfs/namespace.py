@@ -31,13 +31,10 @@ from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, TreeBuilder, new_inode_number, virtual_directory
 from pithosfs.waiting import if_cancelled, wait
+from pithosfs.walks import Subtree, Walks
 
 log = logging.getLogger(__name__)
 
-#: Sibling directories that are read within so many seconds are a walk.
-_WALK_SECONDS = 10.0
-#: A flat listing that grows beyond so many objects is given up: one directory at a time then.
-_WALK_LIMIT = 500_000
 #: How many of the containers' stamps are remembered as confirmed.
 _CONFIRMATIONS = 100
 
@@ -81,7 +78,7 @@ class Namespace:
         self._listings: dict[ObjectRef, _Listing] = {}
         self._confirmed: dict[tuple[str, str, str], float] = {}  # account, container, stamp -> monotonic
         self._arriving: dict[ObjectRef, Future[None]] = {}
-        self._walked: dict[ObjectRef, tuple[ObjectRef, float]] = {}  # parent -> child read last
+        self._walks = Walks(top)
         self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
         self._pinned: dict[ObjectRef, dict[str, Node | None]] = {}  # nodes: of directories not listed yet
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
@@ -145,7 +142,7 @@ class Namespace:
                 mine = future is None
                 if future is None:
                     future = self._arriving[ref] = Future()
-                tree = self._walk_top(ref) if reading and mine else None
+                tree = self._walks.subtree(ref, _parent(ref), reading=reading) if mine else None
             if mine:
                 self._submit(ref, tree, future)
             try:
@@ -163,7 +160,7 @@ class Namespace:
         if not reading:
             return listing.children
         with self._lock:
-            self._note_walk(ref)
+            self._walks.read(ref)
             return dict(listing.children)
 
     def new_ref(self, directory: Node, component: str) -> ObjectRef:
@@ -194,7 +191,7 @@ class Namespace:
 
     # -- asking the store -------------------------------------------------------------------------
 
-    def _submit(self, ref: ObjectRef, tree: ObjectRef | None, future: Future[None]) -> None:
+    def _submit(self, ref: ObjectRef, tree: Subtree | None, future: Future[None]) -> None:
         def work() -> None:
             error: BaseException | None = None
             try:
@@ -218,14 +215,12 @@ class Namespace:
         except RuntimeError:
             give_up()
 
-    def _refresh(self, ref: ObjectRef, tree: ObjectRef | None) -> None:
+    def _refresh(self, ref: ObjectRef, tree: Subtree | None) -> None:
         if self._accounts is not None and not any(ref):
             self._list_accounts(ref, self._accounts)
         elif not ref.container:
             self._list_containers(ref)
-        elif tree is not None and self._list_tree(tree, ref):
-            return
-        elif not self._still_valid(ref):
+        elif not self._still_valid(ref) and (tree is None or not self._list_tree(tree, ref)):
             self._list_directory(ref)
 
     def _still_valid(self, ref: ObjectRef) -> bool:
@@ -264,8 +259,9 @@ class Namespace:
             stamp = _settled(page) if number == 0 else None
         self._store(ref, builder.directories[ref], began, stamp)
 
-    def _list_tree(self, top: ObjectRef, wanted: ObjectRef) -> bool:
-        """List everything below ``top``, ``wanted`` in it; False if that is too much."""
+    def _list_tree(self, tree: Subtree, wanted: ObjectRef) -> bool:
+        """List everything below a directory, ``wanted`` in it; False if that is too much."""
+        top, limit = tree
         builder = TreeBuilder(top)
         builder.directories[wanted] = {}  # nothing may be below it any more
         began = time.monotonic()
@@ -277,8 +273,10 @@ class Namespace:
             builder.add_entries(page.entries)
             stamp = _settled(page) if number == 0 else None
             count += len(page.entries)
-            if count > _WALK_LIMIT:
-                log.info("%s has more than %d objects: listing one directory at a time", top, _WALK_LIMIT)
+            if page.marker is not None and count >= limit:
+                log.info("%s has more than %d objects: listing one directory at a time", top, count)
+                with self._lock:
+                    self._walks.too_large(tree)
                 return False
         for ref, children in builder.directories.items():
             self._store(ref, children, began, stamp)
@@ -329,24 +327,6 @@ class Namespace:
                 children[component] = before.children[component]
             else:
                 children.pop(component, None)
-
-    # -- walks --------------------------------------------------------------------------------------
-
-    def _walk_top(self, ref: ObjectRef) -> ObjectRef | None:
-        """The directory whose subtree to list because a walk goes through it."""
-        if not ref.name or ref == self.top.ref:
-            return None
-        parent = _parent(ref)
-        last = self._walked.get(parent)
-        if last and last[0] != ref and time.monotonic() - last[1] < _WALK_SECONDS:
-            return parent
-        return None
-
-    def _note_walk(self, ref: ObjectRef) -> None:
-        if ref.name and ref != self.top.ref:
-            self._walked[_parent(ref)] = (ref, time.monotonic())
-            if len(self._walked) > 1000:
-                self._walked.pop(next(iter(self._walked)))
 
     # -- what this mount changed ---------------------------------------------------------------------
 

@@ -68,6 +68,10 @@ _TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: st
 _BLOCK = 4096
 
 
+class _Refused(OSError):
+    """Refused here, with an errno that no error of the layers below has."""
+
+
 def errno_of(error: BaseException) -> int:
     """The errno a program gets for an error."""
     return next((ERRNO[each] for each in type(error).__mro__ if each in ERRNO), errno.EIO)
@@ -89,7 +93,7 @@ def border(method: Method) -> Method:
             log.log(level, "%s %s: %s (%s)", name, _brief(args), error, errno.errorcode[code])
             self.failed(name, error)
             raise OSError(code, os.strerror(code)) from None
-        except OSError:
+        except _Refused:
             raise
         except Exception as error:
             log.exception("%s %s failed unexpectedly", name, _brief(args))
@@ -184,7 +188,7 @@ class Operations:
         return {
             "st_mode": _TYPE[kind] | mode,
             "st_ino": inode_number(node),
-            "st_nlink": 2 if kind is Kind.DIRECTORY else node.links,
+            "st_nlink": node.links,  # 1 for a directory: how many are below it is not counted
             "st_uid": self._owner.uid,
             "st_gid": self._owner.gid,
             "st_size": node.size if kind is not Kind.DIRECTORY else _BLOCK,
@@ -266,11 +270,11 @@ class Operations:
     def setxattr(self, path: str, name: str, value: bytes, flags: int) -> None:
         """Set an attribute."""
         if not name.startswith("user."):
-            raise OSError(errno.EOPNOTSUPP, name)
+            raise _Refused(errno.EOPNOTSUPP, name)
         if len(name) > _MAX_XATTR_NAME:
-            raise OSError(errno.ERANGE, name)
+            raise _Refused(errno.ERANGE, name)
         if len(value) > _MAX_XATTR_SIZE:
-            raise OSError(errno.E2BIG, name)
+            raise _Refused(errno.E2BIG, name)
         self._fs.set_xattr(
             path, name, value, create=bool(flags & _XATTR_CREATE), exists=bool(flags & _XATTR_REPLACE)
         )
@@ -437,7 +441,7 @@ class Operations:
         elif kind in (_FALLOC_PUNCH_HOLE, _FALLOC_ZERO_RANGE):
             self._fs.zero(number, offset, size, keep_size=keep)
         else:
-            raise OSError(errno.EOPNOTSUPP, "this kind of fallocate is not supported")
+            raise _Refused(errno.EOPNOTSUPP, "this kind of fallocate is not supported")
 
     @border
     def copy_file_range(self, source: int, offset: int, target: int, to: int, size: int) -> int:
@@ -449,5 +453,5 @@ class Operations:
         """SEEK_DATA and SEEK_HOLE."""
         found = self._fs.seek(number, offset, data=whence == os.SEEK_DATA)
         if found is None:
-            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+            raise _Refused(errno.ENXIO, os.strerror(errno.ENXIO))
         return found

@@ -248,13 +248,13 @@ def test_a_hidden_file_is_deleted_and_reachable_by_the_hidden_name_only(stack: S
     assert stack.ls() == []
     stack.fs.release(handle.number)
     assert stack.fs.forget_hidden(hidden)
-    with pytest.raises(NotFound):
-        stack.fs.node(hidden)
+    assert not stack.fs.forget_hidden("/.fuse_hidden00000000000000ff")
 
 
-def test_a_file_that_is_not_open_is_not_hidden(stack: Stack) -> None:
-    stack.write("/file", b"content")
-    assert not stack.fs.hide("/file", "/.fuse_hidden0000000000000001")
+def test_a_directory_is_not_hidden(stack: Stack) -> None:
+    stack.fs.mkdir("/d", 0o755)
+    assert not stack.fs.hide("/d", "/.fuse_hidden0000000000000001")
+    assert stack.ls() == ["d"]
 
 
 def test_a_hidden_name_can_be_taken_at_once(stack: Stack) -> None:

@@ -51,7 +51,8 @@ class Result:
         return (
             f"seed {self.seed}, {self.seconds:.0f} s: {self.acknowledged} writes acknowledged "
             f"({self.written_bytes / 1e6:.0f} MB), {self.refused} refused, "
-            f"{self.read} files read ({self.read_bytes / 1e6:.0f} MB), slowest operation {self.slowest:.1f} s, "
+            f"{self.read} files read ({self.read_bytes / 1e6:.0f} MB), "
+            f"slowest operation {self.slowest:.1f} s, "
             f"peak memory {self.peak_memory / 2**20:.0f} MiB, {self.conflict_copies} conflict copies, "
             f"lost {len(self.lost)}, wrong {len(self.wrong)}"
         )
@@ -204,7 +205,7 @@ def compare(scene: Scene, book: Book, result: Result) -> None:
 def lost_updates(
     folder: Path, server: Server, *, seconds: float, mounts: int = 4, writers: int = 16, seed: int = 1
 ) -> Result:
-    """The second part: every acknowledged content exists at the end, somewhere: file, conflict copy or version.
+    """The second part: every acknowledged content exists at the end: file, conflict copy or version.
 
     Writers in one mount take turns, as programs that share a file on one machine have to.
     """

@@ -29,7 +29,7 @@ def holding(token: str, *folders: Path) -> list[Path]:
     for folder in folders:
         for path in folder.rglob("*"):
             if path.is_file() and token.encode() in path.read_bytes():
-                found.append(path)
+                found.append(path)  # noqa: PERF401 - one more nesting would not be clearer
     return found
 
 
@@ -152,7 +152,24 @@ def behind_tls(target: tuple[str, int], folder: Path) -> Iterator[tuple[int, Pat
     """A TLS front with a certificate signed by nobody, passing bytes on to ``target``."""
     certificate, key = folder / "self-signed.pem", folder / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-out", str(certificate), "-keyout", str(key)],
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-out",
+            str(certificate),
+            "-keyout",
+            str(key),
+        ],
         check=True,
         capture_output=True,
     )
@@ -169,12 +186,16 @@ def behind_tls(target: tuple[str, int], folder: Path) -> Iterator[tuple[int, Pat
             threading.Thread(target=connect, args=(raw,), daemon=True).start()
 
     def connect(raw: socket.socket) -> None:
-        with suppress(OSError), raw, context.wrap_socket(raw, server_side=True) as client:
-            with socket.create_connection(target) as server:
-                back = threading.Thread(target=pump, args=(server, client), daemon=True)
-                back.start()
-                pump(client, server)
-                back.join()
+        with (
+            suppress(OSError),
+            raw,
+            context.wrap_socket(raw, server_side=True) as client,
+            socket.create_connection(target) as server,
+        ):
+            back = threading.Thread(target=pump, args=(server, client), daemon=True)
+            back.start()
+            pump(client, server)
+            back.join()
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):

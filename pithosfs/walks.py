@@ -1,0 +1,75 @@
+"""Walks through a tree, seen in the directories that are listed.  No I/O.
+
+A program that goes from a directory it has just read into one of its
+directories, or from one directory to its sibling, will most likely want the
+others, too.  One flat listing then answers for all of them; the first sign
+is worth one page of it, siblings that are read are worth all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import NamedTuple, TypeVar
+
+from pithosfs.names import ObjectRef
+
+Value = TypeVar("Value")
+
+#: Sibling directories that are listed within so many seconds are a walk ...
+_SIBLING_SECONDS = 10.0
+#: ... and so is going down right after reading; a person takes longer.
+_DESCENT_SECONDS = 1.0
+#: Objects a first sign is worth: one request.
+_ONE_PAGE = 10_000
+#: A flat listing that grows beyond so many objects is given up: one directory at a time then.
+_LIMIT = 500_000
+_REMEMBERED = 1000
+
+
+class Subtree(NamedTuple):
+    """All below ``top``, to be listed instead of one directory; not if that is over ``limit`` objects."""
+
+    top: ObjectRef
+    limit: int
+
+
+class Walks:
+    """The walks below ``top``; used under the lock of its owner."""
+
+    def __init__(self, top: ObjectRef) -> None:
+        self._top = top
+        self._children: OrderedDict[ObjectRef, tuple[ObjectRef, float]] = (
+            OrderedDict()
+        )  # parent -> last child
+        self._read: OrderedDict[ObjectRef, float] = OrderedDict()
+        self._too_large: OrderedDict[ObjectRef, int] = OrderedDict()
+
+    def subtree(self, directory: ObjectRef, parent: ObjectRef, *, reading: bool) -> Subtree | None:
+        """A directory has to be listed: the subtree to list instead, if this is a walk."""
+        if not directory.name or directory == self._top:
+            return None
+        now = time.monotonic()
+        last, at = self._children.get(parent, (directory, 0.0))
+        limit = 0
+        if last != directory and now - at < _SIBLING_SECONDS:
+            limit = _LIMIT if reading else _ONE_PAGE
+        elif reading and now - self._read.get(parent, -_DESCENT_SECONDS) < _DESCENT_SECONDS:
+            limit = _ONE_PAGE
+        _remember(self._children, parent, (directory, now))
+        return Subtree(parent, limit) if limit > self._too_large.get(parent, 0) else None
+
+    def read(self, directory: ObjectRef) -> None:
+        """A program has read a directory."""
+        _remember(self._read, directory, time.monotonic())
+
+    def too_large(self, subtree: Subtree) -> None:
+        """The subtree has more objects than it was worth."""
+        _remember(self._too_large, subtree.top, subtree.limit)
+
+
+def _remember(table: OrderedDict[ObjectRef, Value], key: ObjectRef, value: Value) -> None:
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > _REMEMBERED:
+        table.popitem(last=False)
