@@ -71,6 +71,8 @@ class Mount:
         self.client = client
         self.options = options
         self.source = str(top) or "/"
+        if until is not None:
+            self.source += f"@{moments.name_of(until * moments.SECOND)}"
         self._started = time.time()
         self._stop_lock = threading.Lock()
         self._stopped = False
