@@ -66,7 +66,8 @@ class Guard:
         self._quiet = quiet
         self._lock = threading.Condition()
         self._waiting: deque[_Commit] = deque()
-        self._chain: Mark | None = None  # since when every number is accounted for
+        self._chain: Mark | None = None  # since when every number is accounted for ...
+        self._chain_began = 0.0  # ... in monotonic seconds
         self._busy = False
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -143,12 +144,19 @@ class Guard:
             self._waiting.append(commit)
 
     def _look(self, commit: _Commit) -> None:
+        log.debug(
+            "version %d of %s: %d numbers since %d are not ours",
+            commit.version,
+            commit.ref,
+            self._ledger.foreign(commit.before, commit.version),
+            commit.before.top,
+        )
         if self._ledger.settled(commit.after) and not self._ledger.foreign(commit.before, commit.version):
-            chain = self._chain or commit.before
-            if self._ledger.foreign(chain, commit.version):
-                chain = commit.before
-            self._chain = chain
-            self._quiet(chain.top_began, self._ledger.began(commit.version))
+            chain = self._chain
+            if chain is None or self._ledger.foreign(chain, commit.version):
+                chain = self._chain = commit.before
+                self._chain_began = self._ledger.unbroken_since(chain.top)
+            self._quiet(self._chain_began, self._ledger.began(commit.version))
             return
         client = self._client_of(commit.ref)
         try:

@@ -115,6 +115,7 @@ class Mount:
             accounts=client.sharing_accounts if options.shared else None,
             timeout=options.timeout,
             inodes=Inodes(self._store),
+            saw=client.ledger.saw,
         )
         self.files = Files(
             services, self._namespace, self._delete, self._guard_for, write_back=options.write_back
