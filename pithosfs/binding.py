@@ -43,6 +43,17 @@ def interrupted() -> bool:
     return bool(mfusepy._libfuse.fuse_interrupted())
 
 
+def forget_attributes(path: str) -> None:
+    """Let the kernel ask anew for what it knows of ``path``.
+
+    Only from an operation under way; libfuse allows it in an open, not in a
+    change of the file itself.
+    """
+    if IS_3:
+        context = mfusepy._libfuse.fuse_get_context().contents
+        mfusepy._libfuse.fuse_invalidate_path(ctypes.c_void_p(context.fuse), path.encode(*_ENCODING))
+
+
 def caller() -> tuple[int, int, int]:
     """uid, gid and pid of who asks."""
     uid, gid, pid = mfusepy.fuse_get_context()

@@ -246,7 +246,7 @@ class Files:
 
     def _commit_or_give_way(self, file: OpenFile) -> Stale | None:
         for _ in range(_ROUNDS):
-            before, base = self._guard.mark(), file.node.version if file.node else 0
+            before, base = self._guard.mark(), file.node
             try:
                 done = file.commit()
             except Stale as error:
@@ -256,7 +256,7 @@ class Files:
                     return Stale(text, error.status)
             else:
                 if done and file.node is not None:
-                    self._guard.committed(file.ref, file.node.hash, file.node.version, base, before)
+                    self._guard.committed(file.node, base, before)
                 return None
         raise Stale(f"{file.ref} changes faster than it can be written", 412)
 
@@ -346,7 +346,7 @@ class Files:
     def still(self, *files: OpenFile | None) -> Iterator[None]:
         """Within this context none of ``files`` is being committed."""
         with contextlib.ExitStack() as stack:
-            for file in sorted({each for each in files if each is not None}, key=id):  # names may change meanwhile
+            for file in sorted({each for each in files if each is not None}, key=id):
                 stack.enter_context(file.committing)
             yield
 

@@ -22,6 +22,7 @@ from pithosfs.api import Client
 from pithosfs.errors import NotFound, PithosError, Stale
 from pithosfs.ledger import Ledger, Mark
 from pithosfs.names import ObjectRef
+from pithosfs.nodes import Node
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class _Commit:
     ref: ObjectRef
     hash: str
     version: int
-    base: int  # the version it was made from, 0 for none
+    base: int  # the version it was made from, 0 for none (or not known)
+    base_hash: str
     seconds: float  # how long it took
     before: Mark
     after: Mark
@@ -64,7 +66,8 @@ class Guard:
         self._quiet = quiet
         self._lock = threading.Condition()
         self._waiting: deque[_Commit] = deque()
-        self._chain: Mark | None = None  # since when every number is accounted for
+        self._chain: Mark | None = None  # since when every number is accounted for ...
+        self._chain_began = 0.0  # ... in monotonic seconds
         self._busy = False
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -73,12 +76,21 @@ class Guard:
         """To be taken before a commit."""
         return self._ledger.mark()
 
-    def committed(self, ref: ObjectRef, hash_: str, version: int, base: int, before: Mark) -> None:
-        """A commit made ``version`` from ``base``; look later what was replaced."""
+    def committed(self, node: Node, base: Node | None, before: Mark) -> None:
+        """A commit made ``node`` from ``base``; look later what was replaced."""
         after = self._ledger.mark()
-        seconds = after.at - before.at
+        commit = _Commit(
+            node.ref,
+            node.hash,
+            node.version,
+            base.version if base else 0,
+            base.hash if base else "",
+            after.at - before.at,
+            before,
+            after,
+        )
         with self._lock:
-            self._waiting.append(_Commit(ref, hash_, version, base, seconds, before, after))
+            self._waiting.append(commit)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
                 self._thread.start()
@@ -132,12 +144,19 @@ class Guard:
             self._waiting.append(commit)
 
     def _look(self, commit: _Commit) -> None:
+        log.debug(
+            "version %d of %s: %d numbers since %d are not ours",
+            commit.version,
+            commit.ref,
+            self._ledger.foreign(commit.before, commit.version),
+            commit.before.top,
+        )
         if self._ledger.settled(commit.after) and not self._ledger.foreign(commit.before, commit.version):
-            chain = self._chain or commit.before
-            if self._ledger.foreign(chain, commit.version):
-                chain = commit.before
-            self._chain = chain
-            self._quiet(chain.top_began, self._ledger.began(commit.version))
+            chain = self._chain
+            if chain is None or self._ledger.foreign(chain, commit.version):
+                chain = self._chain = commit.before
+                self._chain_began = self._ledger.unbroken_since(chain.top)
+            self._quiet(self._chain_began, self._ledger.began(commit.version))
             return
         client = self._client_of(commit.ref)
         try:
@@ -161,8 +180,8 @@ class Guard:
     def _keep(self, client: Client, commit: _Commit, serial: int) -> None:
         """Keep a version somebody else wrote and we replaced unseen."""
         ref = commit.ref
-        if client.head(ref.container, ref.name, serial).entry.hash == commit.hash:
-            return
+        if client.head(ref.container, ref.name, serial).entry.hash in (commit.hash, commit.base_hash):
+            return  # the same content: nothing of anybody's was replaced
         for attempt in range(100):
             copy = self._conflict_name(ref, attempt)
             try:

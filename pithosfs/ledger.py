@@ -65,6 +65,8 @@ class Ledger:
         self._ours: list[int] = []
         self._began: dict[int, float] = {}
         self._unnumbered: list[_Unnumbered] = []
+        self._seen = (0, 0.0)  # the highest number of a listing, and when that was asked for
+        self._first_seen = self._seen  # the same before the first number of ours
         self._top = 0
         self._top_order = 0
 
@@ -89,16 +91,44 @@ class Ledger:
                 self._unnumbered.append(_Unnumbered(ticket.order, order, unnumbered))
             self._forget_old()
 
+    def saw(self, number: int, began: float) -> None:
+        """A listing whose request was sent at ``began`` (monotonic) has the version ``number``.
+
+        If it is the highest, what is written next without a gap shows that
+        nobody wrote since.
+        """
+        with self._lock:
+            if number > self._top:
+                self._top, self._top_order = number, next(self._orders)
+                self._seen = (number, began)
+                if not self._ours:
+                    self._first_seen = self._seen
+
     def mark(self) -> Mark:
         """What is known now; for :meth:`foreign` later."""
         with self._lock:
-            began = self._began.get(self._top, 0.0)
+            began = self._began.get(self._top, self._seen[1])
             return Mark(self._top, began, self._top_order, next(self._orders))
 
     def began(self, number: int) -> float:
         """When the request that took our ``number`` was sent (monotonic), 0.0 if that is forgotten."""
         with self._lock:
             return self._began.get(number, 0.0)
+
+    def unbroken_since(self, number: int) -> float:
+        """When the first request was sent of those whose numbers lead to ``number`` without a gap.
+
+        Monotonic seconds.
+        """
+        with self._lock:
+            at = bisect_left(self._ours, number)
+            if at == len(self._ours) or self._ours[at] != number:
+                return self._seen[1] if self._seen[0] == number else 0.0
+            while at > 0 and self._ours[at - 1] == self._ours[at] - 1:
+                at -= 1
+            if self._ours[at] == self._first_seen[0] + 1:
+                return self._first_seen[1]
+            return self._began.get(self._ours[at], 0.0)
 
     def is_ours(self, number: int) -> bool:
         """Whether one of our requests took this number."""

@@ -71,6 +71,8 @@ class Mount:
         self.client = client
         self.options = options
         self.source = str(top) or "/"
+        if until is not None:
+            self.source += f"@{moments.name_of(until * moments.SECOND)}"
         self._started = time.time()
         self._stop_lock = threading.Lock()
         self._stopped = False
@@ -113,6 +115,7 @@ class Mount:
             accounts=client.sharing_accounts if options.shared else None,
             timeout=options.timeout,
             inodes=Inodes(self._store),
+            saw=client.ledger.saw,
         )
         self.files = Files(
             services, self._namespace, self._delete, self._guard_for, write_back=options.write_back

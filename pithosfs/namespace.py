@@ -53,7 +53,8 @@ class Namespace:
     """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
 
     ``accounts`` makes the top a directory of accounts, those it returns.
-    ``inodes`` knows the numbers of what was made here.
+    ``inodes`` knows the numbers of what was made here; ``saw`` is told the
+    highest version of each listing, and when it was asked for.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class Namespace:
         accounts: Callable[[], list[str]] | None = None,
         timeout: float = 60.0,
         inodes: Inodes | None = None,
+        saw: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
+        self._saw = saw
         self._inodes = Inodes(MetaStore(None)) if inodes is None else inodes
         self.top = virtual_directory(top)
         self._client_of = client_of
@@ -299,6 +302,7 @@ class Namespace:
 
     def _store(self, ref: ObjectRef, children: dict[str, Node], began: float, stamp: str | None) -> None:
         """Take over a listing, but for what this mount changed since it was asked for."""
+        self._saw(max((node.version for node in children.values()), default=0), began)
         with self._lock:
             for component, node in children.items():
                 ino = self._inodes.of(node.ref, node.uuid)

@@ -66,6 +66,11 @@ _MAX_XATTR_NAME, _MAX_XATTR_SIZE = 255, 64 * 1024
 _HIDDEN = re.compile(r"\.fuse_hidden[0-9a-f]{16}")
 _TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 _BLOCK = 4096
+_SIZES = 200_000
+
+
+class _Refused(OSError):
+    """Refused here, with an errno that no error of the layers below has."""
 
 
 def errno_of(error: BaseException) -> int:
@@ -89,7 +94,7 @@ def border(method: Method) -> Method:
             log.log(level, "%s %s: %s (%s)", name, _brief(args), error, errno.errorcode[code])
             self.failed(name, error)
             raise OSError(code, os.strerror(code)) from None
-        except OSError:
+        except _Refused:
             raise
         except Exception as error:
             log.exception("%s %s failed unexpectedly", name, _brief(args))
@@ -139,6 +144,7 @@ class Operations:
         self._born = time.time_ns()
         self._numbers = itertools.count(1)
         self._directories: dict[int, str] = {}
+        self._sizes: dict[int, int] = {}  # what the kernel was told last, by inode number
         self.errors: dict[str, int] = {}
 
     def failed(self, operation: str, error: BaseException) -> None:
@@ -181,10 +187,13 @@ class Operations:
             mode = 0o777
         known = node.attributes.mtime_ns is not None or node.modified_ns
         mtime = node.mtime_ns if known else self._born
+        ino = inode_number(node)
+        if kind is Kind.FILE:
+            self._remember_size(ino, node.size)
         return {
             "st_mode": _TYPE[kind] | mode,
-            "st_ino": inode_number(node),
-            "st_nlink": 2 if kind is Kind.DIRECTORY else node.links,
+            "st_ino": ino,
+            "st_nlink": node.links,  # 1 for a directory: how many are below it is not counted
             "st_uid": self._owner.uid,
             "st_gid": self._owner.gid,
             "st_size": node.size if kind is not Kind.DIRECTORY else _BLOCK,
@@ -194,6 +203,11 @@ class Operations:
             "st_mtime": mtime,
             "st_ctime": node.modified_ns or mtime,
         }
+
+    def _remember_size(self, ino: int, size: int) -> None:
+        self._sizes[ino] = size
+        if len(self._sizes) > _SIZES:
+            self._sizes.pop(next(iter(self._sizes)), None)
 
     @border
     def access(self, path: str, mode: int) -> None:
@@ -266,11 +280,11 @@ class Operations:
     def setxattr(self, path: str, name: str, value: bytes, flags: int) -> None:
         """Set an attribute."""
         if not name.startswith("user."):
-            raise OSError(errno.EOPNOTSUPP, name)
+            raise _Refused(errno.EOPNOTSUPP, name)
         if len(name) > _MAX_XATTR_NAME:
-            raise OSError(errno.ERANGE, name)
+            raise _Refused(errno.ERANGE, name)
         if len(value) > _MAX_XATTR_SIZE:
-            raise OSError(errno.E2BIG, name)
+            raise _Refused(errno.E2BIG, name)
         self._fs.set_xattr(
             path, name, value, create=bool(flags & _XATTR_CREATE), exists=bool(flags & _XATTR_REPLACE)
         )
@@ -372,6 +386,11 @@ class Operations:
             truncate=bool(flags & os.O_TRUNC),
         )
         self._tell(info, handle)
+        # The kernel ends a file where it believes its end to be: it must not believe an old size.
+        ino, size = handle.file.ino, handle.file.size
+        if self._sizes.get(ino, size) != size:
+            self._remember_size(ino, size)
+            binding.forget_attributes(path)
 
     @border
     def create(self, path: str, mode: int, info: Any) -> None:
@@ -437,7 +456,7 @@ class Operations:
         elif kind in (_FALLOC_PUNCH_HOLE, _FALLOC_ZERO_RANGE):
             self._fs.zero(number, offset, size, keep_size=keep)
         else:
-            raise OSError(errno.EOPNOTSUPP, "this kind of fallocate is not supported")
+            raise _Refused(errno.EOPNOTSUPP, "this kind of fallocate is not supported")
 
     @border
     def copy_file_range(self, source: int, offset: int, target: int, to: int, size: int) -> int:
@@ -449,5 +468,5 @@ class Operations:
         """SEEK_DATA and SEEK_HOLE."""
         found = self._fs.seek(number, offset, data=whence == os.SEEK_DATA)
         if found is None:
-            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+            raise _Refused(errno.ENXIO, os.strerror(errno.ENXIO))
         return found

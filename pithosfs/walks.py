@@ -28,7 +28,7 @@ _REMEMBERED = 1000
 
 
 class Subtree(NamedTuple):
-    """What to list instead of one directory: all below ``top``, unless that is more than ``limit`` objects."""
+    """All below ``top``, to be listed instead of one directory; not if that is over ``limit`` objects."""
 
     top: ObjectRef
     limit: int

@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("transfer",),
     # files
     ("content", "nodes"),
-    ("journal", "namespace", "siblings", "space"),
+    ("guard", "journal", "namespace", "siblings", "space"),
     ("openfile", "past", "trees"),
     ("outbox", "removals"),
     ("files",),

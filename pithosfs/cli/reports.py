@@ -90,7 +90,9 @@ def _report(entry: registry.Entry, is_mounted: bool) -> Report | None:
         state = State.ENDING
     else:
         state, details = _ask(entry)
-    return Report(entry.mountpoint, entry.source, state, entry.pid, entry.since, details)
+    return Report(
+        entry.mountpoint, details.get("source", entry.source), state, entry.pid, entry.since, details
+    )
 
 
 def _ask(entry: registry.Entry) -> tuple[State, dict[str, Any]]:

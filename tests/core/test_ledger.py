@@ -69,6 +69,30 @@ def test_what_is_not_told_hides_nobody() -> None:
     assert ledger.foreign(before, number) == 1
 
 
+def test_an_unbroken_row_of_numbers_begins_with_its_first_request() -> None:
+    ledger, sequence = Ledger(), Sequence()
+    write(ledger, sequence)
+    sequence.take()  # somebody else's
+    first = write(ledger, sequence)
+    for _ in range(3):
+        last = write(ledger, sequence)
+    assert ledger.unbroken_since(last) == ledger.began(first)
+    assert ledger.unbroken_since(last) > ledger.began(101)
+
+
+def test_what_a_listing_shows_is_where_a_row_can_begin() -> None:
+    ledger, sequence = Ledger(), Sequence()
+    ledger.saw(sequence.last, 12.5)
+    before = ledger.mark()
+    number = write(ledger, sequence)
+    assert ledger.foreign(before, number) == 0
+    assert ledger.unbroken_since(before.top) == 12.5
+    assert not ledger.is_ours(before.top)
+    assert ledger.unbroken_since(number) == 12.5
+    sequence.take()
+    assert ledger.foreign(before, write(ledger, sequence)) == 1
+
+
 def test_requests_under_way_keep_it_unsettled() -> None:
     ledger, sequence = Ledger(), Sequence()
     other = ledger.begin()

@@ -9,6 +9,7 @@ import pytest
 
 from pithosfs.errors import NotADirectory, NotFound, Unavailable
 from pithosfs.transport import Request
+from pithosfs.walks import Subtree
 from tests.core.conftest import Build
 from tests.core.stack import Stack
 from tests.core.threads import InThread
@@ -95,7 +96,6 @@ def test_a_walk_over_a_directory_that_vanished_ends(stack: Stack) -> None:
     for name in ("top/a/file", "top/b/file", "top/c/file"):
         stack.put(name, b"x")
     assert stack.ls("/top") == ["a", "b", "c"]
-    assert stack.ls("/top/a") == ["file"]
     stack.client.delete(stack.container, "top/b/file")
     stack.wire.reset()
     looking = InThread(lambda: stack.ls("/top/b"))
@@ -199,7 +199,7 @@ def test_a_directory_seen_by_a_walk_is_what_a_listing_of_its_own_shows(build: Bu
     paths = ["/t", "/t/a", "/t/b", "/t/c", "/t/e", "/t/b/y", "/t/b/‛", "/t/b/q", "/t/e/‛.."]
     single = {path: sorted(first.namespace.children(first.namespace.find(path))) for path in paths}
     second = build(container=first.container)
-    second.namespace._list_tree(first.ref("t"), first.ref("t/a"))
+    second.namespace._list_tree(Subtree(first.ref("t"), 10_000), first.ref("t/a"))
     walked = {path: sorted(second.namespace.children(second.namespace.find(path))) for path in paths}
     assert walked == single
 

@@ -52,8 +52,8 @@ class Result:
             f"seed {self.seed}, {self.seconds:.0f} s: {self.acknowledged} writes acknowledged "
             f"({self.written_bytes / 1e6:.0f} MB), {self.refused} refused, "
             f"{self.read} files read ({self.read_bytes / 1e6:.0f} MB), "
-            f"slowest operation {self.slowest:.1f} s, peak memory {self.peak_memory / 2**20:.0f} MiB, "
-            f"{self.conflict_copies} conflict copies, "
+            f"slowest operation {self.slowest:.1f} s, "
+            f"peak memory {self.peak_memory / 2**20:.0f} MiB, {self.conflict_copies} conflict copies, "
             f"lost {len(self.lost)}, wrong {len(self.wrong)}"
         )
 

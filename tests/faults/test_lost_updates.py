@@ -125,9 +125,6 @@ def test_a_reader_sees_its_version_to_the_end_though_a_longer_one_is_looked_at(s
     assert read == noise(200_000, 1)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the kernel remembers the old size for a second, and ends the new content there"
-)
 def test_size_and_content_are_of_one_version(scene: Scene) -> None:
     """The kernel was told the old size a moment ago; what is opened now is the new version."""
     mount = scene.mount()

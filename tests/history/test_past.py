@@ -58,6 +58,10 @@ def test_a_mount_at_a_moment_is_that_tree_and_read_only(mounted: MountedDisk) ->
     (mounted.path / "one").write_bytes(b"second")
     then = mounted.second("--at", when)
     assert tree(then) == before
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    assert [each[0] for each in mounts if each[1] == str(then.parent)] == [
+        f"pithos:pithos@{when.replace(' ', 'T')}"
+    ]
     for path in list(mounted.path.iterdir()):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert tree(then) == before
