@@ -68,3 +68,9 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         if not target.exists() or (fragment and fragment not in headings(target)):
             broken.append(link)
     assert broken == []
+
+
+def test_the_design_names_every_module() -> None:
+    named = set(re.findall(r"`([\w/]+)`", (ROOT / "docs" / "design.md").read_text(encoding="utf-8")))
+    modules = {path.stem for path in (ROOT / "pithosfs").glob("*.py") if not path.stem.startswith("__")}
+    assert sorted(modules - named) == []
