@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the store
     ("identity",),
     ("api",),
-    ("accounting", "facts", "fetch", "guard", "history", "sharing", "upload", "usage"),
+    ("accounting", "facts", "fetch", "history", "sharing", "upload", "usage"),
     ("transfer",),
     # files
     ("content", "nodes"),
@@ -47,7 +47,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("outbox", "removals"),
     ("files",),
     ("filesystem",),
-    ("past",),
     ("mounted",),
     # the mount
     ("binding",),
@@ -56,6 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__main__",),
 )
+PLACED = [name for names in LAYERS for name in names]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 #: Libraries that exactly one module may use.
@@ -118,3 +118,7 @@ def test_the_bottom_is_standard_library_only() -> None:
         path = PACKAGE / f"{name}.py"
         if path.exists():
             assert own_imports(path) <= {"errors", "blocks"}, f"{name} must not need other modules"
+
+
+def test_every_module_has_one_place() -> None:
+    assert len(PLACED) == len(set(PLACED))
