@@ -566,7 +566,7 @@ class FileSystem:
             with self._using(node, from_.ref, old_name) as file:
                 moved = self._rename_file(file, target, ref, into.ref, new_name)
         self.namespace.drop(from_.ref, old_name)
-        self.namespace.put(into.ref, new_name, replace(moved, modified_ns=time.time_ns()))
+        self.namespace.put(into.ref, new_name, replace(moved, changed_ns=time.time_ns()))
         self._touch(into.ref)
         self._left(from_)
 

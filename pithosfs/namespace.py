@@ -321,8 +321,8 @@ class Namespace:
         children = listing.children
         for component, node in children.items():
             old = before.children.get(component)
-            if old is not None and old.modified_ns and _is_what_it_was(old, node):
-                children[component] = replace(node, modified_ns=old.modified_ns)
+            if old is not None and old.changed_ns and _is_what_it_was(old, node):
+                children[component] = replace(node, changed_ns=old.changed_ns)
         pinned = self._pinned.get(ref, {}).keys()
         recent = {component: at for component, at in before.changes.items() if at >= listing.began}
         listing.changes = recent

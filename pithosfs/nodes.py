@@ -24,8 +24,8 @@ class Node:
     """One file, directory or symbolic link of the tree.
 
     ``version`` is 0 where it is not known (after a move); ``origin`` says
-    where the bytes can be read in that case.  ``modified_ns`` is when anything
-    of it changed, by the server's clock or by ours.  ``ino`` is set where the inode
+    where the bytes can be read in that case.  ``modified_ns`` is the server's
+    time, ``changed_ns`` when this mount changed anything of it.  ``ino`` is set where the inode
     number was given before there was a uuid.  ``exists`` is False for a
     directory that is known only from the names below it.  ``hash`` is the
     Merkle hash, ``etags`` what a condition may name.
@@ -46,6 +46,7 @@ class Node:
     origin: Origin | None = field(default=None, compare=False)
     ino: int = field(default=0, compare=False)
     links: int = field(default=1, compare=False)
+    changed_ns: int = field(default=0, compare=False)
 
     @property
     def kind(self) -> Kind:

@@ -81,6 +81,7 @@ class OpenFile:
         self._ahead: Ahead | None = None
         self._attributes_changed = node is None
         self._meta_changed = False
+        self._sending = False
         self._changed_ns = 0 if node is not None else time.time_ns()  # of anything, here; 0: not yet
         self._emptied = False  # nothing of what the server has is in effect
         self._attempts: deque[tuple[str, int]] = deque(maxlen=16)  # Merkle hash and size of each PUT
@@ -97,8 +98,8 @@ class OpenFile:
 
     @property
     def dirty(self) -> bool:
-        """Whether anything is not on the server yet."""
-        return not self.gone and (self._attributes_changed or self.content_changed)
+        """Whether anything is not on the server yet, or on its way."""
+        return not self.gone and (self._attributes_changed or self._sending or self.content_changed)
 
     @property
     def content_changed(self) -> bool:
@@ -136,12 +137,13 @@ class OpenFile:
                 base.etags,
                 base.uuid,
                 base.version,
-                self._changed_ns or base.modified_ns,
+                base.modified_ns,
                 sharing=base.sharing,
                 public=base.public,
                 origin=base.origin,
                 ino=self.ino,
                 links=0 if self.gone else 1,
+                changed_ns=self._changed_ns or base.changed_ns,
             )
 
     # -- the base ---------------------------------------------------------------------------
@@ -514,6 +516,7 @@ class OpenFile:
             kept, before, ahead = self.attributes, self._changes, self._ahead
             meta_changed = self._meta_changed
             self._ahead, self._attributes_changed, self._meta_changed = None, False, False
+            self._sending = True
             source = _Frozen(self, content.size)
         try:
             written, hashmap = self._services.uploader.commit(ref, source, terms, ahead, self._attempted)
@@ -522,6 +525,7 @@ class OpenFile:
                 content.thaw()
                 self._attributes_changed = True
                 self._meta_changed |= meta_changed
+                self._sending = False
             raise
         base = self.node if ref == self.ref else None
         if ref != self.ref:
@@ -534,10 +538,11 @@ class OpenFile:
             tuple(dict.fromkeys((hashmap.merkle, *((written.etag,) if written.etag else ())))),
             base.uuid if base else "",
             written.version,
-            self._changed_ns or time.time_ns(),
+            time.time_ns(),
             sharing=base.sharing if base else None,
             public=base.public if base else None,
             ino=self.ino,
+            changed_ns=self._changed_ns,
         )
         self._rebase(node, hashmap, before)
         self._services.store.remember_meta(written.version, dict(terms.meta))
@@ -547,7 +552,7 @@ class OpenFile:
         """What the file was at the freeze, after ``before`` changes, is on the server as ``node``."""
         content = self.load()
         with self._lock:
-            self.node = node
+            self.node, self._sending = node, False
             content.rebase(hashmap, Origin(node.ref, node.version))
             self._emptied = False
             self._attempts.clear()

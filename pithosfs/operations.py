@@ -201,7 +201,7 @@ class Operations:
             "st_blksize": _BLOCK,
             "st_atime": mtime,
             "st_mtime": mtime,
-            "st_ctime": node.modified_ns or mtime,
+            "st_ctime": node.changed_ns or mtime,
         }
 
     def _remember_size(self, ino: int, size: int) -> None:
