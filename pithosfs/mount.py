@@ -35,6 +35,7 @@ from pithosfs.openfile import Services
 from pithosfs.operations import Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
+from pithosfs.removals import TO_BE_DELETED
 from pithosfs.staging import Staging
 from pithosfs.transport import Transport
 from pithosfs.upload import Uploader
@@ -218,7 +219,10 @@ class Mount:
             self._stopped = True
         left = self.drain(self.options.timeout)
         for each in left:
-            log.warning("%s is not sent: %s; the next mount will send it", each["object"], each.get("error"))
+            later = (
+                "it is still on the server" if each["state"] == TO_BE_DELETED else "the next mount sends it"
+            )
+            log.warning("%s: %s; %s", each["object"], each.get("error") or each["state"], later)
         self.files.stop()
         for part in (self._past, self._namespace, self._fetcher, self._uploader, self._cache):
             part.close()

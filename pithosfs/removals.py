@@ -26,6 +26,9 @@ from pithosfs.nodes import Node
 
 log = logging.getLogger(__name__)
 
+#: How the state of a removal is shown.
+TO_BE_DELETED = "to be deleted"
+
 _MOMENT = 0.05
 _PATIENCE = 5.0
 _LONGEST_PAUSE = 30.0
@@ -125,7 +128,7 @@ class Removals:
             return [
                 {
                     "object": str(ref),
-                    "state": "to be deleted",
+                    "state": TO_BE_DELETED,
                     "unsent": 0,
                     "size": 0,
                     "error": None if each.error is None else str(each.error),
