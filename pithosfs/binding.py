@@ -54,12 +54,6 @@ def forget_attributes(path: str) -> None:
         mfusepy._libfuse.fuse_invalidate_path(ctypes.c_void_p(context.fuse), path.encode(*_ENCODING))
 
 
-def caller() -> tuple[int, int, int]:
-    """uid, gid and pid of who asks."""
-    uid, gid, pid = mfusepy.fuse_get_context()
-    return int(uid), int(gid), int(pid)
-
-
 def _view(buffer: Any, size: int) -> memoryview:
     address = ctypes.addressof(buffer.contents)
     return memoryview((ctypes.c_char * size).from_address(address)).cast("B")

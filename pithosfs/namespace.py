@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -173,14 +173,6 @@ class Namespace:
         if not directory.ref.container:
             return ObjectRef(names.to_object(component), "", directory.ref.account)
         return directory.ref.child(names.to_object(component))
-
-    def cached(self, ref: ObjectRef) -> Node | None:
-        """What is known of an object without asking, however old."""
-        with self._lock:
-            listing = self._listings.get(_parent(ref))
-            if listing is None:
-                return None
-            return next((each for each in listing.children.values() if each.ref == ref), None)
 
     def _is_fresh(self, ref: ObjectRef, listing: _Listing) -> bool:
         if self._until is not None:
@@ -445,13 +437,6 @@ def is_below(ref: ObjectRef, top: ObjectRef) -> bool:
 def rebase(ref: ObjectRef, old: ObjectRef, new: ObjectRef) -> ObjectRef:
     """Where ``ref``, which is ``old`` or below it, is after ``old`` became ``new``."""
     return new._replace(name=new.name + ref.name[len(old.name) :])
-
-
-def parents(ref: ObjectRef) -> Iterable[ObjectRef]:
-    """All directories above an object, nearest first."""
-    while ref.name:
-        ref = _parent(ref)
-        yield ref
 
 
 def _parent(ref: ObjectRef) -> ObjectRef:
