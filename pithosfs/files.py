@@ -21,12 +21,14 @@ from pithosfs.attributes import Attributes
 from pithosfs.errors import NotFound, PithosError, Stale
 from pithosfs.fetch import Origin
 from pithosfs.guard import Guard
+from pithosfs.journal import unpack_removal
 from pithosfs.names import MAX_COMPONENT, ObjectRef, to_path
 from pithosfs.namespace import Namespace, is_below, parent_of, rebase
 from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
 from pithosfs.openfile import OpenFile, Services
 from pithosfs.outbox import Outbox
 from pithosfs.removals import Removals
+from pithosfs.staging import Scratch
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,8 @@ class Files:
         write_back: float | None,
     ) -> None:
         self.services = services
-        self.removals = Removals(delete)
+        self.removals = Removals(delete, services.staging)
+        self._delete = delete
         self.conflicts: deque[dict[str, Any]] = deque(maxlen=100)
         self._namespace = namespace
         self._guard = guard_for(self._conflict)
@@ -320,7 +323,7 @@ class Files:
             self._detach(file, current)
             with self._lock:
                 self._table[copy] = file
-                self._places[file] = (parent_of(copy), to_path(copy.name.rpartition("/")[2]))
+                self._places[file] = _place_of(copy)
             self._conflict(ref, copy)
             return copy
         raise Stale(f"no free name for a conflict copy of {ref}", 412)
@@ -421,23 +424,65 @@ class Files:
     # -- after a crash --------------------------------------------------------------------------------
 
     def recover(self) -> int:
-        """Take over what mounts that died had not sent; returns how many files."""
+        """Take over what mounts that died had not sent or deleted; returns how much that is."""
         count = 0
         for key, entry, scratch in self.services.staging.adopt():
             try:
-                file = OpenFile.recover(self.services, key, entry, scratch)
-            except ValueError as error:
+                self._recover(key, entry, scratch)
+            except (KeyError, TypeError, ValueError) as error:
                 log.warning("journal entry %s cannot be used: %s", key, error)
                 self.services.staging.set_aside(key)
-                continue
-            with self._lock:
-                self._table[file.ref] = file
-                self._place(file, parent_of(file.ref), to_path(file.ref.name.rpartition("/")[2]))
-            self.outbox.queue(file, 0.0)
-            count += 1
+            else:
+                count += 1
         if count:
-            log.warning("%d files of an earlier mount had not been sent: sending them now", count)
+            log.warning("%d changes of an earlier mount had not been sent: sending them now", count)
         return count
+
+    def _recover(self, key: str, entry: dict[str, Any], scratch: Scratch) -> None:
+        removed = unpack_removal(entry)
+        if removed is not None:
+            self._go_on_removing(key, removed)
+            return
+        file = OpenFile.recover(self.services, key, entry, scratch)
+        with self._lock:
+            self._table[file.ref] = file
+            self._place(file, *_place_of(file.ref))
+        self.outbox.queue(file, 0.0)
+
+    def _go_on_removing(self, key: str, node: Node) -> None:
+        """The name is gone for this mount; the object too, unless others changed it meanwhile."""
+        directory, component = _place_of(node.ref)
+        self._namespace.pin(directory, component)
+        self._namespace.drop(directory, component)
+        self.removals.resume(
+            key,
+            node,
+            lambda: self._delete_unchanged(node),
+            lambda: self._namespace.unpin(directory, component),
+        )
+
+    def _delete_unchanged(self, node: Node) -> None:
+        try:
+            there = of_entry(node.ref, self.services.fetcher.info(Origin(node.ref, 0)).entry)
+        except NotFound:
+            return
+        if _is_still(node, there):
+            self._delete(node.ref)
+            return
+        log.warning("%s was removed here, but changed by somebody else since: it stays", node.ref)
+        self._namespace.forget(parent_of(node.ref))
+
+
+def _place_of(ref: ObjectRef) -> tuple[ObjectRef, str]:
+    """The directory and the component an object is shown at."""
+    return parent_of(ref), to_path(ref.name.rpartition("/")[2])
+
+
+def _is_still(node: Node, there: Node) -> bool:
+    """Whether ``there`` is what ``node`` was; after a move its version is not known."""
+    if node.version:
+        return there.version == node.version
+    return bool(node.uuid) and (there.uuid, there.hash, there.size) == (node.uuid, node.hash, node.size)
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:

@@ -219,9 +219,7 @@ class Mount:
             self._stopped = True
         left = self.drain(self.options.timeout)
         for each in left:
-            later = (
-                "it is still on the server" if each["state"] == TO_BE_DELETED else "the next mount sends it"
-            )
+            later = "the next mount " + ("deletes it" if each["state"] == TO_BE_DELETED else "sends it")
             log.warning("%s: %s; %s", each["object"], each.get("error") or each["state"], later)
         self.files.stop()
         for part in (self._past, self._namespace, self._fetcher, self._uploader, self._cache):
