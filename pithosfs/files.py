@@ -70,8 +70,18 @@ class Files:
         """Start the threads."""
         self.outbox.start()
 
+    def adopt_open(self) -> None:
+        """No program will write or close any more: what was never closed is kept and sent, too."""
+        for file in self.all():
+            if file.content_changed and file not in self.outbox:
+                self._persist(file)
+                self.outbox.queue(file, 0.0)
+
     def stop(self) -> None:
         """Stop the threads; what is not sent stays in the journal."""
+        for file in self.all():
+            if file.dirty and not file.journalled:  # a change of attributes
+                self._persist(file)
         self.removals.stop()
         self.outbox.stop()
         self._guard.drain(_LAST_LOOK)

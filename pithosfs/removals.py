@@ -52,14 +52,16 @@ class Journal(Protocol):
 class _Removal:
     node: Node
     delete: Callable[[], None]
-    ended: Callable[[], None]
+    freed: Callable[[], None]
     due: float
     key: str = field(default_factory=lambda: uuid.uuid4().hex)  # of its entry in the journal
     noted: bool = False  # the journal has it
     since: float = field(default_factory=time.time)
+    failures: int = 0
     pause: float = 1.0
     error: PithosError | None = None
     busy: bool = False
+    ended: bool = False
 
 
 class Removals:
@@ -118,9 +120,10 @@ class Removals:
         if removal.noted:
             self._journal.forget(removal.key)
         with self._lock:
+            removal.ended = True
             self._waiting.pop(ref, None)
             self._lock.notify_all()
-        removal.ended()
+        removal.freed()
 
     def outcome(self, ref: ObjectRef) -> bool:
         """Wait until it is known what becomes of a removed name; False if nothing was to be known."""
@@ -169,13 +172,16 @@ class Removals:
                 for ref, each in self._waiting.items()
             ]
 
-    def drain(self) -> None:
-        """Delete everything now, as far as it works."""
+    def drain(self, timeout: float | None = None) -> None:
+        """Delete everything now; returns when each was tried once, or after ``timeout`` seconds."""
         with self._lock:
-            refs = list(self._waiting)
-        for ref in refs:
-            with contextlib.suppress(PithosError):
-                self.finish(ref)
+            asked = [(each, each.failures) for each in self._waiting.values()]
+            for each, _ in asked:
+                each.due = 0.0
+            self._lock.notify_all()
+            self._lock.wait_for(
+                lambda: all(each.ended or each.failures > failures for each, failures in asked), timeout
+            )
 
     def stop(self) -> None:
         """Stop the thread; what is not deleted is left to the next mount."""
@@ -221,7 +227,7 @@ class Removals:
             self._end(ref, found)
             return
         with self._lock:
-            found.busy = False
+            found.busy, found.failures = False, found.failures + 1
             found.due = time.monotonic() + found.pause
             found.pause = min(_LONGEST_PAUSE, found.pause * 2)
             self._lock.notify_all()
