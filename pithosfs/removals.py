@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pithosfs.errors import PithosError
+from pithosfs.api import Client
+from pithosfs.errors import NotFound, PithosError
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 
@@ -186,3 +187,11 @@ class Removals:
             self._lock.notify_all()
         if error is None:
             found.ended()
+
+
+def delete(client: Client, ref: ObjectRef) -> None:
+    """Delete one object; one that is gone already is no error."""
+    try:
+        client.delete(ref.container, ref.name)
+    except NotFound:
+        log.info("%s was deleted by somebody else meanwhile", ref)
