@@ -6,9 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from pithosfs import attributes, names
-from pithosfs.api import Client
+from pithosfs.api import Client, Entry
 from pithosfs.attributes import Attributes
 from pithosfs.errors import (
     Exists,
@@ -18,7 +19,6 @@ from pithosfs.errors import (
     NotEmpty,
     NotFound,
     NotSupported,
-    StoreError,
 )
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
@@ -138,40 +138,30 @@ class Renames:
         self, node: Node, ref: ObjectRef, changed: Attributes | None, *, recursive: bool = False
     ) -> None:
         client = self._client_of(node.ref)
-        try:
-            client.move(
-                node.ref.container,
-                node.ref.name,
-                ref.container,
-                ref.name,
-                content_type=changed.content_type if changed else None,
-                meta=attributes.meta_for(changed, {}) if changed else None,
-                recursive=recursive,
-                uuid=node.uuid or None,
-            )
-        except StoreError as error:
-            if not error.maybe_done or not self._has_moved(node, ref):
-                raise
-            log.info("%s was moved; only the answer was lost", node.ref)
+        client.move(
+            node.ref.container,
+            node.ref.name,
+            ref.container,
+            ref.name,
+            content_type=changed.content_type if changed else None,
+            meta=attributes.meta_for(changed, {}) if changed else None,
+            recursive=recursive,
+            is_it=partial(self._has_moved, node),
+        )
         if node.sharing:  # a move drops it
             client.update(ref.container, ref.name, sharing=node.sharing)
         if node.public:
             client.update(ref.container, ref.name, public=True)
             log.warning("%s is public: its link changed with the move", ref)
 
-    def _has_moved(self, node: Node, ref: ObjectRef) -> bool:
-        """Whether ``node``'s object is at ``ref`` now, and no longer where it was."""
-        client = self._client_of(node.ref)
-        try:
-            client.head(node.ref.container, node.ref.name)
-        except NotFound:
-            pass
-        else:
-            return False
-        try:
-            entry = client.head(ref.container, ref.name).entry
-        except NotFound:
-            return False
+    def _has_moved(self, node: Node, found: Entry) -> bool:
+        """Whether ``found`` is ``node``'s object; one whose uuid is not known must be gone where it was."""
         if node.uuid:
-            return entry.uuid == node.uuid
-        return entry.size == node.size and node.hash in ("", entry.hash)
+            return found.uuid == node.uuid
+        if found.size != node.size or node.hash not in ("", found.hash):
+            return False
+        try:
+            self._client_of(node.ref).head(node.ref.container, node.ref.name)
+        except NotFound:
+            return True
+        return False
