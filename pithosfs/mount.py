@@ -36,6 +36,7 @@ from pithosfs.operations import Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
 from pithosfs.removals import TO_BE_DELETED
+from pithosfs.rights import Rights
 from pithosfs.staging import Staging
 from pithosfs.transport import Transport
 from pithosfs.upload import Uploader
@@ -128,6 +129,7 @@ class Mount:
             self.files,
             self._client_of,
             self._past,
+            rights=Rights(self._client_of) if others else None,
             read_only=options.read_only,
         )
         self._operations: Operations | None = None
