@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 
 _CONNECTIONS = 32
 _DOWNLOADS, _UPLOADS = 12, 8
+#: How many names the kernel is told to forget; it forgets all others in a second.
+_TOLD = 50_000
 #: libfuse takes ``max_threads`` from this version on.
 _MAX_THREADS_SINCE = (3, 12)
 
@@ -243,9 +245,14 @@ class Mount:
         self.files.removals.drain()
         return self.files.outbox.drain(timeout) + self.files.removals.waiting()
 
-    def refresh(self, path: str | None = None) -> None:
-        """Forget listings: of everything, or of ``path`` and all below it."""
+    def refresh(self, path: str | None = None) -> float:
+        """Forget listings: of everything, or of ``path`` and all below it.
+
+        Returns for how many seconds the kernel may still show what was.
+        """
+        known = self._namespace.known(path or "", _TOLD)
         self._namespace.forget(self._namespace.find(path).ref if path else None)
+        return self._operations.changed_elsewhere(known) if self._operations else 0.0
 
     def resolve(self, path: str) -> dict[str, Any]:
         """Which object ``path`` is or would be, and at which endpoint."""
