@@ -26,6 +26,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -307,6 +308,7 @@ class Client:
         """
         merkle = expected or blocks.hashmap_of(data).merkle
         headers = _writing(content_type, meta, if_match, if_none_match)
+        damaged: tuple[int, ...] = ()
         for attempt in range(_INTEGRITY_ATTEMPTS):
             try:
                 written = self._written(self._send("PUT", container, name, headers=headers, body=data))
@@ -314,9 +316,10 @@ class Client:
                 if not error.maybe_done:
                     raise
                 size = memoryview(data).nbytes
-                return self._own_success(error, container, name, (merkle, size, content_type))
+                written = self._own_success(error, container, name, (merkle, size, content_type))
             if _agrees(written.etag, merkle, data):
-                return written
+                return replace(written, damaged=damaged)
+            damaged += (written.version,)
             log.warning("%s/%s was damaged on its way (%d)", container, name, attempt + 1)
             headers = _writing(content_type, meta, written.etag, None)
         raise ProtocolError(f"{container}/{name}: the store gets other bytes than are sent, each time")
