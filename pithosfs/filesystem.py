@@ -98,7 +98,7 @@ class FileSystem:
         """Open a file."""
         if write or truncate:
             self._writable(path)
-        file, private = self._take(path, write=write)
+        file, private = self._take(path, write=write or truncate)
         try:
             if truncate:
                 file.truncate(0)

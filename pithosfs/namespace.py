@@ -166,6 +166,26 @@ class Namespace:
             self._walks.read(ref)
             return dict(listing.children)
 
+    def known(self, path: str, limit: int) -> list[str]:
+        """Paths (with a slash in front) of what was listed at and below ``path``, the store not asked.
+
+        At most ``limit``, those nearest to ``path`` first.
+        """
+        with self._lock:
+            place = self.top
+            for component in names.split(path):
+                listing = self._listings.get(place.ref)
+                child = listing.children.get(component) if listing else None
+                if child is None:
+                    return []
+                place = child
+            found = [(f"/{path.strip('/')}".rstrip("/"), place)]
+            for above, directory in found:
+                listing = self._listings.get(directory.ref) if directory.is_directory else None
+                if listing is not None and len(found) < limit:
+                    found += [(f"{above}/{name}", node) for name, node in listing.children.items()]
+        return [each or "/" for each, _ in found[:limit]]
+
     def new_ref(self, directory: Node, component: str) -> ObjectRef:
         """The object a new entry of this directory would be."""
         if self._accounts is not None and not any(directory.ref):

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -147,6 +147,7 @@ class Operations:
         self._numbers = itertools.count(1)
         self._directories: dict[int, str] = {}
         self._sizes: dict[int, int] = {}  # what the kernel was told last, by inode number
+        self._kernel = binding.KernelMemory()
         self.errors: dict[str, int] = {}
 
     def failed(self, operation: str, error: BaseException) -> None:
@@ -167,10 +168,19 @@ class Operations:
         if connection is not None:
             connection.max_background = 64
             connection.congestion_threshold = 48
+        self._kernel.begin()
         self._started()
 
     def destroy(self, path: str) -> None:
         """The mount is gone; what is left to do is done by ``mount``."""
+        self._kernel.end()
+
+    def changed_elsewhere(self, paths: Iterable[str]) -> float:
+        """Let the kernel ask anew about these; how many seconds it may still believe what it knows.
+
+        Not from an operation; may wait for reads that are under way.
+        """
+        return 0.0 if self._kernel.forget(paths) else self._kernel_cache_seconds
 
     # -- attributes ----------------------------------------------------------------------------------
 

@@ -39,8 +39,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the store
     ("identity",),
     ("api",),
-    ("accounting", "facts", "fetch", "history", "sharing", "upload", "usage"),
-    ("transfer",),
+    ("accounting", "fetch", "history", "rights", "sharing", "upload", "usage"),
+    ("facts", "transfer"),
     # files
     ("content", "nodes", "services"),
     ("base", "guard", "journal", "namespace", "promise", "siblings", "space"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pithosfs.options import (
     ALONE,
@@ -30,15 +30,30 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=100)
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line; the usage is a --help away."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the line, and exit code 2 as argparse does."""
+        self.exit(2, f"{self.prog}: {message}; see: {self.prog} --help\n")
+
+    def refuse_unknown(self, words: Sequence[str]) -> None:
+        """End with a line about ``words`` nothing was made of, if there are any."""
+        if words:
+            loose = not any(each.startswith("-") for each in words)
+            hint = " (words that belong together want quotes)" if loose else ""
+            self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
+
+
 def add_command(
     commands: Subparsers,
     name: str,
     run: Callable[[argparse.Namespace], int],
     summary: str,
     description: str,
-) -> argparse.ArgumentParser:
+) -> Parser:
     """A command's parser: ``summary`` for the list, ``description`` with an example for its own help."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser: Parser = commands.add_parser(
         name,
         help=summary,
         description=description,
@@ -46,7 +61,7 @@ def add_command(
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

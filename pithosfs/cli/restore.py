@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             _restore_file(args, target, _last(target), goal)
         else:
             _restore_at(args, target, times.parse(args.at), goal)
-        goal.shown()
+        goal.changed()
     return ExitCode.OK
 
 
