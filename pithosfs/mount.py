@@ -22,7 +22,6 @@ from pithosfs.disk import DiskCache
 from pithosfs.errors import ConfigError, NotFound
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files, conflict_ref
-from pithosfs.filesystem import delete
 from pithosfs.guard import Guard
 from pithosfs.identity import resolve
 from pithosfs.inodes import Inodes
@@ -31,11 +30,12 @@ from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
-from pithosfs.openfile import Services
 from pithosfs.operations import Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
-from pithosfs.removals import TO_BE_DELETED
+from pithosfs.removals import TO_BE_DELETED, delete
+from pithosfs.rights import Rights
+from pithosfs.services import Services
 from pithosfs.staging import Staging
 from pithosfs.transport import Transport
 from pithosfs.upload import Uploader
@@ -46,6 +46,8 @@ _CONNECTIONS = 32
 _DOWNLOADS, _UPLOADS = 12, 8
 #: Seconds to send what came while a mount was being ended, though its time is up.
 _LAST_TRY = 1.0
+#: How many names the kernel is told to forget; it forgets all others in a second.
+_TOLD = 50_000
 #: libfuse takes ``max_threads`` from this version on.
 _MAX_THREADS_SINCE = (3, 12)
 
@@ -131,6 +133,7 @@ class Mount:
             self.files,
             self._client_of,
             self._past,
+            rights=Rights(self._client_of) if others else None,
             read_only=options.read_only,
         )
         self._operations: Operations | None = None
@@ -254,9 +257,14 @@ class Mount:
         left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
         return self.files.outbox.drain(left) + self.files.removals.waiting()
 
-    def refresh(self, path: str | None = None) -> None:
-        """Forget listings: of everything, or of ``path`` and all below it."""
+    def refresh(self, path: str | None = None) -> float:
+        """Forget listings: of everything, or of ``path`` and all below it.
+
+        Returns for how many seconds the kernel may still show what was.
+        """
+        known = self._namespace.known(path or "", _TOLD)
         self._namespace.forget(self._namespace.find(path).ref if path else None)
+        return self._operations.changed_elsewhere(known) if self._operations else 0.0
 
     def resolve(self, path: str) -> dict[str, Any]:
         """Which object ``path`` is or would be, and at which endpoint."""

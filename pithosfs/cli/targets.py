@@ -32,8 +32,6 @@ PATH_HELP = "a path in a mounted directory, or CONTAINER/NAME"
 #: Seconds a mount may take to say what a path is.
 _PATIENCE = 30.0
 _CONNECTIONS = 32
-#: Seconds for which the kernel believes what a mount told it of names and sizes.
-_KERNEL_REMEMBERS = 1.0
 _TIMEOUT = 60.0
 
 
@@ -61,21 +59,18 @@ class Target:
         return self.ref.name
 
     def changed(self) -> None:
-        """Let the mount ask anew: something was changed behind its back."""
+        """Let the mount show what was changed behind its back; returns when it does."""
         if self.entry is not None:
             with suppress(control.ControlError):
                 refresh(self.entry)
 
-    def shown(self) -> None:
-        """As :meth:`changed`; returns when names and sizes are seen as they are now."""
-        self.changed()
-        if self.entry is not None:
-            time.sleep(_KERNEL_REMEMBERS)
-
 
 def refresh(entry: registry.Entry, path: str | None = None) -> None:
-    """Let a mount forget its listings, of ``path`` (from its top) and below, or all.  Raises ControlError."""
-    control.ask(entry.socket, "refresh", timeout=_PATIENCE, path=path)
+    """Let a mount forget its listings, of ``path`` (from its top) and below, or all.
+
+    Returns when names and sizes are seen as they are now.  Raises ControlError.
+    """
+    time.sleep(control.ask(entry.socket, "refresh", timeout=_PATIENCE, path=path))
 
 
 def add_path(parser: argparse.ArgumentParser, **more: Any) -> None:

@@ -56,7 +56,7 @@ def put(args: argparse.Namespace) -> int:
         target.client.create_container(TRASH)
         goal = ObjectRef(TRASH, _free_name(target.client, target.name))
         _move(target.client, target.ref, goal)
-        target.shown()
+        target.changed()
     print(f"{target.ref} is {goal} now")
     return ExitCode.OK
 
@@ -106,7 +106,7 @@ def restore(args: argparse.Namespace) -> int:
         if history.below(target.client, target.ref):
             raise CommandError(f"{target.text} is there already")
         _move(target.client, ObjectRef(TRASH, args.name.strip("/")), target.ref)
-        target.shown()
+        target.changed()
     print(f"{target.ref} is back")
     return ExitCode.OK
 

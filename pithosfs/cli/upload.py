@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             items += trees.local_items(source, _goal(target.ref, source) if within else target.ref)
         with progress.amounts("hashing", sum(each.size for each in items)) as told:
             totals = trees.upload(target.client, items, target.ref, told)
-        target.shown()
+        target.changed()
     return report("uploaded", "sent", totals)
 
 
