@@ -22,7 +22,6 @@ from pithosfs.disk import DiskCache
 from pithosfs.errors import ConfigError, NotFound
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files, conflict_ref
-from pithosfs.filesystem import delete
 from pithosfs.guard import Guard
 from pithosfs.identity import resolve
 from pithosfs.inodes import Inodes
@@ -31,12 +30,12 @@ from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
-from pithosfs.openfile import Services
 from pithosfs.operations import Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
-from pithosfs.removals import TO_BE_DELETED
+from pithosfs.removals import TO_BE_DELETED, delete
 from pithosfs.rights import Rights
+from pithosfs.services import Services
 from pithosfs.staging import Staging
 from pithosfs.transport import Transport
 from pithosfs.upload import Uploader

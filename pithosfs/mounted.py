@@ -24,13 +24,15 @@ from pithosfs.errors import (
 )
 from pithosfs.fetch import Origin
 from pithosfs.files import Files
-from pithosfs.filesystem import FileSystem, Handle
+from pithosfs.filesystem import FileSystem
+from pithosfs.handles import Handle
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, parent_of
 from pithosfs.nodes import Node
-from pithosfs.openfile import OpenFile, Services
+from pithosfs.openfile import OpenFile
 from pithosfs.past import HIDDEN, Past
 from pithosfs.rights import Rights
+from pithosfs.services import Services
 
 
 class MountedTree(FileSystem):
@@ -64,32 +66,21 @@ class MountedTree(FileSystem):
         hidden = _hidden(path)
         return super().entries(path) if hidden is None else self._past.entries(hidden)
 
-    def open(
-        self,
-        path: str,
-        *,
-        read: bool = True,
-        write: bool = False,
-        append: bool = False,
-        truncate: bool = False,
-    ) -> Handle:
-        """Open a file; of others' files only what they allow."""
+    def _take(self, path: str, *, write: bool) -> tuple[OpenFile, bool]:
+        """As in FileSystem; of others' files only what they allow."""
         hidden = _hidden(path)
-        if hidden is None:
-            if write or truncate:
-                self._require_right(path)
-            return super().open(path, read=read, write=write, append=append, truncate=truncate)
-        if write or truncate:
-            self._writable(path)
-        file = self._then(self._past.node(hidden))
-        handle = self._new_handle(file, read, False, False)
-        handle.unchanged = self._kernel_still_has(file)
-        return handle
+        if hidden is not None:
+            return self._then(self._past.node(hidden)), False
+        if write:
+            self._require_right(path)
+        return super()._take(path, write=write)
 
     def _then(self, node: Node) -> OpenFile:
         if node.is_directory:
             raise IsADirectory(f"{node.ref} is a directory")
-        return OpenFile(self._services, node.ref, node, node.attributes, node.ino)
+        file = OpenFile(self._services, node.ref, node, node.attributes, node.ino)
+        file.uses += 1
+        return file
 
     def _writable(self, *paths: str) -> None:
         super()._writable(*paths)
@@ -193,7 +184,7 @@ class MountedTree(FileSystem):
         if not node.exists or not node.ref.name:
             raise NotSupported(f"{path} has no object of its own that could be shared")
         if not node.is_directory:
-            with self._in_use(path) as file:
+            with self._paths.in_use(path) as file:
                 if file.dirty:
                     self.files.sync(file)
         facts.write(name, value, self._client_of(node.ref), node.ref)

@@ -145,7 +145,7 @@ class Namespace:
                 mine = future is None
                 if future is None:
                     future = self._arriving[ref] = Future()
-                tree = self._walks.subtree(ref, _parent(ref), reading=reading) if mine else None
+                tree = self._walks.subtree(ref, parent_of(ref), reading=reading) if mine else None
             if mine:
                 self._submit(ref, tree, future)
             try:
@@ -459,13 +459,11 @@ def rebase(ref: ObjectRef, old: ObjectRef, new: ObjectRef) -> ObjectRef:
     return new._replace(name=new.name + ref.name[len(old.name) :])
 
 
-def _parent(ref: ObjectRef) -> ObjectRef:
+def parent_of(ref: ObjectRef) -> ObjectRef:
+    """The directory an object is in; of a container, the account."""
     if not ref.name:
         return ref._replace(container="")
     return ref._replace(name=ref.name.rpartition("/")[0])
-
-
-parent_of = _parent
 
 
 def _settled(page: Page) -> str | None:

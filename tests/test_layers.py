@@ -17,6 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # without the store: this machine, settings, pure parts
     (
         "attributes",
+        "due",
         "extents",
         "moments",
         "readahead",
@@ -34,18 +35,22 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "notify",
     ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
-    ("cache", "inodes", "server", "transport"),
+    ("cache", "inodes", "server", "traits", "transport"),
     # the store
     ("identity",),
     ("api",),
     ("accounting", "fetch", "history", "rights", "sharing", "upload", "usage"),
     ("facts", "transfer"),
     # files
-    ("content", "nodes"),
-    ("guard", "journal", "namespace", "siblings", "space"),
-    ("openfile", "past", "trees"),
+    ("content", "nodes", "services"),
+    ("base", "guard", "journal", "namespace", "promise", "siblings", "space"),
+    ("filedata", "past", "trees"),
+    ("openfile",),
     ("outbox", "removals"),
     ("files",),
+    ("handles", "hidden"),
+    ("paths",),
+    ("metadata", "naming", "renames"),
     ("filesystem",),
     ("mounted",),
     # the mount

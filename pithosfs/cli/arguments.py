@@ -14,6 +14,7 @@ from pithosfs.options import (
     default_text,
     parse_mount_words,
     parse_path,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -98,18 +99,6 @@ def completed(words: Sequence[str]) -> list[str]:
     given = list(words)
     end = given.index("--") if "--" in given else len(given)
     return [f"{each}={ALONE[each]}" if each in ALONE else each for each in given[:end]] + given[end:]
-
-
-def typed(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """``parse`` for argparse, which shows the text of its own error only, not of a ValueError."""
-
-    def parsed(text: str) -> object:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parsed
 
 
 class MountWords(argparse.Action):

@@ -12,7 +12,7 @@ from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.targets import Target
 from pithosfs.errors import NotFound
 from pithosfs.history import Plan
-from pithosfs.options import parse_count
+from pithosfs.options import parse_count, typed
 
 _DESCRIPTION = """\
 Make the file or directory PATH what it was in a version or at a time.
@@ -39,7 +39,7 @@ def add(commands: arguments.Subparsers) -> None:
     when.add_argument(
         "--version",
         metavar="N",
-        type=arguments.typed(parse_count),
+        type=typed(parse_count),
         default=None,
         help="a file's version by its number, from `pithosfs versions`",
     )

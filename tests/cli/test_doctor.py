@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from pithosfs.api import connect
 from pithosfs.cli import checks
 from pithosfs.cli.checks import Level
 from pithosfs.cli.exits import CommandError, ExitCode
+from pithosfs.config import load
 from pithosfs.options import MountOptions
 from tests.client.scripted import DATA, ScriptedTLS, hang_up
 from tests.faults.test_local_disks import small_disk
@@ -305,6 +307,13 @@ class TestServe:
         arguments = ("--add-user", "carol", "--uuid", uuid, "--token-file", token)
         config = user.place.pithosfs("serve", server.directory, *arguments).stdout.strip()
         assert uuid in user.asks("--config", config, code=0)["server"]
+
+    def test_a_users_room_is_limited(self, user: User, server: Server) -> None:
+        user.place.pithosfs("serve", server.directory, "--quota", "local=5000000")
+        assert connect(load(config=server.config, environ={})).account().quota == 5_000_000
+        done = user.place.pithosfs("serve", server.directory, "--quota", "much", check=False)
+        assert done.returncode == 2
+        assert "'much' is not NAME=BYTES" in done.stderr
 
     def test_a_store_is_checked(self, user: User, server: Server) -> None:
         assert user.place.pithosfs("serve", server.directory, "--check").stdout == "the store is whole\n"
