@@ -117,6 +117,12 @@ def _found(text: str, place: tuple[registry.Entry, str] | None, whole_container:
     else:
         found = control.ask(place[0].socket, "resolve", timeout=_PATIENCE, path=place[1])
     if not found["name"] and not whole_container:
+        if place is None and "/" not in text:
+            raise CommandError(
+                f"{text} lies in no mounted directory, and has no name in it if it is a container: "
+                "write CONTAINER/NAME",
+                ExitCode.USAGE,
+            )
         raise CommandError(f"{text} is a container: name something in it", ExitCode.USAGE)
     if not found["container"]:
         raise CommandError(f"{text} is a whole account: name a container in it", ExitCode.USAGE)

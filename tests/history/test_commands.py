@@ -210,6 +210,9 @@ def test_trash_and_back(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
     pithosfs("trash", "restore", name, "--to", top)
     assert (top / "sub" / "file").read_bytes() == b"content"
     pithosfs("trash", "put", top / "sub" / "file")
+    assert "is back" in pithosfs("trash", "restore", f"{name}/sub/file")
+    assert (top / "sub" / "file").read_bytes() == b"content"
+    pithosfs("trash", "put", top / "sub" / "file")
     pithosfs("trash", "empty", "--yes")
     assert mounted.site.server.store("trash").names() == []
 
@@ -229,6 +232,19 @@ def test_purge_asks_and_keeps_what_is_there(mounted: MountedDisk, pithosfs: Pith
     assert len(json.loads(pithosfs("versions", path, "--json"))) == 1
     assert path.read_bytes() == b"now"
     assert "no old versions" in pithosfs("purge", path)
+
+
+def test_purge_says_what_it_cannot_tell_apart(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    """The store ends history by whole seconds, and must never end what is there now."""
+    path = mounted.path / "file"
+    next_second()
+    for number in range(3):
+        path.write_bytes(b"%d" % number)
+    next_second()
+    said = pithosfs("purge", path, "--yes")
+    assert "no old versions" in said
+    assert "the last full second before the present one was written" in said
+    assert path.read_bytes() == b"2"
 
 
 def test_du_counts_each_block_once(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
