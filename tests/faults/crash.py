@@ -41,7 +41,7 @@ NAMES = 6  # files of each writer
 TIMEOUT = 5.0
 #: Seconds an operation may take before it counts as a hang: a commit may need several requests.
 HANG = 3 * TIMEOUT + 10
-#: Seconds a removal may need to get from the program to the server: it is done a moment later (docs/semantics.md).
+#: Seconds a removal may need to get to the server: it is done a moment later (docs/semantics.md).
 REMOVING = 0.3
 SIZES = (0, 1, 700, 40_000, 300_000, 1_200_000, 4 * 1024 * 1024 + 17, 9_000_000)
 KINDS = ("mount", "server", "both", "network")
@@ -79,8 +79,8 @@ class Manifest:
             self._write("begin", to)
         yield
         with self._lock:
-            now = time.monotonic()
-            self._removed.update((name, (now, before[name])) for name, new in to.items() if new == ABSENT)
+            if set(to.values()) == {ABSENT}:
+                self._removed.update((name, (time.monotonic(), before[name])) for name in to)
             self._states.update({name: {new} for name, new in to.items()})
             self.acknowledged += 1
             self._write("done", to)
