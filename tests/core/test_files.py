@@ -33,7 +33,7 @@ def test_a_commit_whose_answer_was_lost_is_no_conflict_with_itself(stack: Stack,
     assert not stack.files.outbox.drain(10)
     assert stack.names() == ["new"]
     assert stack.get("new") == data
-    assert not stack.files.conflicts
+    assert not stack.files.conflicts.seen
 
 
 def test_a_lost_answer_followed_by_more_writes_keeps_all(stack: Stack) -> None:
