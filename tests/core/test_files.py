@@ -261,7 +261,7 @@ def test_a_name_being_moved_is_opened_as_the_same_file(stack: Stack) -> None:
 def test_nothing_is_left_of_a_closed_file(stack: Stack) -> None:
     stack.write("/file", b"x" * 3000)
     assert stack.files.all() == []
-    assert stack.files._places == {}
+    assert stack.files._in_use._places == {}
     assert stack.namespace._pinned == {}
     assert not list(stack.staging.directory.glob("*.data"))
 
