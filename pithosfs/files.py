@@ -11,19 +11,23 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from pithosfs.attributes import Attributes
 from pithosfs.conflicts import Conflicts
-from pithosfs.errors import PithosError, Stale
+from pithosfs.errors import NotFound, PithosError, Stale
+from pithosfs.fetch import Origin
 from pithosfs.guard import Guard
 from pithosfs.inuse import InUse
+from pithosfs.journal import unpack_removal
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, Place, place_of, rebase
-from pithosfs.nodes import Node, inode_number, new_inode_number
+from pithosfs.namespace import Namespace, Place, parent_of, place_of, rebase
+from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
 from pithosfs.openfile import OpenFile
 from pithosfs.outbox import Outbox
 from pithosfs.removals import Removals
 from pithosfs.services import Services
+from pithosfs.staging import Scratch
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +52,8 @@ class Files:
         write_back: float | None,
     ) -> None:
         self.services = services
-        self.removals = Removals(delete)
+        self.removals = Removals(delete, services.staging)
+        self._delete = delete
         self._namespace = namespace
         self._in_use = InUse(namespace)
         self.conflicts = Conflicts(services.fetcher, namespace, self._in_use)
@@ -60,8 +65,18 @@ class Files:
         """Start the threads."""
         self.outbox.start()
 
+    def adopt_open(self) -> None:
+        """No program will write or close any more: what was never closed is kept and sent, too."""
+        for file in self.all():
+            if file.content_changed and file not in self.outbox:
+                self._persist(file)
+                self.outbox.queue(file, 0.0)
+
     def stop(self) -> None:
         """Stop the threads; what is not sent stays in the journal."""
+        for file in self.all():
+            if file.dirty and not file.journalled:  # a change of attributes
+                self._persist(file)
         self.removals.stop()
         self.outbox.stop()
         self._guard.drain(_LAST_LOOK)
@@ -311,21 +326,58 @@ class Files:
     # -- after a crash --------------------------------------------------------------------------------
 
     def recover(self) -> int:
-        """Take over what mounts that died had not sent; returns how many files."""
+        """Take over what mounts that died had not sent or deleted; returns how much that is."""
         count = 0
         for key, entry, scratch in self.services.staging.adopt():
             try:
-                file = OpenFile.recover(self.services, key, entry, scratch)
-            except ValueError as error:
+                self._recover(key, entry, scratch)
+            except (KeyError, TypeError, ValueError) as error:
                 log.warning("journal entry %s cannot be used: %s", key, error)
                 self.services.staging.set_aside(key)
-                continue
-            self._put_and_show(file, place_of(file.ref))
-            self.outbox.queue(file, 0.0)
-            count += 1
+            else:
+                count += 1
         if count:
-            log.warning("%d files of an earlier mount had not been sent: sending them now", count)
+            log.warning("%d changes of an earlier mount had not been sent: sending them now", count)
         return count
+
+    def _recover(self, key: str, entry: dict[str, Any], scratch: Scratch) -> None:
+        removed = unpack_removal(entry)
+        if removed is not None:
+            self._go_on_removing(key, removed)
+            return
+        file = OpenFile.recover(self.services, key, entry, scratch)
+        self._put_and_show(file, place_of(file.ref))
+        self.outbox.queue(file, 0.0)
+
+    def _go_on_removing(self, key: str, node: Node) -> None:
+        """The name is gone for this mount; the object too, unless others changed it meanwhile."""
+        directory, component = place_of(node.ref)
+        self._namespace.pin(directory, component)
+        self._namespace.drop(directory, component)
+        self.removals.resume(
+            key,
+            node,
+            lambda: self._delete_unchanged(node),
+            lambda: self._namespace.unpin(directory, component),
+        )
+
+    def _delete_unchanged(self, node: Node) -> None:
+        try:
+            there = of_entry(node.ref, self.services.fetcher.info(Origin(node.ref, 0)).entry)
+        except NotFound:
+            return
+        if _is_still(node, there):
+            self._delete(node.ref)
+            return
+        log.warning("%s was removed here, but changed by somebody else since: it stays", node.ref)
+        self._namespace.forget(parent_of(node.ref))
+
+
+def _is_still(node: Node, there: Node) -> bool:
+    """Whether ``there`` is what ``node`` was; after a move its version is not known."""
+    if node.version:
+        return there.version == node.version
+    return bool(node.uuid) and (there.uuid, there.hash, there.size) == (node.uuid, node.hash, node.size)
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:
