@@ -16,10 +16,11 @@ from pithosfs.accounting import AccountedClient
 from pithosfs.api import Client
 from pithosfs.cache import BlockCache
 from pithosfs.config import Connection
+from pithosfs.conflicts import conflict_ref
 from pithosfs.disk import DiskCache
 from pithosfs.errors import ConfigError, NotFound
 from pithosfs.fetch import Fetcher
-from pithosfs.files import Files, conflict_ref
+from pithosfs.files import Files
 from pithosfs.guard import Guard
 from pithosfs.identity import directory_name, resolve
 from pithosfs.inodes import Inodes
@@ -297,7 +298,7 @@ class Mount:
             "open_files": sum(1 for each in files if each.handles),
             "dirty_files": sum(1 for each in files if each.dirty),
             "pending": self.pending(),
-            "conflicts": list(self.files.conflicts),
+            "conflicts": list(self.files.conflicts.seen),
             "cache": {
                 "memory_bytes": cache.memory_used,
                 "disk_bytes": self._disk.total if self._disk else 0,

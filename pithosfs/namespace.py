@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 #: How many of the containers' stamps are remembered as confirmed.
 _CONFIRMATIONS = 100
 
+#: A directory and a component of a path in it.
+Place = tuple[ObjectRef, str]
+
 
 class _Pin(Enum):
     """What is known of a pinned entry of a directory that is not listed yet, if not its node."""
@@ -468,6 +471,11 @@ def is_below(ref: ObjectRef, top: ObjectRef) -> bool:
         or (not top.container and ref.account == top.account)
         or (ref[::2] == top[::2] and (not top.name or ref.name.startswith(top.prefix)))
     )
+
+
+def place_of(ref: ObjectRef) -> Place:
+    """Where an object is shown whose name no other wants."""
+    return parent_of(ref), names.to_path(ref.name.rpartition("/")[2])
 
 
 def rebase(ref: ObjectRef, old: ObjectRef, new: ObjectRef) -> ObjectRef:
