@@ -57,6 +57,16 @@ def unpack_node(packed: dict[str, Any] | None) -> Node | None:
     )
 
 
+def pack_removal(node: Node) -> dict[str, Any]:
+    """The entry of an object that is to be deleted."""
+    return {"removed": pack_node(node)}
+
+
+def unpack_removal(entry: dict[str, Any]) -> Node | None:
+    """Inverse of :func:`pack_removal`; None for the entry of a file."""
+    return unpack_node(entry.get("removed"))
+
+
 def pack_content(content: Content) -> dict[str, Any]:
     """Where all bytes of a changed file are."""
     return {

@@ -18,10 +18,11 @@ from pithosfs.accounting import AccountedClient
 from pithosfs.api import Client
 from pithosfs.cache import BlockCache
 from pithosfs.config import Connection
+from pithosfs.conflicts import conflict_ref
 from pithosfs.disk import DiskCache
 from pithosfs.errors import ConfigError, NotFound
 from pithosfs.fetch import Fetcher
-from pithosfs.files import Files, conflict_ref
+from pithosfs.files import Files
 from pithosfs.guard import Guard
 from pithosfs.identity import resolve
 from pithosfs.inodes import Inodes
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 _CONNECTIONS = 32
 _DOWNLOADS, _UPLOADS = 12, 8
+#: Seconds to send what came while a mount was being ended, though its time is up.
+_LAST_TRY = 1.0
 #: How many names the kernel is told to forget; it forgets all others in a second.
 _TOLD = 50_000
 #: libfuse takes ``max_threads`` from this version on.
@@ -79,6 +82,7 @@ class Mount:
         self._started = time.time()
         self._stop_lock = threading.Lock()
         self._stopped = False
+        self._end_at: float | None = None  # monotonic
         options.cache_path().mkdir(parents=True, exist_ok=True, mode=0o700)  # as a parent it would be open
         site = options.cache_path() / _site(client)
         self._store = MetaStore(site / "meta.sqlite3")
@@ -214,17 +218,20 @@ class Mount:
             self.files.recover()  # asks nobody; who looks or drains from here on finds all of it
         self.files.start()
 
+    def end_within(self, seconds: float) -> None:
+        """The mount is being ended: :meth:`stop` sends no longer than until then."""
+        self._end_at = time.monotonic() + seconds
+
     def stop(self) -> None:
         """Send what can be sent, stop everything; what is left stays in the journal."""
         with self._stop_lock:
             if self._stopped:
                 return
             self._stopped = True
-        left = self.drain(self.options.timeout)
+        self.files.adopt_open()
+        left = self.drain(self._time_to_send())
         for each in left:
-            later = (
-                "it is still on the server" if each["state"] == TO_BE_DELETED else "the next mount sends it"
-            )
+            later = "the next mount " + ("deletes it" if each["state"] == TO_BE_DELETED else "sends it")
             log.warning("%s: %s; %s", each["object"], each.get("error") or each["state"], later)
         self.files.stop()
         for part in (self._past, self._namespace, self._fetcher, self._uploader, self._cache):
@@ -232,6 +239,11 @@ class Mount:
         self._staging.close()
         self._store.close()
         self.client.transport.close()
+
+    def _time_to_send(self) -> float:
+        if self._end_at is None:
+            return self.options.timeout
+        return max(_LAST_TRY, self._end_at - time.monotonic())
 
     # -- what the control socket asks --------------------------------------------------------------
 
@@ -241,8 +253,10 @@ class Mount:
 
     def drain(self, timeout: float | None) -> list[dict[str, Any]]:
         """Send everything now; returns what could not be sent."""
-        self.files.removals.drain()
-        return self.files.outbox.drain(timeout) + self.files.removals.waiting()
+        began = time.monotonic()
+        self.files.removals.drain(timeout)
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
+        return self.files.outbox.drain(left) + self.files.removals.waiting()
 
     def refresh(self, path: str | None = None) -> float:
         """Forget listings: of everything, or of ``path`` and all below it.
@@ -280,7 +294,7 @@ class Mount:
             "open_files": sum(1 for each in files if each.handles),
             "dirty_files": sum(1 for each in files if each.dirty),
             "pending": self.pending(),
-            "conflicts": list(self.files.conflicts),
+            "conflicts": list(self.files.conflicts.seen),
             "cache": {
                 "memory_bytes": cache.memory_used,
                 "disk_bytes": self._disk.total if self._disk else 0,

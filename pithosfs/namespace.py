@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from pithosfs import attributes, names, wire
 from pithosfs.api import PAGE, Client, Page
@@ -38,6 +39,16 @@ log = logging.getLogger(__name__)
 
 #: How many of the containers' stamps are remembered as confirmed.
 _CONFIRMATIONS = 100
+
+#: A directory and a component of a path in it.
+Place = tuple[ObjectRef, str]
+
+
+class _Pin(Enum):
+    """What is known of a pinned entry of a directory that is not listed yet, if not its node."""
+
+    AS_LISTED = "as listed"
+    GONE = "gone"
 
 
 @dataclass(slots=True)
@@ -113,7 +124,7 @@ class Namespace:
         self._arriving: dict[ObjectRef, Arrival] = {}
         self._walks = Walks(top)
         self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
-        self._pinned: dict[ObjectRef, dict[str, Node | None]] = {}  # nodes: of directories not listed yet
+        self._pinned: dict[ObjectRef, dict[str, Node | _Pin]] = {}
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
 
     def close(self) -> None:
@@ -368,9 +379,15 @@ class Namespace:
             if before is not None:
                 self._keep_changes(ref, before, listing)
             else:
-                known = self._pinned.get(ref, {})
-                children.update((component, node) for component, node in known.items() if node is not None)
+                self._put_pinned(ref, children)
             self._listings[ref] = listing
+
+    def _put_pinned(self, ref: ObjectRef, children: dict[str, Node]) -> None:
+        for component, known in self._pinned.get(ref, {}).items():
+            if isinstance(known, Node):
+                children[component] = known
+            elif known is _Pin.GONE:
+                children.pop(component, None)
 
     def _keep_changes(self, ref: ObjectRef, before: _Listing, listing: _Listing) -> None:
         children = listing.children
@@ -410,11 +427,13 @@ class Namespace:
                 if node is not None:
                     self._inodes.gone(node.ref)
                 listing.changes[component] = time.monotonic()
+            elif component in self._pinned.get(directory, {}):
+                self._pinned[directory][component] = _Pin.GONE
 
     def pin(self, directory: ObjectRef, component: str) -> None:
         """This mount knows better than the store: no listing changes this entry."""
         with self._lock:
-            self._pinned.setdefault(directory, {}).setdefault(component)
+            self._pinned.setdefault(directory, {}).setdefault(component, _Pin.AS_LISTED)
 
     def unpin(self, directory: ObjectRef, component: str) -> None:
         """Undo :meth:`pin`; what is known stays until the next listing."""
@@ -495,6 +514,11 @@ def is_below(ref: ObjectRef, top: ObjectRef) -> bool:
         or (not top.container and ref.account == top.account)
         or (ref[::2] == top[::2] and (not top.name or ref.name.startswith(top.prefix)))
     )
+
+
+def place_of(ref: ObjectRef) -> Place:
+    """Where an object is shown whose name no other wants."""
+    return parent_of(ref), names.to_path(ref.name.rpartition("/")[2])
 
 
 def rebase(ref: ObjectRef, old: ObjectRef, new: ObjectRef) -> ObjectRef:

@@ -89,6 +89,13 @@ class Staging:
 
     def record(self, key: str, entry: dict[str, Any]) -> None:
         """Make ``entry`` durable under ``key``; it counts when this returns.  NoSpace if it cannot be."""
+        self._write(key, entry, durable=True)
+
+    def note(self, key: str, entry: dict[str, Any]) -> None:
+        """As :meth:`record`, at once: it survives the process, but not a power loss."""
+        self._write(key, entry, durable=False)
+
+    def _write(self, key: str, entry: dict[str, Any], *, durable: bool) -> None:
         path = self.directory / f"{key}.json"
         part = path.with_suffix(".part")
         try:
@@ -96,9 +103,11 @@ class Staging:
             with os.fdopen(os.open(part, _NEW, 0o600), "w", encoding="utf-8") as out:
                 json.dump({"format": FORMAT, **entry}, out)
                 out.flush()
-                os.fsync(out.fileno())
+                if durable:
+                    os.fsync(out.fileno())
             part.rename(path)
-            _sync_directory(self.directory)
+            if durable:
+                _sync_directory(self.directory)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise NoSpace(f"cannot write the journal in {self.directory}: {error.strerror}") from error

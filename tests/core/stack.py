@@ -13,9 +13,10 @@ from pithosfs.api import PAGE
 from pithosfs.blocks import hashmap_of
 from pithosfs.cache import BlockCache
 from pithosfs.config import load
+from pithosfs.conflicts import conflict_ref
 from pithosfs.errors import Unavailable
 from pithosfs.fetch import Fetcher
-from pithosfs.files import Files, conflict_ref
+from pithosfs.files import Files
 from pithosfs.filesystem import FileSystem
 from pithosfs.guard import Guard
 from pithosfs.identity import resolve
