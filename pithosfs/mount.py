@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
+from pithosfs.openfile import OpenFile
 from pithosfs.operations import Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
@@ -298,6 +299,7 @@ class Mount:
             "open_files": sum(1 for each in files if each.handles),
             "dirty_files": sum(1 for each in files if each.dirty),
             "pending": self.pending(),
+            "uploads": list(self._uploads(files)),
             "conflicts": list(self.files.conflicts.seen),
             "cache": {
                 "memory_bytes": cache.memory_used,
@@ -320,6 +322,21 @@ class Mount:
             "retries": stats.retries,
             "errors": dict(self._operations.errors) if self._operations else {},
         }
+
+    def _uploads(self, files: Iterable[OpenFile]) -> Iterator[dict[str, Any]]:
+        """What is being sent: bytes, bytes a second, seconds left at the most."""
+        for file in files:
+            progress = self._uploader.under_way.of(file.ref)
+            if progress is not None:
+                left = max(0, file.unsent - progress.sent)
+                yield {
+                    "object": str(file.ref),
+                    "size": file.size,
+                    "sent": progress.sent,
+                    "unsent": left,
+                    "speed": progress.speed,
+                    "seconds_left": left / progress.speed if progress.sent else None,
+                }
 
     # -- parts ---------------------------------------------------------------------------------------
 
