@@ -13,6 +13,7 @@ import pytest
 from tests.faults.scene import Scene
 from tests.faults.soak import lost_updates
 from tests.support.files import noise, opened, refused
+from tests.support.kamaki import Kamaki, kamaki_program
 from tests.support.processes import wait_until
 from tests.support.server import Server
 
@@ -45,6 +46,28 @@ def test_two_mounts_write_one_file_and_both_contents_stay(scene: Scene, existed:
     assert scene.status(one)["conflicts"][0]["copy"].endswith(copy)
     wait_until(lambda: copy in os.listdir(one.mountpoint), 10, "the conflict copy in the mount")
     assert scene.pending(one) == []
+
+
+@pytest.mark.parametrize("existed", [True, False], ids=["changed by both", "made by both"])
+def test_an_upload_by_the_real_kamaki_in_between_is_not_overwritten(
+    scene: Scene, tmp_path: Path, existed: bool
+) -> None:
+    program = kamaki_program()
+    (tmp_path / "kamaki").mkdir()
+    kamaki = Kamaki(program, scene.server.config, tmp_path / "kamaki")
+    (kamaki.home / "theirs").write_bytes(THEIRS)
+    mount = scene.mount()
+    path = mount.mountpoint / "file"
+    if existed:
+        path.write_bytes(BASE)
+    with refused(errno.ESTALE), opened(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as fd:
+        os.pwrite(fd, OURS, 0)
+        kamaki("file", "upload", "theirs", f"/{scene.container}/file", *(["-f"] if existed else []))
+    (copy,) = conflict_copies(scene.store.names())
+    kamaki("file", "download", f"/{scene.container}/{copy}", "copy")
+    assert (kamaki.home / "copy").read_bytes() == OURS
+    assert scene.store.get("file") == THEIRS
+    wait_until(lambda: path.read_bytes() == THEIRS, 10, "kamaki's content in the mount")
 
 
 def test_a_change_by_another_client_in_between_is_not_overwritten(scene: Scene) -> None:
