@@ -14,10 +14,23 @@ from tests.faults.scene import Scene
 from tests.faults.soak import lost_updates
 from tests.support.files import noise, opened, refused
 from tests.support.kamaki import Kamaki, kamaki_program
-from tests.support.processes import wait_until
+from tests.support.processes import python, wait_until
 from tests.support.server import Server
 
 OURS, THEIRS, BASE = noise(50_000, 1), noise(60_000, 2), noise(70_000, 3)
+
+
+_WRITER = f"""
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+os.pwrite(fd, bytes.fromhex('{OURS.hex()}'), 0)
+print("written")
+sys.stdin.readline()
+try:
+    os.close(fd)
+except OSError as error:
+    print(error.errno)
+"""
 
 
 def conflict_copies(names: list[str]) -> list[str]:
@@ -60,9 +73,12 @@ def test_an_upload_by_the_real_kamaki_in_between_is_not_overwritten(
     path = mount.mountpoint / "file"
     if existed:
         path.write_bytes(BASE)
-    with refused(errno.ESTALE), opened(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as fd:
-        os.pwrite(fd, OURS, 0)
-        kamaki("file", "upload", "theirs", f"/{scene.container}/file", *(["-f"] if existed else []))
+    # In a process of its own: starting kamaki closes a copy of what is open here, and a close sends.
+    writer = python(_WRITER, path)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "written\n"
+    kamaki("file", "upload", "theirs", f"/{scene.container}/file", *(["-f"] if existed else []))
+    assert writer.communicate("close\n", timeout=60)[0] == f"{errno.ESTALE}\n"
     (copy,) = conflict_copies(scene.store.names())
     kamaki("file", "download", f"/{scene.container}/{copy}", "copy")
     assert (kamaki.home / "copy").read_bytes() == OURS
