@@ -1,7 +1,7 @@
 """The command line: one small module a command.
 
-A command's module has its name, and ``add(commands)``, which makes its parser
-and names the function to run; a new command is such a module and a word in
+A command's module has ``add(commands)``, which makes its parser and names the
+function to run; a new command is such a module of its name, and a word in
 ``_COMMANDS``.  Of all of them only the one that is asked for is imported.
 """
 
@@ -21,10 +21,12 @@ from pithosfs.cli.exits import ExitCode
 _COMMANDS = (
     *("mount", "umount", "status", "pending", "doctor", "serve", "demo", "completion"),
     *("versions", "diff", "restore", "trash", "purge"),
-    *("publish", "share", "shared"),
+    *("publish", "unpublish", "share", "shared"),
     *("upload", "download"),
     *("refresh", "warm", "cache", "du"),
 )
+
+_MODULES = {"unpublish": "publish"}  # where that is not the command's name
 
 _DESCRIPTION = """\
 Mount a container of a Pithos+ object store as a directory.
@@ -71,6 +73,6 @@ def parser(names: Sequence[str] = _COMMANDS) -> Parser:
     )
     top.add_argument("--version", action="version", version=f"pithosfs {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in names:
-        importlib.import_module(f"{__name__}.{name}").add(commands)
+    for module in dict.fromkeys(_MODULES.get(each, each) for each in names):
+        importlib.import_module(f"{__name__}.{module}").add(commands)
     return top
