@@ -108,7 +108,7 @@ class Store:
 
     def __init__(self, pool: urllib3.PoolManager, url: str, token: str) -> None:
         self._pool = pool
-        self._url = url
+        self.url = url
         self.token = token
         self._headers = {"X-Auth-Token": token}
 
@@ -118,7 +118,7 @@ class Store:
         fields = {key.replace("_", "-"): value for key, value in headers.items()}
         answer = self._pool.request(
             method,
-            f"{self._url}/{quote(name)}{query}" if name else f"{self._url}{query}",
+            f"{self.url}/{quote(name)}{query}" if name else f"{self.url}{query}",
             body=body,
             headers={**self._headers, **fields},
         )
