@@ -11,11 +11,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from pithosfs import rescue
 from pithosfs.attributes import Attributes
 from pithosfs.conflicts import Conflicts
-from pithosfs.errors import NotFound, PithosError, Stale
+from pithosfs.errors import NoSpace, NotFound, PithosError, Stale
+from pithosfs.extents import Extents
 from pithosfs.fetch import Origin
 from pithosfs.guard import Guard
 from pithosfs.inuse import InUse
@@ -25,6 +28,7 @@ from pithosfs.namespace import Namespace, Place, parent_of, place_of, rebase
 from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
 from pithosfs.openfile import OpenFile
 from pithosfs.outbox import Outbox
+from pithosfs.readahead import Readahead
 from pithosfs.removals import Removals
 from pithosfs.services import Services
 from pithosfs.staging import Scratch
@@ -322,6 +326,27 @@ class Files:
                 else:
                     directory = rebase(directory, old, new)
                 self.renamed(file, ref, node, directory, component)
+
+    # -- by hand --------------------------------------------------------------------------------------
+
+    def export(self, name: str, folder: Path) -> tuple[Path, Extents]:
+        """Make a file in use an ordinary one (:func:`pithosfs.rescue.write_out`), by its object's name."""
+        file = next((each for each in self.all() if str(each.ref) == name), None)
+        if file is None:
+            raise NotFound(f"{name} is not pending any more")
+
+        def read(offset: int, view: memoryview) -> Extents:
+            try:
+                file.read_into(offset, view, Readahead(file.block_size))
+            except PithosError as error:
+                log.warning("%s: bytes from %d cannot be exported: %s", name, offset, error)
+                return Extents([(offset, offset + len(view))])
+            return Extents()
+
+        try:
+            return rescue.write_out(folder, file.ref, file.size, read, file.attributes)
+        except OSError as error:
+            raise NoSpace(f"cannot write {name} below {folder}: {error.strerror}") from error
 
     # -- after a crash --------------------------------------------------------------------------------
 

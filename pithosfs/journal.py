@@ -15,6 +15,9 @@ from pithosfs.fetch import Address, Origin
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 
+#: How a removal that waits is shown.
+TO_BE_DELETED = "to be deleted"
+
 
 def pack_node(node: Node | None) -> dict[str, Any] | None:
     """What a commit has to know of the version it replaces."""

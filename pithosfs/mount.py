@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import re
 import threading
 import time
-from collections.abc import Callable
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +22,19 @@ from pithosfs.errors import ConfigError, NotFound
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files
 from pithosfs.guard import Guard
-from pithosfs.identity import resolve
+from pithosfs.identity import directory_name, resolve
 from pithosfs.inodes import Inodes
+from pithosfs.journal import TO_BE_DELETED
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
+from pithosfs.openfile import OpenFile
 from pithosfs.operations import Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
-from pithosfs.removals import TO_BE_DELETED, delete
+from pithosfs.removals import delete
 from pithosfs.rights import Rights
 from pithosfs.services import Services
 from pithosfs.staging import Staging
@@ -84,7 +84,7 @@ class Mount:
         self._stopped = False
         self._end_at: float | None = None  # monotonic
         options.cache_path().mkdir(parents=True, exist_ok=True, mode=0o700)  # as a parent it would be open
-        site = options.cache_path() / _site(client)
+        site = options.cache_path() / directory_name(client.endpoint, client.account_id)
         self._store = MetaStore(site / "meta.sqlite3")
         self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
         self._cache = BlockCache(options.memory // 2, self._disk)
@@ -265,6 +265,11 @@ class Mount:
         left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
         return self.files.outbox.drain(left) + self.files.removals.waiting()
 
+    def export(self, name: str, folder: str) -> dict[str, Any]:
+        """Make what is pending of the object ``name`` a file below ``folder``; where, and what it lacks."""
+        path, missing = self.files.export(name, Path(folder))
+        return {"path": str(path), "missing": list(missing)}
+
     def refresh(self, path: str | None = None) -> float:
         """Forget listings: of everything, or of ``path`` and all below it.
 
@@ -301,6 +306,7 @@ class Mount:
             "open_files": sum(1 for each in files if each.handles),
             "dirty_files": sum(1 for each in files if each.dirty),
             "pending": self.pending(),
+            "uploads": list(self._uploads(files)),
             "conflicts": list(self.files.conflicts.seen),
             "cache": {
                 "memory_bytes": cache.memory_used,
@@ -323,6 +329,21 @@ class Mount:
             "retries": stats.retries,
             "errors": dict(self._operations.errors) if self._operations else {},
         }
+
+    def _uploads(self, files: Iterable[OpenFile]) -> Iterator[dict[str, Any]]:
+        """What is being sent: bytes, bytes a second, seconds left at the most."""
+        for file in files:
+            progress = self._uploader.under_way.of(file.ref)
+            if progress is not None:
+                left = max(0, file.unsent - progress.sent)
+                yield {
+                    "object": str(file.ref),
+                    "size": file.size,
+                    "sent": progress.sent,
+                    "unsent": left,
+                    "speed": progress.speed,
+                    "seconds_left": left / progress.speed if progress.sent else None,
+                }
 
     # -- parts ---------------------------------------------------------------------------------------
 
@@ -382,10 +403,3 @@ def _moment(client: Client, top: ObjectRef, text: str) -> int:
     if client.container(top.container).versioning == "none":
         log.warning("%s keeps no versions: what was changed or deleted since is missing", top.container)
     return until if page is None or page.date is None else min(until, page.date)
-
-
-def _site(client: Client) -> str:
-    """A directory name for what is kept of one account on one server."""
-    host = re.sub(r"[^A-Za-z0-9.-]+", "_", client.endpoint.partition("://")[2])[:40]
-    digest = sha256(f"{client.endpoint}\0{client.account_id}".encode()).hexdigest()[:12]
-    return f"{host}-{digest}"

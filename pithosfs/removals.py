@@ -28,14 +28,11 @@ from typing import Any, Protocol
 from pithosfs.api import Client
 from pithosfs.due import next_due
 from pithosfs.errors import NoSpace, NotFound, PithosError
-from pithosfs.journal import pack_removal
+from pithosfs.journal import TO_BE_DELETED, pack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 
 log = logging.getLogger(__name__)
-
-#: How the state of a removal is shown.
-TO_BE_DELETED = "to be deleted"
 
 _MOMENT = 0.05
 _PATIENCE = 5.0

@@ -24,8 +24,10 @@ import os
 import re
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +132,7 @@ class Staging:
         for left in sorted(self.root.iterdir()):
             if left == self.directory or left.name.startswith("."):
                 continue
-            held = _hold(left)
+            held = _hold(left, tries=2)  # somebody may just be looking at it
             if held is None:
                 continue
             try:
@@ -269,8 +271,69 @@ def _bring(data: Path, directory: Path) -> None:
         data.rename(directory / data.name)
 
 
-def _hold(directory: Path) -> int | None:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a journal as somebody else sees it; ``entry`` is None if it cannot be read (``trouble``).
+
+    ``pid`` is the process that had the directory, ``held`` whether it still has; ``since`` in seconds
+    since 1970.
+    """
+
+    path: Path
+    pid: int
+    held: bool
+    since: float
+    entry: dict[str, Any] | None
+    trouble: str = ""
+
+
+def entries(root: Path) -> Iterator[Entry]:
+    """What is in all journals below a site's staging directory; changes nothing."""
+    for directory in sorted(root.glob("[0-9]*-*")):
+        pid = int(re.match("[0-9]+", directory.name).group())  # type: ignore[union-attr] # see glob
+        held = _is_held(directory)
+        for path in sorted(directory.glob("*.json")) + sorted(directory.glob("*.damaged")):
+            with contextlib.suppress(FileNotFoundError):  # just sent, or taken over
+                yield _look(path, pid, held)
+
+
+def _look(path: Path, pid: int, held: bool) -> Entry:
+    since = path.stat().st_mtime
+    try:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entry, dict) or entry.get("format") != FORMAT:
+            raise ValueError("not an entry of this version")
+    except FileNotFoundError:
+        raise
+    except (OSError, RecursionError, ValueError) as error:
+        return Entry(path, pid, held, since, None, str(error))
+    return Entry(path, pid, held, since, entry)
+
+
+def _is_held(directory: Path) -> bool:
+    """Whether a process has the directory's lock.  Asking takes a shared one for a moment."""
+    try:
+        handle = os.open(directory / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _hold(directory: Path, tries: int = 1) -> int | None:
     """Take the directory's lock; None if somebody has it, or it is gone or no directory of ours."""
+    while (held := _try_to_hold(directory)) is None and tries > 1:
+        tries -= 1
+        time.sleep(0.02)
+    return held
+
+
+def _try_to_hold(directory: Path) -> int | None:
     try:
         handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:

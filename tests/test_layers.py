@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # files
     ("content", "nodes", "services"),
     ("base", "guard", "journal", "namespace", "promise", "siblings", "space"),
-    ("filedata", "foreign", "past", "trees"),
+    ("filedata", "foreign", "past", "rescue", "trees"),
     ("openfile",),
     ("inuse", "outbox", "removals"),
     ("conflicts",),

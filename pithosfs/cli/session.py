@@ -36,6 +36,7 @@ class Servable(Protocol):
     def status(self) -> dict[str, Any]: ...  # noqa: D102
     def pending(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def drain(self, timeout: float | None) -> list[dict[str, Any]]: ...  # noqa: D102
+    def export(self, name: str, folder: str) -> dict[str, Any]: ...  # noqa: D102
     def end_within(self, seconds: float) -> None: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
     def refresh(self, path: str | None) -> float: ...  # noqa: D102
@@ -98,6 +99,7 @@ class Session:
             "status": mount.status,
             "pending": mount.pending,
             "drain": self._drain,
+            "export": mount.export,
             "refresh": lambda path=None: mount.refresh(path),
             "resolve": lambda path: {**mount.resolve(path), "settings": self._account},
         }
