@@ -158,6 +158,11 @@ class Store:
         answer: dict[str, Any] = self._ask("GET", name, "?hashmap&format=json").json()
         return answer
 
+    def versions(self, name: str) -> list[int]:
+        """The numbers of an object's versions, oldest first; none if there never was one."""
+        answer = self._ask("GET", name, "?version=list&format=json")
+        return [number for number, _ in answer.json()["versions"]] if answer.status == 200 else []
+
     def names(self, prefix: str = "") -> list[str]:
         """Names of all objects that begin with ``prefix``, in the store's order."""
         return [entry["name"] for entry in self.listing(prefix)]
