@@ -79,6 +79,8 @@ def find(path: str) -> Mounted:
     located = mountpoints.locate(path)
     here = mountpoints.mount_at(located)
     if here is not None and here.is_ours:
+        if os.geteuid() not in (0, here.uid):
+            raise MountPointError(f"{located} was mounted by another user: only they and root can unmount it")
         return here
     if here is not None:
         raise MountPointError(f"{located} is no mount of pithosfs (type {here.fstype})")

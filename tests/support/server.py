@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,22 @@ from urllib.parse import quote
 import urllib3
 
 from tests.support import processes
+
+
+@contextlib.contextmanager
+def serving(
+    directory: Path, *options: str, program: Sequence[str] = ("-m", "pithosfs.server")
+) -> Iterator[Path]:
+    """Serve ``directory`` on a free port; gives kamaki's configuration file for it."""
+    command = [sys.executable, *program, str(directory), "--port", "0", "--no-fsync", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline(), "the server did not start"
+        yield directory / "kamakirc"
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
 
 
 @dataclass(frozen=True)
