@@ -14,6 +14,7 @@ import threading
 import time
 
 from pithosfs import blocks
+from pithosfs.base import of_version
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.content import Content, Local, Part, Remote
 from pithosfs.fetch import Address, Origin
@@ -146,11 +147,12 @@ class FileData:
             if isinstance(part, Remote):
                 length = part.stop - part.start
                 began = time.monotonic()
-                if unit is Unit.PIECE:
-                    data = fetcher.piece(part.address, part.start, part.stop)
-                    ahead.waited(time.monotonic() - began)
-                else:
-                    data = blocks.cut(fetcher.block(part.address), part.start, part.stop)
+                with of_version(part.address.origin):
+                    if unit is Unit.PIECE:
+                        data = fetcher.piece(part.address, part.start, part.stop)
+                        ahead.waited(time.monotonic() - began)
+                    else:
+                        data = blocks.cut(fetcher.block(part.address), part.start, part.stop)
                 view[at : at + length] = data
             else:
                 length = part.stop - part.start if isinstance(part, Local) else part.length

@@ -23,6 +23,10 @@ from pithosfs.blocks import Hashmap
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+#: What is kept of each, the newest: versions' metadata, bytes of hashmaps, inode numbers.
+KEPT_META, KEPT_HASHMAPS, KEPT_INODES = 200_000, 64 * 1024 * 1024, 100_000
+#: How often, in writes, the rest is thrown away.
+_PRUNE_EVERY = 10_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (version INTEGER PRIMARY KEY, fields TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS hashmap (
@@ -30,6 +34,15 @@ CREATE TABLE IF NOT EXISTS hashmap (
     PRIMARY KEY (merkle, size, block_size));
 CREATE TABLE IF NOT EXISTS inode (uuid TEXT PRIMARY KEY, ino INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS newborn (name TEXT PRIMARY KEY, ino INTEGER NOT NULL);
+"""
+_PRUNE = """
+DELETE FROM meta WHERE version <= (SELECT version FROM meta ORDER BY version DESC LIMIT 1 OFFSET :meta);
+DELETE FROM hashmap WHERE rowid <= (
+    SELECT max(rowid) FROM (
+        SELECT rowid, sum(length(hashes)) OVER (ORDER BY rowid DESC) AS total FROM hashmap)
+    WHERE total > :hashmaps);
+DELETE FROM inode WHERE rowid <= (SELECT rowid FROM inode ORDER BY rowid DESC LIMIT 1 OFFSET :inodes);
+DELETE FROM newborn WHERE rowid <= (SELECT rowid FROM newborn ORDER BY rowid DESC LIMIT 1 OFFSET :inodes);
 """
 
 
@@ -39,6 +52,8 @@ class MetaStore:
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
         self._database = self._open(path)
+        self._written = 0
+        self.prune()
 
     def close(self) -> None:
         """Close the file."""
@@ -131,6 +146,12 @@ class MetaStore:
         """There is no such object, or its uuid is known."""
         self._do("DELETE FROM newborn WHERE name = ?", name)
 
+    def prune(self, meta: int = KEPT_META, hashmaps: int = KEPT_HASHMAPS, inodes: int = KEPT_INODES) -> None:
+        """Throw away all but the newest; each can be asked for again, or is a number like any other."""
+        limits = {"meta": meta, "hashmaps": hashmaps, "inodes": inodes}
+        for statement in filter(str.strip, _PRUNE.split(";")):
+            self._execute(statement, limits)
+
     # -- access --------------------------------------------------------------------------
 
     def _numbers(self, query: str) -> dict[str, int]:
@@ -151,6 +172,12 @@ class MetaStore:
         return tuple(row) if row else None
 
     def _do(self, statement: str, *values: object) -> None:
+        self._execute(statement, values)
+        self._written += 1
+        if not self._written % _PRUNE_EVERY:
+            self.prune()
+
+    def _execute(self, statement: str, values: Any) -> None:
         try:
             with self._lock:
                 self._database.execute(statement, values)

@@ -37,6 +37,9 @@ from pithosfs.walks import Subtree, Walks
 
 log = logging.getLogger(__name__)
 
+#: Entries of directories that are kept, at about a kilobyte each; the directories not looked at for
+#: longest are listed anew when they are needed.
+KEPT = 150_000
 #: How many of the containers' stamps are remembered as confirmed.
 _CONFIRMATIONS = 100
 
@@ -60,6 +63,7 @@ class _Listing:
     took: float = 0.0  # seconds until the last of several pages was there
     stamp: str | None = None  # the container's Last-Modified, if nothing else can hide in that second
     changes: dict[str, float] = field(default_factory=dict)  # component -> when we changed it
+    used: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -90,7 +94,7 @@ class Arrival:
 class Namespace:
     """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
 
-    A request lists ``page`` objects at most.
+    A request lists ``page`` objects at most; ``kept`` entries are remembered.
     ``accounts`` makes the top a directory of accounts, those it returns.
     ``inodes`` knows the numbers of what was made here; ``saw`` is told the
     highest version of each listing, and when it was asked for.
@@ -106,6 +110,7 @@ class Namespace:
         accounts: Callable[[], list[str]] | None = None,
         timeout: float = 60.0,
         page: int = PAGE,
+        kept: int = KEPT,
         inodes: Inodes | None = None,
         saw: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
@@ -119,6 +124,7 @@ class Namespace:
         self._accounts = accounts
         self._timeout = timeout
         self._page = page
+        self._kept = kept
         self._lock = threading.Lock()
         self._listings: dict[ObjectRef, _Listing] = {}
         self._confirmed: dict[tuple[str, str, str], float] = {}  # account, container, stamp -> monotonic
@@ -202,6 +208,7 @@ class Namespace:
                 listing = self._listings.get(ref)
             if listing is not None:
                 break
+        listing.used = time.monotonic()
         if not reading:
             return listing.children
         with self._lock:
@@ -306,6 +313,19 @@ class Namespace:
             self._list_containers(ref)
         elif not self._still_valid(ref) and (tree is None or not self._list_tree(tree, ref, arrival)):
             self._list_directory(ref, arrival)
+        with self._lock:
+            self._make_room(ref)
+
+    def _make_room(self, wanted: ObjectRef) -> None:
+        """Forget the directories not looked at for longest.  ``_lock`` is held."""
+        count = sum(len(listing.children) + 1 for listing in self._listings.values())
+        if count <= self._kept:
+            return
+        for ref in sorted(self._listings, key=lambda each: self._listings[each].used):
+            if ref != wanted and ref not in self._pinned and ref not in self._arriving:
+                count -= len(self._listings.pop(ref).children) + 1
+            if count <= self._kept * 0.9:
+                return
 
     def _still_valid(self, ref: ObjectRef) -> bool:
         """Ask whether the container changed at all since this directory was listed."""

@@ -37,6 +37,7 @@ ERRNO: dict[type[Exception], int] = {
     errors.Forbidden: errno.EACCES,
     errors.QuotaExceeded: errno.EDQUOT,
     errors.Stale: errno.ESTALE,
+    errors.VersionGone: errno.ESTALE,
     errors.NameTooLong: errno.ENAMETOOLONG,
     errors.TimedOut: errno.ETIMEDOUT,
     errors.Conflict: errno.EBUSY,

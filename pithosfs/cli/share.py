@@ -9,6 +9,7 @@ from functools import partial
 from pithosfs import identity, sharing
 from pithosfs.cli import arguments, targets
 from pithosfs.cli.exits import ExitCode
+from pithosfs.cli.people import People
 from pithosfs.cli.targets import Target
 from pithosfs.options import parse_text, typed
 from pithosfs.sharing import Permissions
@@ -44,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
             sharing.share(target.client, target.ref, _wanted(args, target))
             target.changed()
         found = sharing.permissions(target.client, target.ref)
+        people = People(target.connection, (*found.read, *found.write))
     for kind, users in (("read", found.read), ("write", found.write)):
-        print(f"{kind}: {', '.join(users) or 'nobody else'}")
+        print(f"{kind}: {', '.join(map(people.named, users)) or 'nobody else'}")
     return ExitCode.OK
 
 

@@ -23,7 +23,7 @@ from pithosfs.identity import resolve
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace
+from pithosfs.namespace import KEPT, Namespace
 from pithosfs.removals import delete
 from pithosfs.services import Services
 from pithosfs.staging import Staging
@@ -137,6 +137,7 @@ class Stack:
         memory: int = 64 * 1024 * 1024,
         timeout: float = 20.0,
         page: int = PAGE,
+        kept: int = KEPT,
         outbox: bool = True,
     ) -> None:
         connection = load(config=config, environ={})
@@ -155,7 +156,7 @@ class Stack:
         self.services = Services(
             self.fetcher, self.uploader, self.staging, self.store, block_size, window_limit=8
         )
-        self.namespace = Namespace(self.client_of, self.top, ttl=ttl, timeout=timeout, page=page)
+        self.namespace = Namespace(self.client_of, self.top, ttl=ttl, timeout=timeout, page=page, kept=kept)
         self.files = Files(
             self.services,
             self.namespace,

@@ -183,3 +183,17 @@ def test_two_processes_share_a_directory(tmp_path: Path) -> None:
     assert cache.total <= 2_000
     for name in list(cache._sizes):
         assert cache.get(name) is not None
+
+
+def test_two_processes_together_stay_within_the_limit(tmp_path: Path) -> None:
+    """Each of the two learns what the other has put, and both forget what the other has removed."""
+    limit = 200_000
+    caches = [DiskCache(tmp_path, limit), DiskCache(tmp_path, limit)]
+    for number in range(600):
+        caches[number % 2].put(*block(number, 1000))
+        stored = sum(each.stat().st_size for each in tmp_path.rglob("*") if each.is_file())
+        assert stored < limit * 1.2
+    for cache in caches:
+        cache.scan()
+        assert cache.total <= limit
+        assert all(cache.get(each) for each in cache.hashes())

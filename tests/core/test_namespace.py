@@ -103,6 +103,19 @@ def tree_of_many_pages(build: Build, **options: float) -> Stack:
     return stack
 
 
+def test_directories_not_looked_at_for_long_are_forgotten(build: Build) -> None:
+    stack = tree_of_many_pages(build, ttl=600, kept=40)
+    names = [f"file{number}" for number in range(10)]
+    for number in range(10):
+        assert stack.ls(f"/top/d{number}") == names
+    assert sum(len(stack.namespace.known(f"top/d{number}", 100)) for number in range(10)) < 60
+    stack.wire.reset()
+    assert stack.ls("/top/d9") == names
+    assert not stack.wire.requests
+    assert stack.ls("/top/d0") == names
+    assert stack.wire.requests
+
+
 def test_a_listing_of_many_pages_is_revalidated_like_any_other(build: Build) -> None:
     stack = tree_of_many_pages(build, ttl=0.1)
     time.sleep(1.1)  # the store's stamp has a resolution of a second

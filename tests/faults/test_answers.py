@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -271,3 +272,24 @@ def test_a_refused_token_is_eacces_and_the_file_goes_out_when_it_is_accepted(sce
     scene.proxy.faults()
     scene.settle(mount)
     assert scene.versions("file") == [b"content"]
+
+
+def test_a_file_written_while_its_directory_moves_is_not_lost(scene: Scene) -> None:
+    """Whoever comes by the old path waits for the move, or is told that there is no such directory."""
+    mount = scene.mount(timeout=30)
+    old, new = mount.mountpoint / "old", mount.mountpoint / "new"
+    old.mkdir()
+    (old / "open").write_bytes(b"before")
+    with (old / "open").open("wb") as file, ThreadPoolExecutor(2) as threads:
+        file.write(b"while it moved")
+        plan = scene.proxy.faults(Fault("stall", method="MOVE", seconds=1.5))
+        moving = threads.submit(old.rename, new)
+        wait_until(lambda: bool(plan.hits), 10, "the move")
+        late = threads.submit((old / "late").write_bytes, b"late")
+        file.flush()
+        moving.result()
+        with contextlib.suppress(FileNotFoundError):
+            late.result()
+            assert scene.store.get("new/late") == b"late"
+    assert (new / "open").read_bytes() == scene.store.get("new/open") == b"while it moved"
+    assert not [name for name in scene.store.names() if name.startswith("old")]
