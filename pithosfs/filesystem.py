@@ -76,6 +76,10 @@ class FileSystem:
         """The entries of a directory, by name."""
         return self._paths.entries(path)
 
+    def stored_size(self, node: Node) -> int:
+        """How many bytes of a file take room: not its holes, as far as they are known here."""
+        return self._services.store.stored_size(node.hash, node.size) if node.hash else node.size
+
     def readlink(self, path: str) -> str:
         """The target of a symbolic link."""
         node = self.node(path)

@@ -211,7 +211,7 @@ class Operations:
             "st_uid": self._owner.uid,
             "st_gid": self._owner.gid,
             "st_size": node.size if kind is not Kind.DIRECTORY else _BLOCK,
-            "st_blocks": -(-node.size // 512),
+            "st_blocks": -(-self._fs.stored_size(node) // 512),
             "st_blksize": _BLOCK,
             "st_atime": mtime,
             "st_mtime": mtime,
