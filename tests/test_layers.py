@@ -17,6 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # without the store: this machine, settings, pure parts
     (
         "attributes",
+        "callers",
         "due",
         "extents",
         "moments",
@@ -44,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # files
     ("content", "nodes", "services"),
     ("base", "guard", "journal", "namespace", "promise", "siblings", "space"),
-    ("filedata", "past", "rescue", "trees"),
+    ("filedata", "foreign", "past", "rescue", "trees"),
     ("openfile",),
     ("inuse", "outbox", "removals"),
     ("conflicts",),
