@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -96,7 +96,8 @@ class Namespace:
         self._client_of = client_of
         self._ttl = ttl
         self._lister = Lister(client_of, until=until, accounts=accounts, page=page)
-        self._until = until
+        self.until = until
+        self.newest = 0  # the highest version in any listing so far
         self._accounts = accounts
         self._timeout = timeout
         self._kept = kept
@@ -220,6 +221,21 @@ class Namespace:
                     found += [(f"{above}/{name}", node) for name, node in listing.children.items()]
         return [each or "/" for each, _ in found[:limit]]
 
+    def listed(self, ref: ObjectRef) -> Mapping[str, Node]:
+        """The entries of a directory as they were last listed, the store not asked; for looking only."""
+        with self._lock:
+            listing = self._listings.get(ref)
+            return listing.children if listing is not None else {}
+
+    def learned(self, directory: ObjectRef, component: str, version: int, mtime_ns: int) -> None:
+        """The time of an entry, of which listings say nothing, is known for this version."""
+        with self._lock:
+            listing = self._listings.get(directory)
+            node = listing.children.get(component) if listing is not None else None
+            if listing is not None and node is not None and node.version == version:
+                kept = node.attributes.with_changes(mtime_ns=mtime_ns)
+                listing.children[component] = replace(node, attributes=kept)
+
     def new_ref(self, directory: Node, component: str) -> ObjectRef:
         """The object a new entry of this directory would be."""
         if self._accounts is not None and not any(directory.ref):
@@ -229,7 +245,7 @@ class Namespace:
         return directory.ref.child(names.to_object(component))
 
     def _is_fresh(self, ref: ObjectRef, listing: _Listing) -> bool:
-        if self._until is not None:
+        if self.until is not None:
             return True
         now, at = time.monotonic(), listing.began
         if now - at < 2 * listing.took:  # as long again as it was on its way
@@ -317,8 +333,10 @@ class Namespace:
     def _store(self, ref: ObjectRef, listing: _Listing) -> None:
         """Take over a listing, but for what this mount changed since it was asked for."""
         children = listing.children
-        self._saw(max((node.version for node in children.values()), default=0), listing.began)
+        newest = max((node.version for node in children.values()), default=0)
+        self._saw(newest, listing.began)
         with self._lock:
+            self.newest = max(self.newest, newest)
             for component, node in children.items():
                 ino = self._inodes.of(node.ref, node.uuid)
                 if ino:
@@ -341,8 +359,8 @@ class Namespace:
         children = listing.children
         for component, node in children.items():
             old = before.children.get(component)
-            if old is not None and old.changed_ns and _is_what_it_was(old, node):
-                children[component] = replace(node, changed_ns=old.changed_ns)
+            if old is not None and _is_what_it_was(old, node):
+                children[component] = _with_what_is_known(node, old)
         pinned = self._pinned.get(ref, {}).keys()
         recent = {component: at for component, at in before.changes.items() if at >= listing.began}
         listing.changes = recent
@@ -394,6 +412,7 @@ class Namespace:
                 listing = self._listings.get(directory)
                 if listing is not None:
                     listing.changes[component] = time.monotonic()
+                    listing.stamp = None  # what it shows is not all from the store
 
     def made_directory(self, ref: ObjectRef) -> None:
         """A directory was made just now: it is known to be empty."""
@@ -481,8 +500,17 @@ def parent_of(ref: ObjectRef) -> ObjectRef:
     return ref._replace(name=ref.name.rpartition("/")[0])
 
 
+def _with_what_is_known(node: Node, old: Node) -> Node:
+    """A listed entry with what listings do not tell, but was known of the same before."""
+    if old.changed_ns:
+        node = replace(node, changed_ns=old.changed_ns)
+    if node.attributes.mtime_ns is None and old.attributes.mtime_ns is not None:
+        node = replace(node, attributes=node.attributes.with_changes(mtime_ns=old.attributes.mtime_ns))
+    return node
+
+
 def _is_what_it_was(old: Node, node: Node) -> bool:
-    """Whether a listing shows what this mount has made, so that its own time of change is the better one."""
+    """Whether a listing shows what is known here already, maybe better."""
     if old.version:
         return old.version == node.version
     return (old.hash, old.size, old.attributes) == (node.hash, node.size, node.attributes)

@@ -17,6 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # without the store: this machine, settings, pure parts
     (
         "attributes",
+        "callers",
         "due",
         "extents",
         "moments",
@@ -45,7 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("content", "nodes", "services"),
     ("base", "guard", "journal", "lister", "promise", "siblings", "space"),
     ("namespace",),
-    ("filedata", "past", "rescue", "trees"),
+    ("filedata", "foreign", "past", "rescue", "trees"),
     ("openfile",),
     ("inuse", "outbox", "removals"),
     ("conflicts",),

@@ -8,7 +8,7 @@ from functools import partial
 
 from pithosfs import identity, sharing
 from pithosfs.cli import arguments, targets
-from pithosfs.cli.exits import ExitCode
+from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.people import People
 from pithosfs.cli.targets import Target
 from pithosfs.options import parse_text, typed
@@ -40,6 +40,8 @@ def add(commands: arguments.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Set what was asked for and show what holds then."""
+    if args.none and (args.read is not None or args.write is not None):
+        raise CommandError("--none goes with neither --read nor --write", ExitCode.USAGE)
     with targets.opened(args, args.path) as target:
         if args.none or args.read is not None or args.write is not None:
             sharing.share(target.client, target.ref, _wanted(args, target))

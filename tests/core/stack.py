@@ -186,7 +186,7 @@ class Stack:
 
     def close(self) -> None:
         self.files.stop()
-        for part in (self.namespace, self.fetcher, self.uploader, self.cache):
+        for part in (self.fs, self.namespace, self.fetcher, self.uploader, self.cache):
             part.close()
         self.staging.close()
         self.store.close()

@@ -35,6 +35,22 @@ def test_facts_survive(tmp_path: Path) -> None:
     again.close()
 
 
+def test_how_much_of_a_content_is_no_hole(tmp_path: Path) -> None:
+    path = tmp_path / "meta.sqlite3"
+    sparse = hashmap_of(b"a" * 1024 + bytes(3 * 1024) + b"b" * 100, 1024)
+    store = MetaStore(path)
+    assert store.stored_size(sparse.merkle, sparse.size) == sparse.size
+    store.remember_hashmap(sparse)
+    store.remember_hashmap(CONTENT)
+    assert store.stored_size(sparse.merkle, sparse.size) == 1024 + 100
+    assert store.stored_size(CONTENT.merkle, CONTENT.size) == CONTENT.size
+    store.close()
+    again = MetaStore(path)
+    assert again.stored_size(sparse.merkle, sparse.size) == 1024 + 100
+    assert again.stored_size(hashmap_of(bytes(500), 1024).merkle, 500) == 0
+    again.close()
+
+
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     store = MetaStore(tmp_path / "meta.sqlite3")
     contents = [hashmap_of(bytes([number]) * 3000, 1024) for number in range(10)]

@@ -125,7 +125,7 @@ class Store:
 
     def __init__(self, pool: urllib3.PoolManager, url: str, token: str) -> None:
         self._pool = pool
-        self._url = url
+        self.url = url
         self.token = token
         self._headers = {"X-Auth-Token": token}
 
@@ -135,7 +135,7 @@ class Store:
         fields = {key.replace("_", "-"): value for key, value in headers.items()}
         answer = self._pool.request(
             method,
-            f"{self._url}/{quote(name)}{query}" if name else f"{self._url}{query}",
+            f"{self.url}/{quote(name)}{query}" if name else f"{self.url}{query}",
             body=body,
             headers={**self._headers, **fields},
         )
@@ -174,6 +174,11 @@ class Store:
     def hashmap(self, name: str) -> dict[str, Any]:
         answer: dict[str, Any] = self._ask("GET", name, "?hashmap&format=json").json()
         return answer
+
+    def versions(self, name: str) -> list[int]:
+        """The numbers of an object's versions, oldest first; none if there never was one."""
+        answer = self._ask("GET", name, "?version=list&format=json")
+        return [number for number, _ in answer.json()["versions"]] if answer.status == 200 else []
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of all objects that begin with ``prefix``, in the store's order."""
