@@ -24,7 +24,7 @@ from concurrent.futures import wait as wait_for
 from pithosfs import attributes
 from pithosfs.api import Client
 from pithosfs.attributes import Kind
-from pithosfs.errors import PithosError
+from pithosfs.errors import NotFound, PithosError
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, place_of
@@ -58,7 +58,9 @@ class Times:
         self._store = store
         self._lock = threading.Lock()
         self._candidates: dict[tuple[str, str], _Candidates] = {}  # account, container
-        self._learning: dict[ObjectRef, Future[None]] = {}  # by directory
+        self._learning: dict[
+            ObjectRef, tuple[Future[None], float]
+        ] = {}  # by directory; waited for until then
         self._not_before = float("-inf")
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="times")
 
@@ -84,16 +86,18 @@ class Times:
 
     def _learn(self, directory: ObjectRef) -> None:
         """Look at all files of a directory, together with whoever else wants to know."""
+        now = time.monotonic()
         with self._lock:
-            if time.monotonic() < self._not_before:
+            if now < self._not_before:
                 return
-            work = self._learning.get(directory)
-            if work is None:
+            if directory not in self._learning:
                 try:
-                    work = self._learning[directory] = self._pool.submit(self._look, directory)
+                    work = self._pool.submit(self._look, directory)
                 except RuntimeError:  # the mount is being ended
                     return
-        wait_for([work], _PATIENCE)
+                self._learning[directory] = (work, now + _PATIENCE)
+            work, until = self._learning[directory]
+        wait_for([work], max(0.0, until - now))
 
     def _look(self, directory: ObjectRef) -> None:
         try:
@@ -144,7 +148,10 @@ class Times:
     def _meta_of(self, node: Node) -> dict[str, str]:
         meta = self._store.meta(node.version)
         if meta is None:
-            info = self._client_of(node.ref).head(node.ref.container, node.ref.name, node.version)
+            try:
+                info = self._client_of(node.ref).head(node.ref.container, node.ref.name, node.version)
+            except NotFound:  # replaced meanwhile, where no versions are kept
+                return {}
             meta = dict(info.meta)
             self._store.remember_meta(node.version, meta)
         return meta

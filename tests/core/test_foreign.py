@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pithosfs.transport import Request
 from tests.core.conftest import Build
 from tests.core.stack import Stack
+from tests.support.processes import wait_until
 
 TIME = "1600000000.123456789"
 TIME_NS = 1_600_000_000_123_456_789
@@ -105,3 +107,35 @@ def test_a_network_that_fails_is_no_error_and_is_not_waited_for_again(stack: Sta
     asked = len(stack.wire.requests)
     assert stack.fs.node("/d/b").mtime_ns != TIME_NS
     assert len(stack.wire.requests) == asked
+
+
+def test_who_asks_waits_only_a_moment_and_sees_the_time_later(stack: Stack) -> None:
+    names = [f"file{number}" for number in range(5)]
+    for name in names:
+        put(stack, f"d/{name}", mtime=TIME)
+    held = stack.wire.hold_all("HEAD")
+    try:
+        assert TIME_NS not in mtimes(stack, "/d", names)
+    finally:
+        held.release()
+    wait_until(lambda: mtimes(stack, "/d", names) == [TIME_NS] * 5, what="the times")
+
+
+def test_one_that_is_gone_meanwhile_does_not_keep_the_others_from_being_known(stack: Stack) -> None:
+    put(stack, "d/gone", mtime=TIME)
+    put(stack, "d/here", mtime=TIME)
+    put(stack, "elsewhere/file", mtime=TIME)
+
+    def vanish(request: Request) -> None:
+        """Between the listing and the question, with all its history."""
+        if request.method == "HEAD" and "gone" in request.url and not gone:
+            gone.append(request)
+            stack.client.delete(stack.container, "d/gone")
+            stack.client.purge(stack.container, "d/gone", until=2**31)
+
+    gone: list[Request] = []
+    stack.wire.before = vanish
+    assert stack.fs.node("/d/gone").mtime_ns != TIME_NS
+    assert stack.fs.node("/d/here").mtime_ns == TIME_NS
+    assert stack.fs.node("/elsewhere/file").mtime_ns == TIME_NS
+    assert gone
