@@ -235,11 +235,14 @@ class Files:
         """Send the file; Stale if others changed it meanwhile (both versions are kept then)."""
         with file.committing:
             conflict = self._commit_or_give_way(file)
-            if not file.dirty:
+            if file.forget_journal_if_sent():
                 self.outbox.forget(file)
-                file.forget_journal()
-            elif file.journalled:  # changed while it was sent: the entry is of a version that is no more
+            if file.dirty and file.journalled:
+                # Changed while it was sent: the entry may be of a version that is no more. And who closed
+                # it just now may have put it into the outbox before it was forgotten there.
                 self._persist(file)
+                if not file.handles and file not in self.outbox:
+                    self.outbox.queue(file, self._write_back or 0.0)
             self._in_use.show_sent(file)
         if conflict is not None:
             raise conflict

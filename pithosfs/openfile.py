@@ -491,6 +491,14 @@ class OpenFile:
         with self._lock:
             self._promise.forget()
 
+    def forget_journal_if_sent(self) -> bool:
+        """The same, unless a program has changed the file again in this moment; whether it was done."""
+        with self._lock:
+            if self.dirty:
+                return False
+            self._promise.forget()
+            return True
+
     def discard(self) -> None:
         """Nothing of the changes is needed any more."""
         with self._lock:
