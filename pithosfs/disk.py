@@ -14,10 +14,13 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pithosfs import blocks
+from pithosfs.blocks import Buffer
+from pithosfs.buffers import new_buffer
+from pithosfs.directio import write_at
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +90,14 @@ class DiskCache:
 
     # -- blocks --------------------------------------------------------------------
 
-    def get(self, block: str) -> bytes | None:
-        """The block of this hash, verified; None if it is not here (or no longer what it was)."""
+    def get(self, block: str, buffer: Callable[[int], memoryview] = new_buffer) -> Buffer | None:
+        """The block of this hash, verified, in memory from ``buffer``.
+
+        None if it is not here (or no longer what it was).
+        """
         path = self._path(block)
         try:
-            data = path.read_bytes()
+            data = _read(path, buffer)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -109,7 +115,7 @@ class DiskCache:
                 self._sizes.move_to_end(block)
         return data
 
-    def put(self, block: str, data: blocks.Buffer) -> None:
+    def put(self, block: str, data: Buffer) -> None:
         """Keep a block whose hash was verified; nothing happens where there is no room."""
         with self._lock:
             if block in self._sizes or len(data) > self.limit:
@@ -131,13 +137,11 @@ class DiskCache:
                 self._total += len(data)
 
     @staticmethod
-    def _write(path: Path, data: blocks.Buffer) -> None:
+    def _write(path: Path, data: Buffer) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            write_at(handle, memoryview(data), 0)
         finally:
             os.close(handle)
 
@@ -185,3 +189,15 @@ class DiskCache:
             log.warning(
                 "cannot %s the block cache in %s (%s): going on without", action, self.directory, error
             )
+
+
+def _read(path: Path, buffer: Callable[[int], memoryview]) -> memoryview:
+    with path.open("rb", buffering=0) as file:
+        data = buffer(os.fstat(file.fileno()).st_size)
+        done = 0
+        while done < len(data):
+            count = file.readinto(data[done:])
+            if not count:
+                break  # cut short meanwhile: its hash will tell
+            done += count
+    return data[:done]

@@ -248,8 +248,8 @@ class Fetcher:
             at = time.monotonic()
             self.network.saw_latency(at - began)
             for address in run:
-                data = bytearray(address.length)
-                _fill(body, memoryview(data))
+                data = self.cache.new_buffer(address.length)
+                _fill(body, data)
                 self.network.saw_transfer(address.length, time.monotonic() - at)
                 yield address, self._verified(address, data)
                 at = time.monotonic()
@@ -267,11 +267,11 @@ class Fetcher:
             return data
         for _ in range(_ATTEMPTS - 1):
             log.warning("block %d of %s does not match its hash: again", address.index, address.origin.ref)
-            again = bytearray(address.length)
+            again = self.cache.new_buffer(address.length)
             with _open(
                 self._client_of, address.origin, address.start, address.start + address.length
             ) as body:
-                _fill(body, memoryview(again))
+                _fill(body, again)
             if blocks.block_hash(again) == address.hash:
                 self.cache.put(address.hash, again)
                 return again

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pithosfs import binding, moments
+from pithosfs import binding, moments, mountpoints
 from pithosfs.accounting import AccountedClient
 from pithosfs.api import Client
 from pithosfs.cache import BlockCache
@@ -32,11 +32,12 @@ from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
 from pithosfs.openfile import Services
-from pithosfs.operations import Operations, Owner
+from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
 from pithosfs.removals import TO_BE_DELETED
-from pithosfs.staging import Staging
+from pithosfs.scratch import Memory, Room
+from pithosfs.staging import BLOCK_ROOM, SMALL_ROOM, Staging
 from pithosfs.transport import Transport
 from pithosfs.upload import Uploader
 
@@ -81,7 +82,7 @@ class Mount:
         site = options.cache_path() / _site(client)
         self._store = MetaStore(site / "meta.sqlite3")
         self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
-        self._cache = BlockCache(options.memory // 2, self._disk)
+        self._cache = BlockCache(options.memory // 2, self._disk, block_size)
         self._fetcher = Fetcher(
             self._client_of,
             self._cache,
@@ -99,7 +100,15 @@ class Mount:
             threads=_UPLOADS,
             block_size=block_size,
         )
-        self._staging = Staging(site / "staging")
+        self._staging = Staging(
+            site / "staging",
+            Memory(
+                Room(SMALL_ROOM),
+                Room(min(BLOCK_ROOM, options.memory // 4)),
+                self._cache.new_buffer,
+                block_size,
+            ),
+        )
         services = Services(
             self._fetcher,
             self._uploader,
@@ -178,6 +187,8 @@ class Mount:
 
         def started() -> None:
             self._start()
+            # Now: the kernel compares it with what it is answered.  Fewer, larger reads cost much less.
+            mountpoints.set_read_ahead(mountpoint, READ_AHEAD)
             ready()
 
         self._operations = Operations(self.filesystem, owner, started=started)

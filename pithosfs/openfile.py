@@ -33,7 +33,8 @@ from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, new_inode_number
 from pithosfs.readahead import Readahead, Unit
-from pithosfs.staging import Scratch, Staging
+from pithosfs.scratch import Scratch
+from pithosfs.staging import Staging
 from pithosfs.upload import Ahead, Terms, Uploader
 
 log = logging.getLogger(__name__)
@@ -461,18 +462,23 @@ class OpenFile:
         while True:
             with self._lock:
                 stamp = self.stamp(index)
+                if content.complete(index):
+                    return stamp, self._copy(content, index)
                 start = index * content.block_size
                 stop = min(start + content.block_size, content.size)
                 parts = list(content.parts(start, stop)) if stop > start else []
-                data = bytearray(max(0, stop - start))
-                self._copy_local(parts, memoryview(data))
-            self._copy_remote(parts, memoryview(data), Readahead(content.block_size), Unit.BLOCK)
+                data = self._services.fetcher.cache.new_buffer(max(0, stop - start))
+                self._copy_local(parts, data)
+            self._copy_remote(parts, data, Readahead(content.block_size), Unit.BLOCK)
             if self.stamp(index) == stamp:
                 return stamp, data
 
-    def _copy(self, content: Content, index: int) -> bytearray:
-        data = bytearray(content.block_size)
-        self._scratch.read_into(index * content.block_size, memoryview(data))
+    def _copy(self, content: Content, index: int) -> Buffer:
+        """All of a block that is complete in the scratch; nobody changes it."""
+        data = self._scratch.lend(index)
+        if data is None:
+            data = self._services.fetcher.cache.new_buffer(content.block_size)
+            self._scratch.read_into(index * content.block_size, data)
         return data
 
     # -- committing ---------------------------------------------------------------------------

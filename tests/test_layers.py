@@ -17,6 +17,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # without the store: this machine, settings, pure parts
     (
         "attributes",
+        "buffers",
+        "directio",
         "extents",
         "moments",
         "readahead",
@@ -33,8 +35,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "daemon",
         "notify",
     ),
-    ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
-    ("cache", "inodes", "server", "transport"),
+    ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "scratch"),
+    ("cache", "inodes", "server", "staging", "transport"),
     # the store
     ("identity",),
     ("api",),

@@ -23,6 +23,7 @@ from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
 from pithosfs.openfile import Services
+from pithosfs.scratch import Memory, Room
 from pithosfs.staging import Staging
 from pithosfs.transport import Request, Response, StreamedBody, Transport
 from pithosfs.upload import Uploader
@@ -147,7 +148,11 @@ class Stack:
         self.cache = BlockCache(memory, None)
         self.fetcher = Fetcher(self.client_of, self.cache, threads=4, timeout=timeout)
         self.uploader = Uploader(self.client_of, self.client, self.cache, threads=4, block_size=block_size)
-        self.staging = Staging(directory / "staging")
+        # So little that scratches of a few blocks move to files.
+        room = Memory(
+            Room(64 * 1024 * 1024), Room(2 * block_size), block_size=block_size, small_limit=block_size
+        )
+        self.staging = Staging(directory / "staging", room)
         self.services = Services(
             self.fetcher, self.uploader, self.staging, self.store, block_size, window_limit=8
         )
