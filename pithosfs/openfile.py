@@ -32,7 +32,7 @@ from pithosfs.journal import pack_content, pack_node, unpack_content, unpack_nod
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, new_inode_number
-from pithosfs.readahead import Readahead, Unit
+from pithosfs.readahead import Plan, Readahead, Unit
 from pithosfs.scratch import Scratch
 from pithosfs.staging import Staging
 from pithosfs.upload import Ahead, Terms, Uploader
@@ -216,8 +216,11 @@ class OpenFile:
             file_size = content.size
         remote = any(isinstance(part, Remote) for part in parts)
         if remote:
-            unit = self._look_ahead(content, ahead, offset, stop - offset, file_size)
-            self._copy_remote(parts, view, ahead, unit)
+            plan = self._look_ahead(content, ahead, offset, stop - offset, file_size)
+            began = time.monotonic()
+            self._copy_remote(parts, view, plan.unit)
+            if plan.random:
+                ahead.waited(time.monotonic() - began)
         return stop - offset
 
     def _copy_local(self, parts: list[Part], view: memoryview) -> None:
@@ -233,16 +236,14 @@ class OpenFile:
                 view[at : at + length] = bytes(length)
             at += length
 
-    def _copy_remote(self, parts: list[Part], view: memoryview, ahead: Readahead, unit: Unit) -> None:
+    def _copy_remote(self, parts: list[Part], view: memoryview, unit: Unit) -> None:
         fetcher = self._services.fetcher
         at = 0
         for part in parts:
             if isinstance(part, Remote):
                 length = part.stop - part.start
-                began = time.monotonic()
                 if unit is Unit.PIECE:
                     data = fetcher.piece(part.address, part.start, part.stop)
-                    ahead.waited(time.monotonic() - began)
                 else:
                     data = blocks.cut(fetcher.block(part.address), part.start, part.stop)
                 view[at : at + length] = data
@@ -250,7 +251,7 @@ class OpenFile:
                 length = part.stop - part.start if isinstance(part, Local) else part.length
             at += length
 
-    def _look_ahead(self, content: Content, ahead: Readahead, offset: int, size: int, total: int) -> Unit:
+    def _look_ahead(self, content: Content, ahead: Readahead, offset: int, size: int, total: int) -> Plan:
         network = self._services.fetcher.network
         plan = ahead.plan(offset, size, total, network.latency, network.rate, self._services.window_limit)
         first, stop = plan.ahead
@@ -258,7 +259,7 @@ class OpenFile:
             with self._lock:
                 found = [content.block(index) for index in range(first, min(stop, content.count))]
             self._services.fetcher.prefetch(each[0] for each in found if each)
-        return plan.unit
+        return plan
 
     # -- writing ----------------------------------------------------------------------------
 
@@ -469,7 +470,7 @@ class OpenFile:
                 parts = list(content.parts(start, stop)) if stop > start else []
                 data = self._services.fetcher.cache.new_buffer(max(0, stop - start))
                 self._copy_local(parts, data)
-            self._copy_remote(parts, data, Readahead(content.block_size), Unit.BLOCK)
+            self._copy_remote(parts, data, Unit.BLOCK)
             if self.stamp(index) == stamp:
                 return stamp, data
 
