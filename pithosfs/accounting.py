@@ -27,7 +27,7 @@ class AccountedClient(Client):
         self.ledger = ledger
 
     def put_object(self, *args: Any, **options: Any) -> Written:
-        """As in Client; one number."""
+        """As in Client; one number, and one for each version that was damaged on its way."""
         return self._entered(lambda: super(AccountedClient, self).put_object(*args, **options), _of_written)
 
     def put_hashmap(self, *args: Any, **options: Any) -> Written:
@@ -66,4 +66,4 @@ class AccountedClient(Client):
 
 
 def _of_written(written: Written) -> Iterable[int]:
-    return (written.version,)
+    return (*written.damaged, written.version)

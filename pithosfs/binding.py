@@ -19,7 +19,9 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
+import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 if "FUSE_LIBRARY_PATH" not in os.environ:
@@ -50,8 +52,41 @@ def forget_attributes(path: str) -> None:
     change of the file itself.
     """
     if IS_3:
-        context = mfusepy._libfuse.fuse_get_context().contents
-        mfusepy._libfuse.fuse_invalidate_path(ctypes.c_void_p(context.fuse), path.encode(*_ENCODING))
+        _forget(mfusepy._libfuse.fuse_get_context().contents.fuse, path)
+
+
+def _forget(fuse: int | None, path: str) -> None:
+    mfusepy._libfuse.fuse_invalidate_path(ctypes.c_void_p(fuse), path.encode(*_ENCODING))
+
+
+class KernelMemory:
+    """What the kernel remembers of a mount: attributes and pages, by path.
+
+    For changes that come from elsewhere, from any thread but those of
+    operations: the kernel may have to wait for reads that are under way.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fuse: int | None = None
+
+    def begin(self) -> None:
+        """The mount is there; call in the operation ``init``."""
+        with self._lock:
+            self._fuse = mfusepy._libfuse.fuse_get_context().contents.fuse if IS_3 else None
+
+    def end(self) -> None:
+        """The mount is gone; call in the operation ``destroy``."""
+        with self._lock:
+            self._fuse = None
+
+    def forget(self, paths: Iterable[str]) -> bool:
+        """Let the kernel ask anew about these; False if it cannot be told (libfuse 2)."""
+        for path in paths:
+            with self._lock:
+                if self._fuse is not None:
+                    _forget(self._fuse, path)
+        return IS_3
 
 
 def _view(buffer: Any, size: int) -> memoryview:

@@ -149,17 +149,5 @@ def paste(block: bytearray, start: int, data: Buffer) -> None:
     block[start : start + len(data)] = data
 
 
-def resize(content: Hashmap, size: int) -> Hashmap:
-    """``content`` cut or grown (by zeros) to ``size`` bytes *at block borders only*.
-
-    The last block keeps its hash even if its bytes beyond ``size`` would have
-    to go; the caller deals with that block itself.
-    """
-    count = block_count(size, content.block_size)
-    zero = zero_hash(content.algorithm)
-    hashes = content.hashes[:count] + (zero,) * (count - len(content.hashes))
-    return Hashmap(size, hashes, content.block_size, content.algorithm)
-
-
 #: The content of an empty file.
 EMPTY = Hashmap(0, ())

@@ -47,6 +47,10 @@ PROGRESS = 64 * 1024
 #: Bytes handed to the kernel in one call when sending.
 _SEND_PIECE = 256 * 1024
 _BROKEN = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
+#: What OpenSSL says of a certificate: not valid yet (9), expired (10).
+_OUT_OF_TIME = (9, 10)
+#: What OpenSSL makes of a server that answers in plain HTTP.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
 
 class Failure(Exception):
@@ -280,8 +284,15 @@ class Connection:
         untrusted = _find(error, ssl.SSLCertVerificationError)
         if isinstance(untrusted, ssl.SSLCertVerificationError):
             why = untrusted.verify_message or str(untrusted)
-            text = f"the certificate of {self.place} is not trusted: {why}; set ca_certs to its issuer"
+            what_to_do = "set ca_certs to its issuer"
+            if untrusted.verify_code in _OUT_OF_TIME:
+                what_to_do = f"is this machine's clock right? It says {time.strftime('%Y-%m-%d %H:%M')}"
+            text = f"the certificate of {self.place} is not trusted: {why}; {what_to_do}"
             return Failure(Unavailable(text), sent=False, final=True)
+        plain = _find(error, ssl.SSLError)
+        if isinstance(plain, ssl.SSLError) and plain.reason in _NO_TLS:
+            text = f"{self.place} does not speak TLS: its URL should begin with http://, not https://"
+            return Failure(Unavailable(text), sent=False)
         if isinstance(error, urllib3.exceptions.NameResolutionError):
             return Failure(Unavailable(f"the host name {self._http.host} is not known"), sent=False)
         # urllib3 derives "refused" from "timed out", hence the question what it is not.

@@ -16,7 +16,7 @@ to copy them, and a copy has facts of its own.
 
 from __future__ import annotations
 
-from pithosfs import wire
+from pithosfs import sharing, wire
 from pithosfs.api import Client, Entry
 from pithosfs.errors import InvalidArgument, NotSupported
 from pithosfs.names import ObjectRef
@@ -56,8 +56,10 @@ def write(name: str, value: bytes, client: Client, ref: ObjectRef) -> None:
     text = value.decode("utf-8", "replace").strip()
     if name == SHARING:
         client.update(ref.container, ref.name, sharing=text)
-    elif name == PUBLIC and text.lower() in _ON + _OFF:
-        client.update(ref.container, ref.name, public=text.lower() in _ON)
+    elif name == PUBLIC and text.lower() in _ON:
+        sharing.publish(client, ref)
+    elif name == PUBLIC and text.lower() in _OFF:
+        sharing.unpublish(client, ref)
     elif name == PUBLIC:
         raise InvalidArgument(f"{PUBLIC} is set to 1 or 0")
     else:

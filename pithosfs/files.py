@@ -24,9 +24,10 @@ from pithosfs.guard import Guard
 from pithosfs.names import MAX_COMPONENT, ObjectRef, to_path
 from pithosfs.namespace import Namespace, is_below, parent_of, rebase
 from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
-from pithosfs.openfile import OpenFile, Services
+from pithosfs.openfile import OpenFile
 from pithosfs.outbox import Outbox
 from pithosfs.removals import Removals
+from pithosfs.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -197,8 +198,8 @@ class Files:
             raise
 
     def hold(self, file: OpenFile) -> None:
-        """Attributes changed: they go out soon, by themselves or with something else."""
-        if file.dirty:
+        """Attributes changed: they go out soon, by themselves, or with the content if that changed, too."""
+        if file.dirty and not file.content_changed:
             self._pin(file)
             self.outbox.hold(file, HOLD_SECONDS)
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pithosfs.api import Client
+from pithosfs.due import next_due
 from pithosfs.errors import NotFound, PithosError, Stale
 from pithosfs.ledger import Ledger, Mark
 from pithosfs.names import ObjectRef
@@ -33,7 +33,7 @@ _CLOCK_GRAIN = 0.1
 _ATTEMPTS = 30
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Commit:
     ref: ObjectRef
     hash: str
@@ -44,6 +44,7 @@ class _Commit:
     before: Mark
     after: Mark
     due: float = field(default_factory=lambda: time.monotonic() + _MOMENT)
+    busy: bool = False  # being looked at
     attempts: int = 0
 
 
@@ -65,10 +66,9 @@ class Guard:
         self._found = found
         self._quiet = quiet
         self._lock = threading.Condition()
-        self._waiting: deque[_Commit] = deque()
+        self._waiting: list[_Commit] = []
         self._chain: Mark | None = None  # since when every number is accounted for ...
         self._chain_began = 0.0  # ... in monotonic seconds
-        self._busy = False
         self._stopped = False
         self._thread: threading.Thread | None = None
 
@@ -103,7 +103,7 @@ class Guard:
             for each in self._waiting:
                 each.due = 0.0
             self._lock.notify_all()
-            while (self._waiting or self._busy) and (left := deadline - time.monotonic()) > 0:
+            while self._waiting and (left := deadline - time.monotonic()) > 0:
                 self._lock.wait(left)
 
     def stop(self) -> None:
@@ -113,35 +113,33 @@ class Guard:
             self._lock.notify_all()
 
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                self._busy = False
-                self._lock.notify_all()
-                while not self._stopped and (not self._waiting or self._left(self._waiting[0]) > 0):
-                    self._lock.wait(self._left(self._waiting[0]) if self._waiting else None)
-                if self._stopped:
-                    return
-                commit = self._waiting.popleft()
-                self._busy = True
+        while (commit := self._next()) is not None:
+            again = False
             try:
                 self._look(commit)
             except PithosError as error:
-                self._again(commit, error)
+                again = self._is_tried_again(commit, error)
             except Exception:
                 log.exception("looking after %s failed", commit.ref)
+            with self._lock:
+                commit.busy = False
+                if again:
+                    commit.due = time.monotonic() + _RETRY
+                else:
+                    self._waiting.remove(commit)
+                self._lock.notify_all()
+
+    def _next(self) -> _Commit | None:
+        with self._lock:
+            return next_due(self._lock, lambda: self._waiting, lambda: self._stopped)
 
     @staticmethod
-    def _left(commit: _Commit) -> float:
-        return commit.due - time.monotonic()
-
-    def _again(self, commit: _Commit, error: PithosError) -> None:
+    def _is_tried_again(commit: _Commit, error: PithosError) -> bool:
         commit.attempts += 1
-        if commit.attempts >= _ATTEMPTS:
-            log.warning("whether somebody else wrote %s meanwhile is not known: %s", commit.ref, error)
-            return
-        commit.due = time.monotonic() + _RETRY
-        with self._lock:
-            self._waiting.append(commit)
+        if commit.attempts < _ATTEMPTS:
+            return True
+        log.warning("whether somebody else wrote %s meanwhile is not known: %s", commit.ref, error)
+        return False
 
     def _look(self, commit: _Commit) -> None:
         log.debug(

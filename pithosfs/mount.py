@@ -22,7 +22,6 @@ from pithosfs.disk import DiskCache
 from pithosfs.errors import ConfigError, NotFound
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files, conflict_ref
-from pithosfs.filesystem import delete
 from pithosfs.guard import Guard
 from pithosfs.identity import resolve
 from pithosfs.inodes import Inodes
@@ -31,12 +30,13 @@ from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
-from pithosfs.openfile import Services
 from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
-from pithosfs.removals import TO_BE_DELETED
+from pithosfs.removals import TO_BE_DELETED, delete
+from pithosfs.rights import Rights
 from pithosfs.scratch import Memory, Room
+from pithosfs.services import Services
 from pithosfs.staging import BLOCK_ROOM, SMALL_ROOM, Staging
 from pithosfs.transport import Transport
 from pithosfs.upload import Uploader
@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 
 _CONNECTIONS = 32
 _DOWNLOADS, _UPLOADS = 12, 8
+#: How many names the kernel is told to forget; it forgets all others in a second.
+_TOLD = 50_000
 #: libfuse takes ``max_threads`` from this version on.
 _MAX_THREADS_SINCE = (3, 12)
 
@@ -137,6 +139,7 @@ class Mount:
             self.files,
             self._client_of,
             self._past,
+            rights=Rights(self._client_of) if others else None,
             read_only=options.read_only,
         )
         self._operations: Operations | None = None
@@ -252,9 +255,14 @@ class Mount:
         self.files.removals.drain()
         return self.files.outbox.drain(timeout) + self.files.removals.waiting()
 
-    def refresh(self, path: str | None = None) -> None:
-        """Forget listings: of everything, or of ``path`` and all below it."""
+    def refresh(self, path: str | None = None) -> float:
+        """Forget listings: of everything, or of ``path`` and all below it.
+
+        Returns for how many seconds the kernel may still show what was.
+        """
+        known = self._namespace.known(path or "", _TOLD)
         self._namespace.forget(self._namespace.find(path).ref if path else None)
+        return self._operations.changed_elsewhere(known) if self._operations else 0.0
 
     def resolve(self, path: str) -> dict[str, Any]:
         """Which object ``path`` is or would be, and at which endpoint."""

@@ -1,4 +1,4 @@
-"""The tree as a mount shows it: the files, the past below ``/.pithos``, facts as extended attributes.
+"""The tree as a mount shows it: the files, the past below ``/.pithos``, facts as attributes, others' rights.
 
 A thin layer over :class:`~pithosfs.filesystem.FileSystem`: paths below the
 hidden directory go to :mod:`pithosfs.past`, names ``user.pithos.*`` to
@@ -24,12 +24,15 @@ from pithosfs.errors import (
 )
 from pithosfs.fetch import Origin
 from pithosfs.files import Files
-from pithosfs.filesystem import FileSystem, Handle
+from pithosfs.filesystem import FileSystem
+from pithosfs.handles import Handle
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, parent_of
 from pithosfs.nodes import Node
-from pithosfs.openfile import OpenFile, Services
+from pithosfs.openfile import OpenFile
 from pithosfs.past import HIDDEN, Past
+from pithosfs.rights import Rights
+from pithosfs.services import Services
 
 
 class MountedTree(FileSystem):
@@ -43,10 +46,13 @@ class MountedTree(FileSystem):
         client_of: Callable[[ObjectRef], Client],
         past: Past,
         *,
+        rights: Rights | None = None,
         read_only: bool = False,
     ) -> None:
+        """``rights`` are asked where the tree, or all in it, is somebody else's."""
         super().__init__(services, namespace, files, client_of, read_only=read_only)
         self._past = past
+        self._rights = rights
 
     # -- the past ------------------------------------------------------------------------------
 
@@ -60,37 +66,70 @@ class MountedTree(FileSystem):
         hidden = _hidden(path)
         return super().entries(path) if hidden is None else self._past.entries(hidden)
 
-    def open(
-        self,
-        path: str,
-        *,
-        read: bool = True,
-        write: bool = False,
-        append: bool = False,
-        truncate: bool = False,
-    ) -> Handle:
-        """Open a file; of others' files only what they allow."""
+    def _take(self, path: str, *, write: bool) -> tuple[OpenFile, bool]:
+        """As in FileSystem; of others' files only what they allow."""
         hidden = _hidden(path)
-        if hidden is None:
-            if write and self.node(path).allowed == "read":
-                raise Forbidden(f"{path} is shared for reading only", 403)
-            return super().open(path, read=read, write=write, append=append, truncate=truncate)
-        if write or truncate:
-            self._writable(path)
-        file = self._then(self._past.node(hidden))
-        handle = self._new_handle(file, read, False, False)
-        handle.unchanged = self._kernel_still_has(file)
-        return handle
+        if hidden is not None:
+            return self._then(self._past.node(hidden)), False
+        if write:
+            self._require_right(path)
+        return super()._take(path, write=write)
 
     def _then(self, node: Node) -> OpenFile:
         if node.is_directory:
             raise IsADirectory(f"{node.ref} is a directory")
-        return OpenFile(self._services, node.ref, node, node.attributes, node.ino)
+        file = OpenFile(self._services, node.ref, node, node.attributes, node.ino)
+        file.uses += 1
+        return file
 
     def _writable(self, *paths: str) -> None:
         super()._writable(*paths)
         if any(_hidden(path) is not None for path in paths):
             raise ReadOnly("the past cannot be changed")
+
+    # -- others' trees -----------------------------------------------------------------------------
+
+    def create(self, path: str, mode: int, *, read: bool = True, exclusive: bool = False) -> Handle:
+        """Make a new file and open it, where that is allowed."""
+        self._require_right(path)
+        return super().create(path, mode, read=read, exclusive=exclusive)
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """Make a directory, where that is allowed."""
+        self._require_right(path)
+        super().mkdir(path, mode)
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link, where that is allowed."""
+        self._require_right(path)
+        super().symlink(target, path)
+
+    def truncate(self, path: str, size: int) -> None:
+        """Change a file's size by name, where that is allowed."""
+        self._require_right(path)
+        super().truncate(path, size)
+
+    def set_attributes(self, path: str, mtime_ns: int | None = None, mode: int | None = None) -> None:
+        """Change time or mode, where that is allowed."""
+        self._require_right(path)
+        super().set_attributes(path, mtime_ns, mode)
+
+    def hide(self, path: str, hidden: str) -> bool:
+        """Take an open file's name away; what others have on the server only they remove."""
+        if self._rights is not None and self._rights.exists(self.namespace.find(path).ref):
+            raise Forbidden(f"{path} belongs to somebody else, who alone can remove it", 403)
+        return super().hide(path, hidden)
+
+    def _require_right(self, path: str) -> None:
+        """Raises what :meth:`_writable` raises, and Forbidden where the owner grants no writing."""
+        self._writable(path)
+        if self._rights is None:
+            return
+        node, missing = self.namespace.resolve(path)
+        if not node.ref.container or (not node.ref.name and len(missing) != 1):
+            return  # accounts and containers: the operation itself says what is wrong
+        if node.allowed != "write" and not self._rights.may_write(node.ref):
+            raise Forbidden(f"{path} is not shared for writing", 403)
 
     # -- extended attributes -----------------------------------------------------------------------
 
@@ -121,6 +160,7 @@ class MountedTree(FileSystem):
     def set_xattr(self, path: str, name: str, value: bytes, *, create: bool, exists: bool) -> None:
         """Set an attribute; ``user.pithos.public`` and ``…sharing`` take effect at once."""
         if not facts.is_fact(name):
+            self._require_right(path)
             super().set_xattr(path, name, value, create=create, exists=exists)
             return
         self._writable(path)
@@ -131,6 +171,7 @@ class MountedTree(FileSystem):
     def remove_xattr(self, path: str, name: str) -> None:
         """Remove an attribute; of the facts that ends sharing or publishing."""
         if not facts.is_fact(name):
+            self._require_right(path)
             super().remove_xattr(path, name)
             return
         self._writable(path)
@@ -143,7 +184,7 @@ class MountedTree(FileSystem):
         if not node.exists or not node.ref.name:
             raise NotSupported(f"{path} has no object of its own that could be shared")
         if not node.is_directory:
-            with self._in_use(path) as file:
+            with self._paths.in_use(path) as file:
                 if file.dirty:
                     self.files.sync(file)
         facts.write(name, value, self._client_of(node.ref), node.ref)

@@ -145,7 +145,7 @@ class Namespace:
                 mine = future is None
                 if future is None:
                     future = self._arriving[ref] = Future()
-                tree = self._walks.subtree(ref, _parent(ref), reading=reading) if mine else None
+                tree = self._walks.subtree(ref, parent_of(ref), reading=reading) if mine else None
             if mine:
                 self._submit(ref, tree, future)
             try:
@@ -165,6 +165,26 @@ class Namespace:
         with self._lock:
             self._walks.read(ref)
             return dict(listing.children)
+
+    def known(self, path: str, limit: int) -> list[str]:
+        """Paths (with a slash in front) of what was listed at and below ``path``, the store not asked.
+
+        At most ``limit``, those nearest to ``path`` first.
+        """
+        with self._lock:
+            place = self.top
+            for component in names.split(path):
+                listing = self._listings.get(place.ref)
+                child = listing.children.get(component) if listing else None
+                if child is None:
+                    return []
+                place = child
+            found = [(f"/{path.strip('/')}".rstrip("/"), place)]
+            for above, directory in found:
+                listing = self._listings.get(directory.ref) if directory.is_directory else None
+                if listing is not None and len(found) < limit:
+                    found += [(f"{above}/{name}", node) for name, node in listing.children.items()]
+        return [each or "/" for each, _ in found[:limit]]
 
     def new_ref(self, directory: Node, component: str) -> ObjectRef:
         """The object a new entry of this directory would be."""
@@ -439,13 +459,11 @@ def rebase(ref: ObjectRef, old: ObjectRef, new: ObjectRef) -> ObjectRef:
     return new._replace(name=new.name + ref.name[len(old.name) :])
 
 
-def _parent(ref: ObjectRef) -> ObjectRef:
+def parent_of(ref: ObjectRef) -> ObjectRef:
+    """The directory an object is in; of a container, the account."""
     if not ref.name:
         return ref._replace(container="")
     return ref._replace(name=ref.name.rpartition("/")[0])
-
-
-parent_of = _parent
 
 
 def _settled(page: Page) -> str | None:

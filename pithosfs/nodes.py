@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from pithosfs import attributes, names
-from pithosfs.api import Entry
+from pithosfs.api import Entry, Written
 from pithosfs.attributes import Attributes, Kind
+from pithosfs.blocks import Hashmap
 from pithosfs.fetch import Origin
 from pithosfs.names import ObjectRef
 
@@ -92,9 +94,25 @@ def of_entry(ref: ObjectRef, entry: Entry) -> Node:
     )
 
 
+def committed(
+    ref: ObjectRef, kept: Attributes, hashmap: Hashmap, written: Written, base: Node | None
+) -> Node:
+    """The node of an object just written, over ``base`` if there was one."""
+    etags = tuple(dict.fromkeys(each for each in (hashmap.merkle, written.etag) if each))
+    node = Node(ref, kept, hashmap.size, hashmap.merkle, etags, "", written.version, time.time_ns())
+    if base is None:
+        return node
+    return replace(node, uuid=base.uuid, sharing=base.sharing, public=base.public)
+
+
 def virtual_directory(ref: ObjectRef, modified_ns: int = 0) -> Node:
     """A directory nobody made: it is there because something is below it."""
     return Node(ref, _DIRECTORY, modified_ns=modified_ns, exists=False)
+
+
+def take_place(made: Node, node: Node) -> Node:
+    """``made``, an object just made for a directory that had none, with the inode number of ``node``."""
+    return replace(made, ino=inode_number(node), uuid=node.uuid)
 
 
 def inode_number(node: Node) -> int:

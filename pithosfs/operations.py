@@ -15,13 +15,14 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pithosfs import binding, errors
 from pithosfs.attributes import Kind
-from pithosfs.filesystem import FileSystem, Handle
+from pithosfs.filesystem import FileSystem
+from pithosfs.handles import Handle
 from pithosfs.nodes import Node, inode_number
 from pithosfs.waiting import patience
 
@@ -140,6 +141,7 @@ class Operations:
         kernel_cache_seconds: float = 1.0,
     ) -> None:
         self._fs = filesystem
+        self._handles = filesystem.handles
         self._owner = owner
         self._started = started
         self._kernel_cache_seconds = kernel_cache_seconds
@@ -147,6 +149,7 @@ class Operations:
         self._numbers = itertools.count(1)
         self._directories: dict[int, str] = {}
         self._sizes: dict[int, int] = {}  # what the kernel was told last, by inode number
+        self._kernel = binding.KernelMemory()
         self.errors: dict[str, int] = {}
 
     def failed(self, operation: str, error: BaseException) -> None:
@@ -168,18 +171,28 @@ class Operations:
             connection.max_readahead = READ_AHEAD  # the kernel takes the smaller of this and its own
             connection.max_background = 64
             connection.congestion_threshold = 48
+        self._kernel.begin()
         self._started()
 
     def destroy(self, path: str) -> None:
         """The mount is gone; what is left to do is done by ``mount``."""
+        self._kernel.end()
+
+    def changed_elsewhere(self, paths: Iterable[str]) -> float:
+        """Let the kernel ask anew about these; how many seconds it may still believe what it knows.
+
+        Not from an operation; may wait for reads that are under way.
+        """
+        return 0.0 if self._kernel.forget(paths) else self._kernel_cache_seconds
 
     # -- attributes ----------------------------------------------------------------------------------
 
     @border
     def getattr(self, path: str | None, number: int | None = None) -> dict[str, int]:
         """stat(2), times in nanoseconds."""
-        node = self._fs.node_of(number) if path is None and number is not None else self._fs.node(path or "/")
-        return self._status(node)
+        if path is None and number is not None:
+            return self._status(self._handles.node(number))
+        return self._status(self._fs.node(path or "/"))
 
     def _status(self, node: Node) -> dict[str, int]:
         kind = node.kind
@@ -240,7 +253,7 @@ class Operations:
 
     def _set(self, path: str | None, number: int | None, **changes: int) -> None:
         if number is not None:
-            self._fs.set_handle_attributes(number, **changes)
+            self._handles.set_attributes(number, **changes)
         else:
             self._fs.set_attributes(path or "/", **changes)
 
@@ -361,9 +374,9 @@ class Operations:
             raise errors.NotSupported("devices, sockets and FIFOs are not supported")
         handle = self._fs.create(path, mode, exclusive=True)
         try:
-            self._fs.flush(handle.number)
+            self._handles.flush(handle.number)
         finally:
-            self._fs.release(handle.number)
+            self._handles.release(handle.number)
 
     @border
     def rename(self, old: str, new: str, flags: int) -> None:
@@ -415,27 +428,27 @@ class Operations:
     @border
     def read(self, number: int, offset: int, view: memoryview) -> int:
         """Read into ``view``."""
-        return self._fs.read_into(number, offset, view)
+        return self._handles.read_into(number, offset, view)
 
     @border
     def write(self, number: int, offset: int, view: memoryview) -> int:
         """Write all of ``view``."""
-        return self._fs.write(number, offset, view)
+        return self._handles.write(number, offset, view)
 
     @border
     def flush(self, number: int) -> None:
         """close(2): its result is this one's."""
-        self._fs.flush(number)
+        self._handles.flush(number)
 
     @border
     def fsync(self, number: int) -> None:
         """fsync(2) and fdatasync(2)."""
-        self._fs.fsync(number)
+        self._handles.fsync(number)
 
     @border
     def release(self, number: int) -> None:
         """Clean up; nobody would hear of an error."""
-        self._fs.release(number)
+        self._handles.release(number)
 
     @border
     def fsyncdir(self, number: int) -> None:
@@ -445,7 +458,7 @@ class Operations:
     def truncate(self, path: str | None, size: int, number: int | None = None) -> None:
         """Change the size."""
         if number is not None:
-            self._fs.truncate_handle(number, size)
+            self._handles.truncate(number, size)
         else:
             self._fs.truncate(path or "/", size)
 
@@ -455,21 +468,21 @@ class Operations:
         keep = bool(mode & _FALLOC_KEEP_SIZE)
         kind = mode & ~_FALLOC_KEEP_SIZE
         if kind == 0:
-            self._fs.allocate(number, offset, size, keep_size=keep)
+            self._handles.allocate(number, offset, size, keep_size=keep)
         elif kind in (_FALLOC_PUNCH_HOLE, _FALLOC_ZERO_RANGE):
-            self._fs.zero(number, offset, size, keep_size=keep)
+            self._handles.zero(number, offset, size, keep_size=keep)
         else:
             raise _Refused(errno.EOPNOTSUPP, "this kind of fallocate is not supported")
 
     @border
     def copy_file_range(self, source: int, offset: int, target: int, to: int, size: int) -> int:
         """Copy between open files."""
-        return self._fs.copy(source, offset, target, to, size)
+        return self._handles.copy(source, offset, target, to, size)
 
     @border
     def lseek(self, number: int, offset: int, whence: int) -> int:
         """SEEK_DATA and SEEK_HOLE."""
-        found = self._fs.seek(number, offset, data=whence == os.SEEK_DATA)
+        found = self._handles.seek(number, offset, data=whence == os.SEEK_DATA)
         if found is None:
             raise _Refused(errno.ENXIO, os.strerror(errno.ENXIO))
         return found

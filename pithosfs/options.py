@@ -8,6 +8,7 @@ and /etc/fstab pass it) reads the same entry.  Defaults stand in
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import grp
 import pwd
@@ -163,6 +164,18 @@ def parse_text(text: str) -> str:
     if not text:
         raise ValueError("the value is empty")
     return text
+
+
+def typed(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """``parse`` for argparse, which shows the text of its own error only, not of a ValueError."""
+
+    def parsed(text: str) -> object:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
 
 
 # -- the table --------------------------------------------------------------------

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from pithosfs.due import next_due
 from pithosfs.errors import PithosError
 from pithosfs.openfile import OpenFile
 
@@ -44,7 +45,7 @@ class _Waiting:
     since: float = field(default_factory=time.time)
     attempts: int = 0
     error: str | None = None
-    sending: bool = False
+    busy: bool = False  # being sent
     again: bool = False  # put in once more while it was being sent
     round: int = 0  # the drain in which it failed last
 
@@ -99,7 +100,7 @@ class Outbox:
                 found = self._waiting[id(file)] = _Waiting(file, why, due)
             elif found.why is not Why.FAILED or why is Why.FAILED:
                 found.why, found.due = why, due
-            found.again = found.sending
+            found.again = found.busy
             if error is not None:
                 found.error, found.round = str(error), self._round
             self._lock.notify()
@@ -108,7 +109,7 @@ class Outbox:
         """The file has nothing to send any more."""
         with self._lock:
             found = self._waiting.get(id(file))
-            if found is not None and not found.sending:
+            if found is not None and not found.busy:
                 del self._waiting[id(file)]
                 self._lock.notify_all()
 
@@ -127,7 +128,7 @@ class Outbox:
                 "object": str(each.file.ref),
                 "size": each.file.size,
                 "unsent": each.file.unsent,
-                "state": "sending" if each.sending else each.why.value,
+                "state": "sending" if each.busy else each.why.value,
                 "since": each.since,
                 "attempts": each.attempts,
                 "error": each.error,
@@ -144,7 +145,7 @@ class Outbox:
             for each in self._waiting.values():
                 each.due = 0.0
             self._lock.notify_all()
-            while any(each.sending or each.round < mine for each in self._waiting.values()):
+            while any(each.busy or each.round < mine for each in self._waiting.values()):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     break
@@ -167,19 +168,11 @@ class Outbox:
 
     def _next(self) -> _Waiting | None:
         with self._lock:
-            while not self._stopped:
-                ready = [each for each in self._waiting.values() if not each.sending]
-                first = min(ready, key=lambda each: each.due, default=None)
-                left = None if first is None else first.due - time.monotonic()
-                if first is not None and left is not None and left <= 0:
-                    first.sending = True
-                    return first
-                self._lock.wait(left)
-        return None
+            return next_due(self._lock, self._waiting.values, lambda: self._stopped)
 
     def _done(self, item: _Waiting, error: PithosError | None) -> None:
         with self._lock:
-            item.sending, again, item.again = False, item.again, False
+            item.busy, again, item.again = False, item.again, False
             if error is None:
                 if item.file.dirty and again:
                     pass  # due when it was put in again

@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pithosfs.errors import PithosError
+from pithosfs.api import Client
+from pithosfs.due import next_due
+from pithosfs.errors import NotFound, PithosError
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 
@@ -105,7 +107,7 @@ class Removals:
             if found is None:
                 return
             found.busy = True
-        self._attempt(ref, found)
+        self._attempt(found)
         if found.error is not None:
             raise found.error
 
@@ -151,22 +153,16 @@ class Removals:
             self._lock.notify_all()
 
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                if self._stopped:
-                    return
-                idle = [(each.due, ref) for ref, each in self._waiting.items() if not each.busy]
-                due, ref = min(idle, default=(None, None))
-                left = None if due is None else due - time.monotonic()
-                if ref is None or left is None or left > 0:
-                    self._lock.wait(left)
-                    continue
-                found = self._waiting[ref]
-                found.busy = True
-            self._attempt(ref, found)
+        while (found := self._next()) is not None:
+            self._attempt(found)
 
-    def _attempt(self, ref: ObjectRef, found: _Removal) -> None:
+    def _next(self) -> _Removal | None:
+        with self._lock:
+            return next_due(self._lock, self._waiting.values, lambda: self._stopped)
+
+    def _attempt(self, found: _Removal) -> None:
         """Delete once, and note how it went.  The caller has made it ``busy``."""
+        ref = found.node.ref
         error: PithosError | None = None
         try:
             self._delete(ref)
@@ -186,3 +182,11 @@ class Removals:
             self._lock.notify_all()
         if error is None:
             found.ended()
+
+
+def delete(client: Client, ref: ObjectRef) -> None:
+    """Delete one object; one that is gone already is no error."""
+    try:
+        client.delete(ref.container, ref.name)
+    except NotFound:
+        log.info("%s was deleted by somebody else meanwhile", ref)

@@ -65,7 +65,13 @@ def share(client: Client, ref: ObjectRef, wanted: Permissions) -> None:
 
 
 def publish(client: Client, ref: ObjectRef) -> str:
-    """Give an object a link that opens without a token, and return it."""
+    """Give an object a link that opens without a token, and return it.
+
+    Forbidden for others' objects: the store would do it where one may write,
+    but tell the link to nobody but the owner.
+    """
+    if client.head(ref.container, ref.name).entry.allowed_to:
+        raise Forbidden(f"{ref} belongs to somebody else: only its owner can publish it", 403)
     client.update(ref.container, ref.name, public=True)
     link = client.head(ref.container, ref.name).entry.public
     if not link:
@@ -133,13 +139,14 @@ def shared_by_me(client: Client) -> Iterator[tuple[str, Entry]]:
 
 
 def shared_with_me(client: Client) -> Iterator[tuple[str, str, Entry]]:
-    """Account, container and entry of each object others let us see."""
+    """Account, container and entry of what others share, what a shared directory holds left out."""
     for account in client.sharing_accounts():
         theirs = Client(client.transport, client.endpoint, account)
         try:
             for container in theirs.containers():
                 for page in theirs.list_all(container.name):
                     for entry in page.entries:
-                        yield account, container.name, entry
+                        if entry.allowed_to:
+                            yield account, container.name, entry
         except Forbidden:
             continue  # it ended just now

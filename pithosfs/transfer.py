@@ -25,7 +25,7 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,18 +101,20 @@ def upload(
     path: Path,
     *,
     content_type: str = DATA,
+    meta: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     only_new: bool = False,
 ) -> Transferred:
     """Make the file the object ``name``: hash it, ask, send in parallel what is missing.
 
+    ``meta`` becomes X-Object-Meta-*; what the object had of it before is gone.
     ``only_new`` refuses (Stale) to replace an object.  Raises what the store
     raised, OSError, or Changed if the file changes all the time.
     """
     block_size = client.container(container).block_size
     with path.open("rb") as file:
         source = _File(file.fileno(), block_size, progress)
-        terms = Terms(content_type, {}, only_new=only_new)
+        terms = Terms(content_type, dict(meta or {}), only_new=only_new)
         with _uploading(client, progress, block_size) as uploader:
             done = uploader.commit(ObjectRef(container, name), source, terms)
             source.check_unchanged(path)

@@ -150,6 +150,7 @@ def _send(client: Client, item: LocalItem, told: Told, totals: Totals) -> None:
             name,
             item.path,
             content_type=kept.content_type,
+            meta=attributes.meta_for(kept, {}),
             progress=_Progress(told),
         )
         totals.done(done.size, done.moved)
@@ -218,15 +219,17 @@ def download(client: Client, items: list[StoredItem], told: Told) -> Totals:
 def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None:
     node = item.node
     item.path.parent.mkdir(parents=True, exist_ok=True)
-    if node.kind is Kind.SYMLINK:
+    if _is_there(item):
+        told("downloading", node.size, node.size)
+        totals.skip(node.size)
+    elif node.kind is Kind.SYMLINK:
         target = bytes(client.read(node.ref.container, node.ref.name, 0, node.size, node.version or None))
         if item.path.is_symlink():
             item.path.unlink()
         item.path.symlink_to(os.fsdecode(target))
+        if node.mtime_ns:
+            os.utime(item.path, ns=(node.mtime_ns, node.mtime_ns), follow_symlinks=False)
         totals.done(node.size, node.size)
-    elif _is_there(item):
-        told("downloading", node.size, node.size)
-        totals.skip(node.size)
     else:
         done = transfer.download(
             client,
@@ -246,8 +249,9 @@ def _is_there(item: StoredItem) -> bool:
     except FileNotFoundError:
         return False
     known = item.node.attributes.mtime_ns
+    is_kind = stat.S_ISLNK if item.node.kind is Kind.SYMLINK else stat.S_ISREG
     return (
-        stat.S_ISREG(status.st_mode)
+        is_kind(status.st_mode)
         and known is not None
         and (status.st_size, status.st_mtime_ns) == (item.node.size, known)
     )

@@ -97,10 +97,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The version a write has made, and its ETag ("" after a copy)."""
+    """The version a write has made, and its ETag ("" after a copy).
+
+    ``damaged`` are versions it made before, of bytes that were not what was sent.
+    """
 
     version: int
     etag: str
+    damaged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

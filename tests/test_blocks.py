@@ -141,15 +141,6 @@ def test_paste_is_what_a_file_does(before: bytes, start: int, data: bytes) -> No
     assert block == expected
 
 
-@given(st.integers(0, 100), st.integers(0, 100))
-def test_resize_keeps_whole_blocks(size: int, new: int) -> None:
-    before = blocks.hashmap_of(bytes(range(1, size + 1)), 8)
-    after = blocks.resize(before, new)
-    assert after.size == new
-    assert after.hashes[: size // 8] == before.hashes[: min(size // 8, len(after.hashes))]
-    assert set(after.hashes[blocks.block_count(size, 8) :]) <= {EMPTY_HASH}
-
-
 @given(st.integers(0, 10**15))
 def test_counts_and_lengths(size: int) -> None:
     count = blocks.block_count(size)

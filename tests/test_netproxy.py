@@ -369,6 +369,24 @@ def test_silence_delivers_nothing_and_loses_nothing(proxy: NetProxy, client: url
         assert waiting.result(timeout=5).data == CONTENT
 
 
+def test_a_silent_network_can_break_altogether(proxy: NetProxy, client: urllib3.PoolManager) -> None:
+    idle = socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+    proxy.down(silent=True)
+    proxy.down()
+    with pytest.raises(ConnectionResetError):
+        idle.recv(1)
+    idle.close()
+    proxy.up()
+    assert client.request("GET", proxy.url + OBJECT).data == CONTENT
+
+
+def test_a_silent_network_can_be_closed(server: EchoServer) -> None:
+    with NetProxy(f"127.0.0.1:{server.server_port}") as proxy:
+        proxy.down(silent=True)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+
+
 def test_a_server_that_is_gone_resets_the_client(client: urllib3.PoolManager) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

@@ -6,10 +6,10 @@ function to run; a new command is such a module and a line in ``_COMMANDS``.
 
 from __future__ import annotations
 
-import argparse
+import difflib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pithosfs import __version__
 from pithosfs.cli import (
@@ -36,7 +36,8 @@ from pithosfs.cli import (
     versions,
     warm,
 )
-from pithosfs.cli.arguments import Formatter, completed
+from pithosfs.cli.arguments import Formatter, Parser, completed
+from pithosfs.cli.exits import ExitCode
 
 _COMMANDS = (
     *(mount, umount, status, doctor, serve, demo, completion),
@@ -59,20 +60,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # paths may hold any bytes
+    words = completed(sys.argv[1:] if argv is None else argv)
+    whole, commands = _build()
     try:
-        args = parser().parse_args(completed(sys.argv[1:] if argv is None else argv))
+        if not words:
+            whole.print_help()
+            return ExitCode.USAGE
+        if not words[0].startswith("-") and words[0] not in commands:
+            _refuse(whole, words[0], commands)
+        args, unknown = whole.parse_known_args(words)
+        args.parser.refuse_unknown(unknown)
     except SystemExit as stop:  # argparse has said everything: help, version or what is wrong
         return int(stop.code or 0)
     return int(exits.guarded(args.command, lambda: args.run(args)))
 
 
-def parser() -> argparse.ArgumentParser:
+def _refuse(whole: Parser, word: str, commands: Collection[str]) -> None:
+    close = difflib.get_close_matches(word, commands, n=1)
+    whole.error(f"there is no command '{word}'" + (f", maybe you mean {close[0]}" if close else ""))
+
+
+def parser() -> Parser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="pithosfs", description=_DESCRIPTION, formatter_class=Formatter, allow_abbrev=False
+    return _build()[0]
+
+
+def _build() -> tuple[Parser, Collection[str]]:
+    """The whole command line, and the names of its commands."""
+    top = Parser(
+        prog="pithosfs",
+        description=_DESCRIPTION,
+        epilog=exits.documented(),
+        formatter_class=Formatter,
+        allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"pithosfs {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in _COMMANDS:
         module.add(commands)
-    return top
+    return top, commands.choices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pithosfs.options import (
     ALONE,
@@ -14,6 +14,7 @@ from pithosfs.options import (
     default_text,
     parse_mount_words,
     parse_path,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -29,15 +30,30 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=100)
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line; the usage is a --help away."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the line, and exit code 2 as argparse does."""
+        self.exit(2, f"{self.prog}: {message}; see: {self.prog} --help\n")
+
+    def refuse_unknown(self, words: Sequence[str]) -> None:
+        """End with a line about ``words`` nothing was made of, if there are any."""
+        if words:
+            loose = not any(each.startswith("-") for each in words)
+            hint = " (words that belong together want quotes)" if loose else ""
+            self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
+
+
 def add_command(
     commands: Subparsers,
     name: str,
     run: Callable[[argparse.Namespace], int],
     summary: str,
     description: str,
-) -> argparse.ArgumentParser:
+) -> Parser:
     """A command's parser: ``summary`` for the list, ``description`` with an example for its own help."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser: Parser = commands.add_parser(
         name,
         help=summary,
         description=description,
@@ -45,7 +61,7 @@ def add_command(
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -83,18 +99,6 @@ def completed(words: Sequence[str]) -> list[str]:
     given = list(words)
     end = given.index("--") if "--" in given else len(given)
     return [f"{each}={ALONE[each]}" if each in ALONE else each for each in given[:end]] + given[end:]
-
-
-def typed(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """``parse`` for argparse, which shows the text of its own error only, not of a ValueError."""
-
-    def parsed(text: str) -> object:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parsed
 
 
 class MountWords(argparse.Action):

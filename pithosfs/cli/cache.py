@@ -9,7 +9,7 @@ from pathlib import Path
 from pithosfs.cli import arguments, output
 from pithosfs.cli.exits import ExitCode
 from pithosfs.disk import DiskCache
-from pithosfs.options import MountOptions, parse_path, parse_size
+from pithosfs.options import MountOptions, parse_path, parse_size, typed
 
 _DESCRIPTION = """\
 Show, shrink or verify the disk caches of this user's mounts, one for each account.
@@ -41,7 +41,7 @@ def add(commands: arguments.Subparsers) -> None:
     each.add_argument(
         "--to",
         metavar="SIZE",
-        type=arguments.typed(parse_size),
+        type=typed(parse_size),
         default=0,
         help="what each cache may keep (default: nothing)",
     )
@@ -56,7 +56,7 @@ def _add_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache-dir",
         metavar="DIR",
-        type=arguments.typed(parse_path),
+        type=typed(parse_path),
         default=MountOptions().cache_path(),
         help="where the caches are",
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from pithosfs.cli import arguments
 from pithosfs.cli.exits import ExitCode
+from pithosfs.options import LOG_LEVELS
 
 _DESCRIPTION = """\
 Print a completion script for a shell.
@@ -19,7 +20,7 @@ Example:
 """
 
 _SHELLS = ("bash", "zsh", "fish")
-_FILES, _DIRECTORIES = {"FILE", "PATH"}, {"DIR", "MOUNTPOINT"}
+_FILES, _DIRECTORIES = {"FILE", "PATH", "TARGET", "GOAL", "NEW"}, {"DIR", "MOUNTPOINT"}
 
 
 def add(commands: arguments.Subparsers) -> None:
@@ -38,17 +39,22 @@ def run(args: argparse.Namespace) -> int:
 
     whole = parser()
     for action in _actions(whole):
-        if action.metavar in _FILES:
+        if action.metavar in _FILES or action.dest == "sources":
             action.complete = shtab.FILE
         elif action.metavar in _DIRECTORIES:
             action.complete = shtab.DIRECTORY
+        elif action.metavar == "LEVEL":
+            action.choices = LOG_LEVELS
     print(shtab.complete(whole, args.shell))
     return ExitCode.OK
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[Any]:
+    """All arguments of all commands, which get their summary for description: a line is what shells show."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):
+            for summary in action._choices_actions:
+                action.choices[summary.dest].description = summary.help
             for each in action.choices.values():
                 yield from _actions(each)

@@ -1,6 +1,7 @@
 """Exit codes, and how an error becomes one line and a code.
 
-The README documents the codes; they never change their meaning.
+`pithosfs --help`, the manual and the README document the codes; they never
+change their meaning.
 """
 
 from __future__ import annotations
@@ -19,20 +20,41 @@ log = logging.getLogger(__name__)
 
 
 class ExitCode(IntEnum):
-    """What the exit code of every command means."""
+    """How every command ends; :data:`_MEANINGS` says what each code means."""
 
     OK = 0
-    FAILED = 1  # any failure without a code of its own
-    USAGE = 2  # the command line is wrong
-    SETTINGS = 3  # settings are missing or contradict each other
-    ACCESS = 4  # the token is refused, or the account may not do this
-    NOT_FOUND = 5  # no such container, object or version
-    UNAVAILABLE = 6  # the server cannot be reached or does not work
-    MOUNTPOINT = 7  # the directory cannot be mounted on, or is no mount
-    UNSENT = 8  # not everything is on the server yet
-    IN_USE = 9  # programs are using the mount
-    SYSTEM = 10  # this machine cannot mount: FUSE is missing or not allowed
-    INTERRUPTED = 130  # Ctrl-C
+    FAILED = 1
+    USAGE = 2
+    SETTINGS = 3
+    ACCESS = 4
+    NOT_FOUND = 5
+    UNAVAILABLE = 6
+    MOUNTPOINT = 7
+    UNSENT = 8
+    IN_USE = 9
+    SYSTEM = 10
+    INTERRUPTED = 130
+
+
+_MEANINGS = {
+    ExitCode.OK: "done",
+    ExitCode.FAILED: "failed in a way that has no code of its own; diff: the versions differ",
+    ExitCode.USAGE: "the command line is wrong",
+    ExitCode.SETTINGS: "settings are missing or contradict each other",
+    ExitCode.ACCESS: "the token is refused, or the account may not do this",
+    ExitCode.NOT_FOUND: "no such container, object or version",
+    ExitCode.UNAVAILABLE: "the server cannot be reached or does not work",
+    ExitCode.MOUNTPOINT: "the directory cannot be mounted on, or is no mount",
+    ExitCode.UNSENT: "umount: not everything could be sent; the mount stays",
+    ExitCode.IN_USE: "umount: programs are using the mount",
+    ExitCode.SYSTEM: "this machine cannot mount: FUSE is missing or not allowed",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+
+def documented() -> str:
+    """The codes and what they mean, as --help shows them."""
+    return "\n".join(["exit codes:", *(f"  {code:<4}{text}" for code, text in _MEANINGS.items())])
 
 
 class CommandError(errors.PithosError):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from pithosfs import cli
+from pithosfs.cli import exits
 from pithosfs.cli.exits import ExitCode
 from pithosfs.options import escape
 
@@ -31,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser().parse_args(argv)
     except SystemExit as stop:
         return _USAGE if stop.code else 0
+    if "remount" in ",".join(args.options).split(","):
+        exits.complain(
+            f"mount.pithosfs: options cannot be changed while mounted: first umount {args.mountpoint}"
+        )
+        return _USAGE
     # mount(8) starts helpers with nearly no environment; at boot there is no HOME either
     os.environ.setdefault("HOME", os.path.expanduser("~"))  # noqa: PTH111 (as a text)
     # mount -a finds what is mounted already by the source as it stands in /etc/fstab

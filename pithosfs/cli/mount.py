@@ -117,11 +117,16 @@ def _require_directory(path: Path) -> None:
 
 
 def _refuse_own_files_inside(mountpoint: str, settings: MountOptions) -> None:
-    """The mount's own files inside the mount would make it wait for itself."""
+    """The mount's own files inside the mount would make it wait for itself, inside another one for that."""
     own = {"cache directory": settings.cache_path(), "log file": settings.log_file}
     for what, path in own.items():
-        if path is not None and Path(mountpoints.locate(path)).is_relative_to(mountpoint):
-            raise MountPointError(f"the {what} {path} lies inside the mount point: choose another place")
+        if path is None:
+            continue
+        located = mountpoints.locate(path)
+        above = mountpoints.mount_above(located)
+        if above or Path(located).is_relative_to(mountpoint):
+            inside = f"mount {above.path}" if above else "mount point"
+            raise MountPointError(f"the {what} {path} lies inside the {inside}: choose another place")
 
 
 def _serve(

@@ -45,13 +45,21 @@ def run(args: argparse.Namespace) -> int:
             else history.purgeable_container(target.client, target.container, before)
         )
         if target.name and not found.versions:
-            print(f"{target.ref} has no old versions from before {moments.name_of(before)}")
+            print(f"{target.ref} has no old versions {_until_text(found, before)}")
             return ExitCode.OK
         confirm.ask(args, _question(target, found))
         target.client.purge(target.container, target.name or None, found.until)
         target.changed()
     print(f"{output.count(found.versions, 'version')} destroyed, up to {output.size(found.size)} freed")
     return ExitCode.OK
+
+
+def _until_text(found: Purge, before: int) -> str:
+    """Up to when was looked: history ends by whole seconds, and must not take what is there now."""
+    text = f"from before {moments.name_of(found.until * moments.SECOND)}"
+    if found.until < before // moments.SECOND:
+        text += ", the last full second before the present one was written"
+    return text
 
 
 def _question(target: Target, found: Purge) -> str:

@@ -12,7 +12,7 @@ from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.targets import Target
 from pithosfs.errors import NotFound
 from pithosfs.history import Plan
-from pithosfs.options import parse_count
+from pithosfs.options import parse_count, typed
 
 _DESCRIPTION = """\
 Make the file or directory PATH what it was in a version or at a time.
@@ -39,7 +39,7 @@ def add(commands: arguments.Subparsers) -> None:
     when.add_argument(
         "--version",
         metavar="N",
-        type=arguments.typed(parse_count),
+        type=typed(parse_count),
         default=None,
         help="a file's version by its number, from `pithosfs versions`",
     )
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
             _restore_file(args, target, _last(target), goal)
         else:
             _restore_at(args, target, times.parse(args.at), goal)
-        goal.shown()
+        if not args.dry_run:
+            goal.changed()
     return ExitCode.OK
 
 
@@ -80,7 +81,8 @@ def _last(target: Target) -> int:
         last = target.client.head(target.container, target.name, listed[-1].serial).entry
         if _is_directory(last):
             raise CommandError(
-                f"{target.text} was a directory: say from when with --at", ExitCode.USAGE
+                f"{target.text} was a directory: say from when with --at, like --at '1 hour ago'",
+                ExitCode.USAGE,
             ) from None
         return listed[-1].serial
     raise CommandError(
@@ -140,7 +142,7 @@ def _restore_directory(args: argparse.Namespace, target: Target, found: Plan) ->
         history.carry_out(target.client, found, lambda entry: told(entry.name), exact=args.exact)
     print(
         f"{found.target}: {output.count(len(found.bring), 'object')} brought back"
-        f" ({output.size(found.size)}, no data moved), {found.same} were as they had been"
+        f" ({output.size(found.size)}, no data moved), {found.same} already as they had been"
     )
     if found.newer:
         verb = "deleted" if args.exact else "left as they are (--exact deletes them)"

@@ -35,7 +35,7 @@ class Servable(Protocol):
     def status(self) -> dict[str, Any]: ...  # noqa: D102
     def pending(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def drain(self, timeout: float | None) -> list[dict[str, Any]]: ...  # noqa: D102
-    def refresh(self, path: str | None) -> None: ...  # noqa: D102
+    def refresh(self, path: str | None) -> float: ...  # noqa: D102
     def resolve(self, path: str) -> dict[str, Any]: ...  # noqa: D102
 
 
@@ -128,7 +128,8 @@ class Session:
 
     def _refresh(self) -> None:
         if self._mount is not None:
-            self._mount.refresh(None)
+            # in a thread of its own: it may wait for the kernel, other signals must not
+            threading.Thread(target=self._mount.refresh, args=(None,), name="refresh", daemon=True).start()
 
     def _stop(self) -> None:
         if self._entry is None:

@@ -10,7 +10,7 @@ from pithosfs import identity, sharing
 from pithosfs.cli import arguments, targets
 from pithosfs.cli.exits import ExitCode
 from pithosfs.cli.targets import Target
-from pithosfs.options import parse_text
+from pithosfs.options import parse_text, typed
 from pithosfs.sharing import Permissions
 
 _DESCRIPTION = """\
@@ -30,7 +30,7 @@ Example:
 def add(commands: arguments.Subparsers) -> None:
     """Add the command's parser."""
     parser = arguments.add_command(commands, "share", run, "let other users read or write", _DESCRIPTION)
-    text = arguments.typed(parse_text)
+    text = typed(parse_text)
     parser.add_argument("--read", metavar="WHO", type=text, default=None, help="who may read")
     parser.add_argument("--write", metavar="WHO", type=text, default=None, help="who may read and write")
     parser.add_argument("--none", action="store_true", default=False, help="nobody may any more")

@@ -32,8 +32,6 @@ PATH_HELP = "a path in a mounted directory, or CONTAINER/NAME"
 #: Seconds a mount may take to say what a path is.
 _PATIENCE = 30.0
 _CONNECTIONS = 32
-#: Seconds for which the kernel believes what a mount told it of names and sizes.
-_KERNEL_REMEMBERS = 1.0
 _TIMEOUT = 60.0
 
 
@@ -61,21 +59,18 @@ class Target:
         return self.ref.name
 
     def changed(self) -> None:
-        """Let the mount ask anew: something was changed behind its back."""
+        """Let the mount show what was changed behind its back; returns when it does."""
         if self.entry is not None:
             with suppress(control.ControlError):
                 refresh(self.entry)
 
-    def shown(self) -> None:
-        """As :meth:`changed`; returns when names and sizes are seen as they are now."""
-        self.changed()
-        if self.entry is not None:
-            time.sleep(_KERNEL_REMEMBERS)
-
 
 def refresh(entry: registry.Entry, path: str | None = None) -> None:
-    """Let a mount forget its listings, of ``path`` (from its top) and below, or all.  Raises ControlError."""
-    control.ask(entry.socket, "refresh", timeout=_PATIENCE, path=path)
+    """Let a mount forget its listings, of ``path`` (from its top) and below, or all.
+
+    Returns when names and sizes are seen as they are now.  Raises ControlError.
+    """
+    time.sleep(control.ask(entry.socket, "refresh", timeout=_PATIENCE, path=path))
 
 
 def add_path(parser: argparse.ArgumentParser, **more: Any) -> None:
@@ -122,6 +117,12 @@ def _found(text: str, place: tuple[registry.Entry, str] | None, whole_container:
     else:
         found = control.ask(place[0].socket, "resolve", timeout=_PATIENCE, path=place[1])
     if not found["name"] and not whole_container:
+        if place is None and "/" not in text:
+            raise CommandError(
+                f"{text} lies in no mounted directory, and has no name in it if it is a container: "
+                "write CONTAINER/NAME",
+                ExitCode.USAGE,
+            )
         raise CommandError(f"{text} is a container: name something in it", ExitCode.USAGE)
     if not found["container"]:
         raise CommandError(f"{text} is a whole account: name a container in it", ExitCode.USAGE)

@@ -21,7 +21,7 @@ the web interface and other clients look for them, and back again.
 Example:
   pithosfs trash put ~/cloud/old
   pithosfs trash list
-  pithosfs trash restore old --to ~/cloud/old
+  pithosfs trash restore old --to ~/cloud/old    (without --to as pithos/old)
   pithosfs trash empty
 """
 TRASH = "trash"
@@ -41,7 +41,12 @@ def add(commands: arguments.Subparsers) -> None:
         actions, "restore", restore, "move NAME out of the trash", "Move NAME out of the trash."
     )
     each.add_argument("name", metavar="NAME", help="a name in the trash")
-    each.add_argument("--to", metavar="PATH", required=True, help="where it shall be, " + targets.PATH_HELP)
+    each.add_argument(
+        "--to",
+        metavar="PATH",
+        default=None,
+        help=f"where it shall be, {targets.PATH_HELP} (default: the same name in the cloud's container)",
+    )
     arguments.add_options(each, CONNECTION_OPTIONS)
     each = arguments.add_command(
         actions, "empty", empty, "delete what is in the trash", "Delete all that is in the trash; asks first."
@@ -56,7 +61,7 @@ def put(args: argparse.Namespace) -> int:
         target.client.create_container(TRASH)
         goal = ObjectRef(TRASH, _free_name(target.client, target.name))
         _move(target.client, target.ref, goal)
-        target.shown()
+        target.changed()
     print(f"{target.ref} is {goal} now")
     return ExitCode.OK
 
@@ -102,11 +107,13 @@ def show(args: argparse.Namespace) -> int:
 
 def restore(args: argparse.Namespace) -> int:
     """Move something out of the trash."""
-    with targets.opened(args, args.to) as target:
+    name = args.name.strip("/")
+    goal = args.to or f"{arguments.connection(args).container}/{name}"
+    with targets.opened(args, goal) as target:
         if history.below(target.client, target.ref):
             raise CommandError(f"{target.text} is there already")
-        _move(target.client, ObjectRef(TRASH, args.name.strip("/")), target.ref)
-        target.shown()
+        _move(target.client, ObjectRef(TRASH, name), target.ref)
+        target.changed()
     print(f"{target.ref} is back")
     return ExitCode.OK
 
@@ -123,5 +130,5 @@ def empty(args: argparse.Namespace) -> int:
             args, f"delete {output.count(len(entries), 'object')}, {output.size(size)}, from the trash?"
         )
         client.delete_container(TRASH, contents=True)
-    print(f"the trash is empty; {output.size(size)} less count for the quota")
+    print(f"the trash is empty; it took {output.size(size)} of the quota")
     return ExitCode.OK

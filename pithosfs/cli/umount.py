@@ -12,7 +12,7 @@ from pithosfs import control, mountpoints, registry
 from pithosfs.cli import arguments, exits
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.mountpoints import Mounted, MountPointError, StillInUse
-from pithosfs.options import format_size, parse_duration
+from pithosfs.options import format_size, parse_duration, typed
 
 _DESCRIPTION = """\
 Unmount MOUNTPOINT: returns when everything is on the server and the mount is gone.
@@ -37,7 +37,7 @@ def add(commands: arguments.Subparsers) -> None:
     parser.add_argument(
         "--timeout",
         metavar="TIME",
-        type=arguments.typed(parse_duration),
+        type=typed(parse_duration),
         default=60.0,
         help="give up when nothing was sent for this long (default 60s)",
     )

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             items += trees.local_items(source, _goal(target.ref, source) if within else target.ref)
         with progress.amounts("hashing", sum(each.size for each in items)) as told:
             totals = trees.upload(target.client, items, target.ref, told)
-        target.shown()
+        target.changed()
     return report("uploaded", "sent", totals)
 
 
@@ -62,8 +62,8 @@ def report(done: str, moved: str, totals: Totals) -> int:
     spared = totals.size - totals.moved
     print(
         f"{done} {output.size(totals.size)} in {output.count(totals.files, 'file')}:"
-        f" {output.size(totals.moved)} {moved}, {output.size(spared)} were there"
-        f" ({totals.skipped} unchanged)"
+        f" {output.size(totals.moved)} {moved}, {output.size(spared)} were there already"
+        f" ({output.count(totals.skipped, 'file')} unchanged)"
     )
     for line in totals.failed:
         exits.complain(f"  failed: {line}")

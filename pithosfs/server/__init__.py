@@ -10,3 +10,5 @@ moves bytes between sockets and ``app``; ``run`` puts the three together.
 What the server answers, and where it differs from the real one, is written in
 ``docs/protocol.md``.
 """
+
+DEFAULT_PORT = 8085

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pithosfs.errors import PithosError
-from pithosfs.server import users
+from pithosfs.server import DEFAULT_PORT, users
 from pithosfs.server.accesslog import AccessLog
 from pithosfs.server.app import App, Settings
 from pithosfs.server.listener import Listener
@@ -20,7 +20,6 @@ from pithosfs.server.store import Store
 from pithosfs.server.store import check as checking
 from pithosfs.server.store.errors import Invalid
 
-DEFAULT_PORT = 8085
 _ADDRESS = "address"
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (recognised, not bound to)
 

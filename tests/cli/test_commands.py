@@ -41,8 +41,10 @@ def test_help_of_each_command_has_an_example(command: str, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("", "required: COMMAND"),
-        ("teleport", "invalid choice: 'teleport'"),
+        ("teleport", "there is no command 'teleport'; see: pithosfs --help"),
+        ("unmount /mnt", "there is no command 'unmount', maybe you mean umount"),
+        ("trash", "pithosfs trash: the following arguments are required: ACTION"),
+        ("restore x --at 2 hours ago", "hours ago (words that belong together want quotes)"),
         ("mount pithos", "required: MOUNTPOINT"),
         ("mount pithos /mnt --cache-size much", "argument --cache-size: 'much' is no size"),
         ("mount pithos /mnt --timeout 0", "argument --timeout: '0' must be more than zero"),
@@ -56,14 +58,21 @@ def test_help_of_each_command_has_an_example(command: str, capsys: pytest.Captur
 )
 def test_mistakes_are_told_in_one_line(line: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(line.split()) == ExitCode.USAGE
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("pithosfs")
-    assert complaint in last
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith("pithosfs")
+    assert complaint in said
+
+
+def test_nothing_asked_for_is_answered_with_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == ExitCode.USAGE
+    assert "see it work in a minute" in capsys.readouterr().out
 
 
 def test_every_exit_code_is_documented() -> None:
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", README.read_text(), re.MULTILINE)}
     assert documented == {code.value for code in ExitCode}
+    in_help = {int(code) for code in re.findall(r"^  (\d+) ", exits.documented(), re.MULTILINE)}
+    assert in_help == documented
 
 
 @pytest.mark.parametrize(
@@ -132,6 +141,8 @@ class TestCompletion:
         assert complete_in_bash(script, "pithosfs um", tmp_path) == ["umount"]
         assert complete_in_bash(script, "pithosfs mount --cache-d", tmp_path) == ["--cache-dir"]
         assert "folder" in complete_in_bash(script, "pithosfs umount fol", tmp_path)
+        assert complete_in_bash(script, "pithosfs upload fol", tmp_path) == ["folder"]
+        assert complete_in_bash(script, "pithosfs mount --log-level de", tmp_path) == ["debug"]
 
     @pytest.mark.parametrize("shell", ["zsh", "fish"])
     def test_for_other_shells(self, shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

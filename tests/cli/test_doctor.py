@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,10 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from pithosfs.api import connect
 from pithosfs.cli import checks
 from pithosfs.cli.checks import Level
 from pithosfs.cli.exits import CommandError, ExitCode
+from pithosfs.config import load
 from pithosfs.options import MountOptions
+from tests.client.scripted import DATA, ScriptedTLS, hang_up
+from tests.faults.test_local_disks import small_disk
 
 from .conftest import Place, Server
 
@@ -80,6 +88,28 @@ def test_no_server(user: User, server: Server) -> None:
     assert "check the network" in line
 
 
+def test_a_url_without_an_identity_service(user: User, server: Server) -> None:
+    server.config.write_text(server.config.read_text().replace("/identity/v2.0", "/elsewhere"))
+    line = user.asks("--config", server.config, code=1)["settings"]
+    assert line.startswith("FAIL there is no identity service at")
+    assert "must be its authentication URL" in line
+
+
+def test_a_host_nobody_knows(user: User, server: Server) -> None:
+    server.config.write_text(
+        re.sub(r"http://[\d.:]+", "http://no-such-host.invalid", server.config.read_text())
+    )
+    line = user.asks("--config", server.config, code=1)["server"]
+    assert line.startswith("FAIL the host name no-such-host.invalid is not known; check the network")
+
+
+def test_https_where_there_is_none(user: User, server: Server) -> None:
+    server.config.write_text(server.config.read_text().replace("http:", "https:"))
+    line = user.asks("--config", server.config, code=1)["server"]
+    assert line.startswith("FAIL 127.0.0.1:")
+    assert "does not speak TLS: its URL should begin with http://" in line
+
+
 def test_a_container_that_is_missing(user: User, server: Server) -> None:
     line = user.asks("--config", server.config, "pictures", code=1)["container"]
     assert line == (
@@ -118,7 +148,49 @@ def test_a_clock_that_is_off(user: User, backwards: str) -> None:
     assert "ahead of the server; set the clock" in lines["clock"]
 
 
+@pytest.mark.skipif(not shutil.which("faketime"), reason="faketime is not installed")
+def test_a_clock_so_far_off_that_no_certificate_is_valid(user: User, tmp_path: Path) -> None:
+    store = ScriptedTLS(hang_up)
+    try:
+        config = tmp_path / "rc"
+        config.write_text(
+            f'[global]\nca_certs = {DATA}/tls/ca.pem\n[cloud "x"]\nurl = {store.url}/identity\ntoken = t\n'
+        )
+        config.chmod(0o600)
+        asking = [sys.executable, "-m", "pithosfs", "doctor", "--config", str(config)]
+        done = subprocess.run(
+            ["faketime", "2020-02-03 10:00:00", *asking],
+            env=user.place.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        store.close()
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert "certificate is not yet valid; is this machine's clock right? It says 2020-02-03" in line
+
+
 class TestThisMachine:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+    def test_a_device_one_may_not_open(self, tmp_path: Path) -> None:
+        (tmp_path / "fuse").touch(0o600)
+        os.seteuid(65534)
+        try:
+            check = checks.dev_fuse(tmp_path / "fuse")
+        finally:
+            os.seteuid(0)
+        assert (check.level, check.finding) == (Level.FAIL, "you may not open it")
+        assert "chmod a+rw /dev/fuse" in check.remedy
+
+    def test_no_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(checks, "_LIBFUSE_3", ("libfuse3.so.999",))
+        monkeypatch.setattr(checks, "_LIBFUSE_2", "libfuse.so.999")
+        assert (checks.libfuse().level, checks.libfuse().remedy) == (
+            Level.FAIL,
+            "install it: apt install fuse3",
+        )
+
     def test_a_missing_device(self, tmp_path: Path) -> None:
         check = checks.dev_fuse(tmp_path / "fuse")
         assert (check.level, check.finding) == (Level.FAIL, "missing")
@@ -176,6 +248,23 @@ class TestThisMachine:
 
 
 class TestCache:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs takes root")
+    def test_a_full_disk(self, user: User, server: Server, tmp_path: Path) -> None:
+        with small_disk(tmp_path / "disk", 1 << 20) as disk:
+            lines = user.asks("--config", server.config, "--cache-dir", disk / "cache", code=1)
+        assert lines["cache"].startswith(f"FAIL {tmp_path}/disk/cache: only ")
+        assert lines["cache"].endswith("free; make room, or choose another --cache-dir")
+        assert lines["container"].startswith("ok")
+
+    def test_mounting_with_it_inside_of_a_mount_is_refused(self, place: Place, tmp_path: Path) -> None:
+        place.mount()
+        (tmp_path / "other").mkdir()
+        done = place.pithosfs(
+            "mount", "x", tmp_path / "other", "--cache-dir", place.mountpoint / "cache", check=False
+        )
+        assert done.returncode == 7
+        assert f"lies inside the mount {place.mountpoint}: choose another place" in done.stderr
+
     def test_a_directory_not_made_yet(self, tmp_path: Path) -> None:
         check = checks.cache(MountOptions(cache_dir=tmp_path / "a" / "b", cache_size=1))
         assert check.level is Level.OK
@@ -218,6 +307,13 @@ class TestServe:
         arguments = ("--add-user", "carol", "--uuid", uuid, "--token-file", token)
         config = user.place.pithosfs("serve", server.directory, *arguments).stdout.strip()
         assert uuid in user.asks("--config", config, code=0)["server"]
+
+    def test_a_users_room_is_limited(self, user: User, server: Server) -> None:
+        user.place.pithosfs("serve", server.directory, "--quota", "local=5000000")
+        assert connect(load(config=server.config, environ={})).account().quota == 5_000_000
+        done = user.place.pithosfs("serve", server.directory, "--quota", "much", check=False)
+        assert done.returncode == 2
+        assert "'much' is not NAME=BYTES" in done.stderr
 
     def test_a_store_is_checked(self, user: User, server: Server) -> None:
         assert user.place.pithosfs("serve", server.directory, "--check").stdout == "the store is whole\n"

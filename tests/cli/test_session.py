@@ -71,8 +71,8 @@ class TestAnnouncement:
         socket = place.folder / "run" / "pithosfs" / f"{place.pid}.sock"
         assert control.ask(socket, "status", timeout=10)["open_files"] == 0
         assert control.ask(socket, "drain", timeout=10, seconds=1) == []
-        assert control.ask(socket, "refresh", timeout=10) is None
-        assert control.ask(socket, "refresh", timeout=10, path="a/b") is None
+        assert control.ask(socket, "refresh", timeout=10) == 0
+        assert control.ask(socket, "refresh", timeout=10, path="a/b") == 0
         assert control.ask(socket, "status", timeout=10)["refreshed"] == 2
 
     def test_nothing_is_left_after_a_plain_unmount(self, place: Place) -> None:

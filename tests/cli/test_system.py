@@ -38,7 +38,13 @@ class TestHelper:
         assert capsys.readouterr().out == f"{command}\n"
 
     @pytest.mark.parametrize(
-        ("arguments", "code"), [("pithos", 1), ("pithos /mnt -o colour=red", 1), ("pithos /missing/dir", 32)]
+        ("arguments", "code"),
+        [
+            ("pithos", 1),
+            ("pithos /mnt -o colour=red", 1),
+            ("pithos /mnt -o ro,remount", 1),
+            ("pithos /missing/dir", 32),
+        ],
     )
     def test_its_exit_codes_are_those_of_mount(self, arguments: str, code: int) -> None:
         assert helper.main(arguments.split()) == code

@@ -78,8 +78,9 @@ class TinyMount:
             time.sleep(0.05)
         return self.pending()
 
-    def refresh(self, path: str | None) -> None:
+    def refresh(self, path: str | None) -> float:
         self._refreshed += 1
+        return 0.0
 
 
 def main() -> int:

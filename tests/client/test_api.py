@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pithosfs import api, blocks, errors, wire
+from pithosfs import blocks, errors, wire
 from pithosfs.api import Client, ContainerInfo, Entry, Version, Written
+from pithosfs.api.listings import askable
+from pithosfs.attributes import DIRECTORY_TYPE
 from pithosfs.transport import Transport
 from tests.client.scripted import DATA, Exchange, Scripted, Step, hang_up
 
@@ -206,9 +208,9 @@ def test_a_missing_container(real: Callable[..., Any]) -> None:
 def test_a_server_that_fails(real: Callable[..., Any]) -> None:
     client_sends_it_never = RECORDED["list/prefix-emoji-json"]["request"]["query"]
     assert unquote(client_sends_it_never).endswith("prefix=😀")
-    assert api._askable("😀") == ""
-    assert api._askable("dir/a😀😀") == "dir/a"
-    assert api._askable("😀/") == "😀/"
+    assert askable("😀") == ""
+    assert askable("dir/a😀😀") == "dir/a"
+    assert askable("😀/") == "😀/"
 
 
 def objects(*names: str) -> list[dict[str, Any]]:
@@ -354,7 +356,7 @@ def test_head(real: Callable[..., Any]) -> None:
     assert info.entry.modified_ns == 1795336502 * 10**9
     info = real("share/bob-head", "head", "w-share", "f")
     assert (info.entry.allowed_to, info.entry.sharing) == ("read", f"read={BOB}")
-    assert real("put/dir-marker-head", "head", "w-put", "adir").entry.content_type == api.DIRECTORY
+    assert real("put/dir-marker-head", "head", "w-put", "adir").entry.content_type == DIRECTORY_TYPE
     zero = real("put/zero-head", "head", "w-put", "zero").entry
     assert (zero.size, zero.hash) == (0, blocks.ZERO_HASH)
     assert "public/M3xQE1ZOKu3yCW8dP74wU3" in real("public/head-again", "head", "w-share", "f").entry.public

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pithosfs import api, blocks, errors, transfer
+from pithosfs import blocks, errors, transfer
 from pithosfs.api import Client, connect
 from pithosfs.blocks import BLOCK_SIZE
 from pithosfs.config import Connection, load
@@ -114,19 +114,21 @@ def test_whether_a_lost_move_was_carried_out_is_found_out(
         client.put_object("pithos", name, b"data", content_type="a/b")
     uuid = client.head("pithos", source).entry.uuid
     proxy.faults(Fault(action, method="MOVE"))
-    version = client.move("pithos", source, "pithos", target, recursive=recursive, uuid=uuid)
+    version = client.move(
+        "pithos", source, "pithos", target, recursive=recursive, is_it=lambda entry: entry.uuid == uuid
+    )
     assert direct.head("pithos", target).entry.version == version
 
 
 def test_a_move_the_server_never_heard_of_has_failed(
     client: Client, direct: Client, proxy: NetProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "_ARRIVAL_PAUSES", (0.1, 0.1))
+    monkeypatch.setattr("pithosfs.api.client._ARRIVAL_PAUSES", (0.1, 0.1))
     client.put_object("pithos", "stays", b"data", content_type="a/b")
     uuid = client.head("pithos", "stays").entry.uuid
     proxy.faults(Fault("drop_before", method="MOVE"))
     with pytest.raises(errors.Unavailable, match="closed the connection"):
-        client.move("pithos", "stays", "pithos", "nowhere", uuid=uuid)
+        client.move("pithos", "stays", "pithos", "nowhere", is_it=lambda entry: entry.uuid == uuid)
     assert direct.head("pithos", "stays").entry.uuid == uuid
 
 

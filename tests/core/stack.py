@@ -15,15 +15,16 @@ from pithosfs.config import load
 from pithosfs.errors import Unavailable
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files, conflict_ref
-from pithosfs.filesystem import FileSystem, delete
+from pithosfs.filesystem import FileSystem
 from pithosfs.guard import Guard
 from pithosfs.identity import resolve
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
-from pithosfs.openfile import Services
+from pithosfs.removals import delete
 from pithosfs.scratch import Memory, Room
+from pithosfs.services import Services
 from pithosfs.staging import Staging
 from pithosfs.transport import Request, Response, StreamedBody, Transport
 from pithosfs.upload import Uploader
@@ -224,21 +225,21 @@ class Stack:
         """What a program does: open or create, write, close."""
         handle = self.fs.create(path, 0o644)
         try:
-            self.fs.write(handle.number, at, data)
-            self.fs.flush(handle.number)
+            self.fs.handles.write(handle.number, at, data)
+            self.fs.handles.flush(handle.number)
         finally:
-            self.fs.release(handle.number)
+            self.fs.handles.release(handle.number)
 
     def read(self, path: str) -> bytes:
         handle = self.fs.open(path)
         try:
             return self.read_handle(handle.number)
         finally:
-            self.fs.release(handle.number)
+            self.fs.handles.release(handle.number)
 
     def read_handle(self, number: int) -> bytes:
-        view = memoryview(bytearray(self.fs.node_of(number).size))
-        got = self.fs.read_into(number, 0, view)
+        view = memoryview(bytearray(self.fs.handles.node(number).size))
+        got = self.fs.handles.read_into(number, 0, view)
         return bytes(view[:got])
 
     def ls(self, path: str = "/") -> list[str]:

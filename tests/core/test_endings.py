@@ -32,7 +32,7 @@ def test_a_block_that_was_not_begun(stack: Stack) -> None:
     stack.write("/file", bytes(range(1, 201)) * 100)
     stack.cache._memory.clear()
     file = stack.fs.open("/file").file
-    content = file.load()
+    content = file.load().content
     addresses = [found[0] for index in range(content.count) if (found := content.block(index))]
     held = stack.wire.hold_all("GET")
     readers = [InThread(lambda each=each: stack.fetcher.block(each)) for each in addresses[::2]]  # type: ignore[misc]
@@ -63,7 +63,7 @@ def test_blocks_sent_ahead_that_were_not_begun(stack: Stack) -> None:
 
 def test_a_commit_after_the_end_is_an_error(stack: Stack) -> None:
     handle = stack.fs.create("/file", 0o644)
-    stack.fs.write(handle.number, 0, b"x" * 3 * SMALL)
+    stack.fs.handles.write(handle.number, 0, b"x" * 3 * SMALL)
     stack.uploader.close()
     with pytest.raises(PithosError):
-        stack.fs.flush(handle.number)
+        stack.fs.handles.flush(handle.number)

@@ -25,11 +25,11 @@ def conflicts(stack: Stack) -> list[str]:
 def test_a_commit_whose_answer_was_lost_is_no_conflict_with_itself(stack: Stack, size: int) -> None:
     data = b"n" * size
     handle = stack.fs.create("/new", 0o644)
-    stack.fs.write(handle.number, 0, data)
+    stack.fs.handles.write(handle.number, 0, data)
     stack.wire.lose_answer("PUT", "/new")
     with pytest.raises(Unavailable):
-        stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert not stack.files.outbox.drain(10)
     assert stack.names() == ["new"]
     assert stack.get("new") == data
@@ -39,32 +39,32 @@ def test_a_commit_whose_answer_was_lost_is_no_conflict_with_itself(stack: Stack,
 def test_a_lost_answer_followed_by_more_writes_keeps_all(stack: Stack) -> None:
     stack.put("file", b"a" * 100)
     handle = stack.fs.open("/file", write=True)
-    stack.fs.write(handle.number, 0, b"b")
+    stack.fs.handles.write(handle.number, 0, b"b")
     stack.wire.lose_answer("PUT", "/file")
     with pytest.raises(Unavailable):
-        stack.fs.fsync(handle.number)
-    stack.fs.write(handle.number, 50, b"c")
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.fsync(handle.number)
+    stack.fs.handles.write(handle.number, 50, b"c")
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.names() == ["file"]
     assert stack.get("file") == b"b" + b"a" * 49 + b"c" + b"a" * 49
 
 
 def test_a_caller_who_leaves_during_a_commit_makes_no_conflict(stack: Stack) -> None:
     handle = stack.fs.create("/new", 0o644)
-    stack.fs.write(handle.number, 0, b"data")
+    stack.fs.handles.write(handle.number, 0, b"data")
     held = stack.wire.hold("PUT", "/new")
 
     def flush() -> None:
         with patience(held.arrived.is_set):
-            stack.fs.flush(handle.number)
+            stack.fs.handles.flush(handle.number)
 
     flushing = InThread(flush)
     held.wait()
     with pytest.raises(Interrupted):
         flushing.result()
     held.release()
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)
     assert not stack.files.outbox.drain(10)
     assert stack.names() == ["new"]
     assert stack.get("new") == b"data"
@@ -75,10 +75,10 @@ def test_a_recovered_file_that_was_sent_after_all_is_no_conflict(build: Build) -
     first = build(outbox=False)
     first.put("file", b"old")
     handle = first.fs.open("/file", write=True)
-    first.fs.write(handle.number, 0, b"new")
+    first.fs.handles.write(handle.number, 0, b"new")
     first.wire.lose_answer("PUT", "/file")
     with pytest.raises(Unavailable):
-        first.fs.flush(handle.number)
+        first.fs.handles.flush(handle.number)
     assert first.staging._held is not None
     os.close(first.staging._held)  # the process is gone, its lock with it
     first.staging._held = None
@@ -95,11 +95,11 @@ def test_a_recovered_file_that_was_sent_after_all_is_no_conflict(build: Build) -
 def test_a_foreign_change_is_kept_beside_ours(stack: Stack) -> None:
     stack.put("file.txt", b"old")
     handle = stack.fs.open("/file.txt", write=True)
-    stack.fs.write(handle.number, 0, b"ours")
+    stack.fs.handles.write(handle.number, 0, b"ours")
     stack.put("file.txt", b"theirs")
     with pytest.raises(Stale, match="conflict"):
-        stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     (copy,) = conflicts(stack)
     assert copy.endswith(".txt")
     assert stack.get("file.txt") == b"theirs"
@@ -112,13 +112,13 @@ def test_writes_after_a_conflict_go_to_the_copy(stack: Stack) -> None:
     """A writer who does not look at errors must not write into the others' version."""
     stack.put("file", b"old old old")
     handle = stack.fs.open("/file", write=True)
-    stack.fs.write(handle.number, 0, b"our")
+    stack.fs.handles.write(handle.number, 0, b"our")
     stack.put("file", b"their content")
     with pytest.raises(Stale):
-        stack.fs.fsync(handle.number)
-    stack.fs.write(handle.number, 4, b"our")
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.fsync(handle.number)
+    stack.fs.handles.write(handle.number, 4, b"our")
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     (copy,) = conflicts(stack)
     assert stack.get("file") == b"their content"
     assert stack.get(copy) == b"our our old"
@@ -127,17 +127,17 @@ def test_writes_after_a_conflict_go_to_the_copy(stack: Stack) -> None:
 def test_a_write_while_the_conflict_copy_is_made_is_not_lost(stack: Stack) -> None:
     stack.put("file", b"old old old")
     handle = stack.fs.open("/file", write=True)
-    stack.fs.write(handle.number, 0, b"our")
+    stack.fs.handles.write(handle.number, 0, b"our")
     stack.put("file", b"their content")
     held = stack.wire.hold("PUT", "conflict")
-    syncing = InThread(lambda: stack.fs.fsync(handle.number))
+    syncing = InThread(lambda: stack.fs.handles.fsync(handle.number))
     held.wait()
-    stack.fs.write(handle.number, 8, b"our")
+    stack.fs.handles.write(handle.number, 8, b"our")
     held.release()
     with pytest.raises(Stale):
         syncing.result()
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     (copy,) = conflicts(stack)
     assert stack.get(copy) == b"our old our"
     assert stack.get("file") == b"their content"
@@ -147,11 +147,11 @@ def test_a_conflict_copy_of_a_long_name_can_be_opened(stack: Stack) -> None:
     name = "n" * 250 + ".txt"
     stack.put(name, b"old")
     handle = stack.fs.open("/" + name, write=True)
-    stack.fs.write(handle.number, 0, b"our")
+    stack.fs.handles.write(handle.number, 0, b"our")
     stack.put(name, b"theirs")
     with pytest.raises(Stale):
-        stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     (copy,) = conflicts(stack)
     assert len(copy.encode()) <= 255
     assert stack.read("/" + copy) == b"our"
@@ -160,12 +160,12 @@ def test_a_conflict_copy_of_a_long_name_can_be_opened(stack: Stack) -> None:
 def test_a_conflict_copy_that_cannot_be_made_is_tried_again(stack: Stack) -> None:
     stack.put("file", b"old")
     handle = stack.fs.open("/file", write=True)
-    stack.fs.write(handle.number, 0, b"our")
+    stack.fs.handles.write(handle.number, 0, b"our")
     stack.put("file", b"theirs")
     stack.wire.refuse("PUT", "conflict")
     with pytest.raises(PithosError):
-        stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.files.outbox.waiting()
     assert list(stack.staging.directory.glob("*.json"))
     stack.wire.reset()
@@ -178,10 +178,10 @@ def test_a_conflict_copy_that_cannot_be_made_is_tried_again(stack: Stack) -> Non
 def test_a_deletion_by_others_loses_no_change(stack: Stack) -> None:
     stack.put("file", b"old old")
     handle = stack.fs.open("/file", write=True)
-    stack.fs.write(handle.number, 0, b"our")
+    stack.fs.handles.write(handle.number, 0, b"our")
     stack.client.delete(stack.container, "file")
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.get("file") == b"our old"
 
 
@@ -215,7 +215,7 @@ def test_a_file_opened_while_another_handle_closes_is_the_same_file(stack: Stack
     closing = stack.fs.open("/file", write=True)
     node = stack.namespace.find("/file")
     file = stack.files.use(node, stack.top, "file")  # the first half of another open
-    stack.fs.release(closing.number)
+    stack.fs.handles.release(closing.number)
     stack.files.opened(file)
     assert stack.files.find(stack.ref("file")) is file
     file.write(0, b"new")
@@ -230,13 +230,13 @@ def test_a_listing_older_than_our_commit_does_not_make_a_second_file(stack: Stac
     stack.put("file", b"old")
     handle = stack.fs.open("/file", write=True)
     before = stack.namespace.find("/file")
-    stack.fs.write(handle.number, 0, b"new")
-    stack.fs.flush(handle.number)
+    stack.fs.handles.write(handle.number, 0, b"new")
+    stack.fs.handles.flush(handle.number)
     file = stack.files.use(before, stack.top, "file")
     stack.files.opened(file)
     assert file is handle.file
     stack.files.closed(file)
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)
 
 
 def test_a_name_being_moved_is_opened_as_the_same_file(stack: Stack) -> None:
@@ -246,11 +246,11 @@ def test_a_name_being_moved_is_opened_as_the_same_file(stack: Stack) -> None:
     moving = InThread(lambda: stack.fs.rename("/old", "/new"))
     held.wait()
     handle = stack.fs.open("/old", write=True)
-    stack.fs.write(handle.number, 0, b"CON")
+    stack.fs.handles.write(handle.number, 0, b"CON")
     held.release()
     moving.result()
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.names() == ["new"]
     assert stack.get("new") == b"CONtent"
 
@@ -269,10 +269,10 @@ def test_nothing_is_left_of_a_closed_file(stack: Stack) -> None:
 def test_a_failed_commit_is_kept_and_sent_later(stack: Stack) -> None:
     stack.wire.refuse("PUT")
     handle = stack.fs.create("/file", 0o644)
-    stack.fs.write(handle.number, 0, b"x" * 3000)
+    stack.fs.handles.write(handle.number, 0, b"x" * 3000)
     with pytest.raises(Unavailable):
-        stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.read("/file") == b"x" * 3000
     assert list(stack.staging.directory.glob("*.json"))
     stack.wire.reset()
@@ -287,21 +287,22 @@ def test_a_journal_entry_never_names_data_that_is_gone(stack: Stack) -> None:
     """The entry goes first, then its bytes: a crash in between must not look like damage."""
     stack.wire.refuse("PUT")
     handle = stack.fs.create("/file", 0o644)
-    stack.fs.write(handle.number, 0, b"x")
+    stack.fs.handles.write(handle.number, 0, b"x")
     with pytest.raises(Unavailable):
-        stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     file = stack.files.find(stack.ref("file"))
     assert file is not None
     stack.wire.reset()
     gone = []
-    discard = file._scratch.discard
+    scratch = file.load()._scratch
+    discard = scratch.discard
 
     def watched() -> None:
         gone.append(list(stack.staging.directory.glob("*.json")))
         discard()
 
-    file._scratch.discard = watched  # type: ignore[method-assign]
+    scratch.discard = watched  # type: ignore[method-assign]
     assert not stack.files.outbox.drain(10)
     assert gone and not any(gone)
 
@@ -310,19 +311,19 @@ def test_a_file_changed_while_it_was_sent_is_journalled_anew(stack: Stack) -> No
     """The old entry is based on a version that is no longer there."""
     stack.wire.refuse("PUT")
     handle = stack.fs.create("/file", 0o644)
-    stack.fs.write(handle.number, 0, b"x" * 100)
+    stack.fs.handles.write(handle.number, 0, b"x" * 100)
     with pytest.raises(Unavailable):
-        stack.fs.flush(handle.number)
+        stack.fs.handles.flush(handle.number)
     held = stack.wire.hold("PUT")
     flushing = InThread(lambda: stack.files.sync(handle.file))
     held.wait()
-    stack.fs.write(handle.number, 50, b"y")
+    stack.fs.handles.write(handle.number, 50, b"y")
     held.release()
     flushing.result()
     assert handle.file.dirty
     entries = stack.staging.directory.glob("*.json")
     versions = [json.loads(each.read_text())["node"] for each in entries]
     assert all(each and each["version"] == handle.file.node.version for each in versions)
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.get("file") == b"x" * 50 + b"y" + b"x" * 49

@@ -69,7 +69,7 @@ def test_renaming_over_a_file_replaces_it(stack: Stack) -> None:
     assert stack.names() == ["target"]
     assert stack.read("/target") == b"new content"
     assert stack.read_handle(reader.number) == b"x" * 5000
-    stack.fs.release(reader.number)
+    stack.fs.handles.release(reader.number)
     with pytest.raises(Exists):
         stack.write("/other", b"")
         stack.fs.rename("/other", "/target", overwrite=False)
@@ -79,13 +79,13 @@ def test_a_rename_that_fails_loses_nothing(stack: Stack) -> None:
     stack.write("/old", b"old")
     stack.write("/target", b"target")
     handle = stack.fs.open("/target", write=True)
-    stack.fs.write(handle.number, 0, b"TAR")
+    stack.fs.handles.write(handle.number, 0, b"TAR")
     stack.wire.refuse("MOVE")
     with pytest.raises(Unavailable):
         stack.fs.rename("/old", "/target")
     stack.wire.reset()
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.read("/target") == b"TARget"
     assert stack.get("target") == b"TARget"
     assert stack.read("/old") == b"old"
@@ -123,10 +123,10 @@ def test_a_move_that_did_not_arrive_has_not_happened(stack: Stack) -> None:
 def test_an_open_dirty_file_follows_its_new_name(stack: Stack) -> None:
     stack.write("/old", b"x" * 2000)
     handle = stack.fs.open("/old", write=True)
-    stack.fs.write(handle.number, 100, b"y")
+    stack.fs.handles.write(handle.number, 100, b"y")
     stack.fs.rename("/old", "/new")
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.names() == ["new"]
     assert stack.get("new") == b"x" * 100 + b"y" + b"x" * 1899
 
@@ -134,10 +134,10 @@ def test_an_open_dirty_file_follows_its_new_name(stack: Stack) -> None:
 def test_a_file_that_was_never_sent_can_be_renamed_over_another(stack: Stack) -> None:
     stack.write("/target", b"target")
     handle = stack.fs.create("/new", 0o644)
-    stack.fs.write(handle.number, 0, b"new")
+    stack.fs.handles.write(handle.number, 0, b"new")
     stack.fs.rename("/new", "/target")
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.names() == ["target"]
     assert stack.get("target") == b"new"
 
@@ -147,12 +147,12 @@ def test_a_directory_is_moved_in_one_request(stack: Stack) -> None:
     stack.fs.mkdir("/a/b", 0o755)
     stack.write("/a/b/file", b"content")
     handle = stack.fs.open("/a/b/file", write=True)
-    stack.fs.write(handle.number, 0, b"C")
+    stack.fs.handles.write(handle.number, 0, b"C")
     stack.wire.reset()
     stack.fs.rename("/a", "/z")
     assert [method for method, _ in stack.wire.requests] == ["MOVE"]
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.names() == ["z", "z/b", "z/b/file"]
     assert stack.get("z/b/file") == b"Content"
     assert stack.ls("/z") == ["b"]
@@ -224,10 +224,10 @@ def test_an_unlinked_open_file_lives_on_in_its_handles(stack: Stack) -> None:
     stack.fs.unlink("/file")
     assert stack.ls() == []
     assert stack.read_handle(handle.number) == b"x" * 3000
-    stack.fs.write(handle.number, 0, b"y")
+    stack.fs.handles.write(handle.number, 0, b"y")
     assert stack.read_handle(handle.number) == b"y" + b"x" * 2999
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.names() == []
     assert stack.files.all() == []
 
@@ -239,14 +239,14 @@ def test_a_hidden_file_is_deleted_and_reachable_by_the_hidden_name_only(stack: S
     assert stack.fs.hide("/file", hidden)
     assert stack.ls() == []
     assert stack.fs.node(hidden).size == 7
-    stack.fs.write(handle.number, 0, b"C")
+    stack.fs.handles.write(handle.number, 0, b"C")
     stack.fs.set_attributes(hidden, mode=0o600)
     stack.fs.truncate(hidden, 3)
     assert stack.read_handle(handle.number) == b"Con"
     eventually(lambda: stack.names() == [])
     stack.namespace.forget()
     assert stack.ls() == []
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.fs.forget_hidden(hidden)
     assert not stack.fs.forget_hidden("/.fuse_hidden00000000000000ff")
 
@@ -263,7 +263,7 @@ def test_a_hidden_name_can_be_taken_at_once(stack: Stack) -> None:
     assert stack.fs.hide("/file", "/.fuse_hidden0000000000000001")
     stack.write("/file", b"new")
     assert stack.read_handle(handle.number) == b"old"
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)
     time.sleep(0.2)
     assert stack.names() == ["file"]
     assert stack.get("file") == b"new"
@@ -278,7 +278,7 @@ def test_replacing_an_open_file_the_way_libfuse_does_never_leaves_the_name_empty
     stack.fs.rename("/temp", "/file")
     assert [method for method, _ in stack.wire.requests] == ["MOVE"]
     assert stack.read_handle(handle.number) == b"old"
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.get("file") == b"new"
 
 
@@ -292,7 +292,7 @@ def test_a_rename_onto_a_removed_name_that_fails_still_removes_it(stack: Stack) 
         stack.fs.rename("/temp", "/file")
     stack.wire.reset()
     eventually(lambda: stack.names() == ["temp"])
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.ls() == ["temp"]
 
 
@@ -302,7 +302,7 @@ def test_a_removed_file_does_not_come_back_with_its_directory(stack: Stack) -> N
     handle = stack.fs.open("/d/file")
     assert stack.fs.hide("/d/file", "/d/.fuse_hidden0000000000000001")
     stack.fs.rename("/d", "/e")
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)
     time.sleep(0.2)
     assert stack.names() == ["e"]
 
@@ -319,7 +319,7 @@ def test_a_new_file_waits_for_the_deletion_of_the_old_one(stack: Stack) -> None:
     held.release()
     creating.result()
     assert stack.get("file") == b"new"
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)
 
 
 def test_removing_a_directory(stack: Stack) -> None:
@@ -459,12 +459,12 @@ def test_copies_move_no_bytes(stack: Stack) -> None:
     stack.wire.reset()
     done = 0
     while done < len(data):
-        done += stack.fs.copy(source.number, done, target.number, done, len(data) - done)
-    stack.fs.flush(target.number)
+        done += stack.fs.handles.copy(source.number, done, target.number, done, len(data) - done)
+    stack.fs.handles.flush(target.number)
     assert stack.wire.count("GET") == 0
     assert stack.wire.count("POST") == 0
-    stack.fs.release(source.number)
-    stack.fs.release(target.number)
+    stack.fs.handles.release(source.number)
+    stack.fs.handles.release(target.number)
     assert stack.get("copy") == data
 
 
@@ -473,23 +473,23 @@ def test_appending_handles_never_overwrite_each_other(stack: Stack) -> None:
     first = stack.fs.open("/log", write=True, append=True)
     second = stack.fs.open("/log", write=True, append=True)
     for number in range(10):
-        stack.fs.write(first.number, 0, f"a{number}".encode())
-        stack.fs.write(second.number, 0, f"b{number}".encode())
+        stack.fs.handles.write(first.number, 0, f"a{number}".encode())
+        stack.fs.handles.write(second.number, 0, f"b{number}".encode())
     for handle in (first, second):
-        stack.fs.flush(handle.number)
-        stack.fs.release(handle.number)
+        stack.fs.handles.flush(handle.number)
+        stack.fs.handles.release(handle.number)
     assert stack.get("log") == b"".join(f"a{each}b{each}".encode() for each in range(10))
 
 
 def test_holes_are_found_and_cost_no_block(stack: Stack) -> None:
     handle = stack.fs.create("/sparse", 0o644)
-    stack.fs.write(handle.number, 5 * SMALL, b"end")
-    assert stack.fs.seek(handle.number, 0, data=True) == 5 * SMALL
-    assert stack.fs.seek(handle.number, 0, data=False) == 0
-    assert stack.fs.seek(handle.number, 5 * SMALL, data=False) == 5 * SMALL + 3
-    assert stack.fs.seek(handle.number, 5 * SMALL + 3, data=True) is None
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.write(handle.number, 5 * SMALL, b"end")
+    assert stack.fs.handles.seek(handle.number, 0, data=True) == 5 * SMALL
+    assert stack.fs.handles.seek(handle.number, 0, data=False) == 0
+    assert stack.fs.handles.seek(handle.number, 5 * SMALL, data=False) == 5 * SMALL + 3
+    assert stack.fs.handles.seek(handle.number, 5 * SMALL + 3, data=True) is None
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.uploader.counts.sent <= 2
     assert stack.get("sparse") == bytes(5 * SMALL) + b"end"
 
@@ -507,8 +507,8 @@ def test_a_reader_keeps_its_version_when_others_replace_the_object(stack: Stack)
     stack.client.delete(stack.container, "file")
     stack.cache._memory.clear()
     assert stack.read_handle(handle.number) == old
-    stack.fs.release(handle.number)
-    stack.fs.release(other.number)
+    stack.fs.handles.release(handle.number)
+    stack.fs.handles.release(other.number)
 
 
 def test_an_object_cut_short_by_others_shows_none_of_what_was_cut(stack: Stack) -> None:
@@ -552,9 +552,9 @@ def test_two_machines_see_each_other(build: Build) -> None:
     assert second.ls("/d") == ["file"]
     assert second.read("/d/file") == b"x" * 3000
     handle = second.fs.open("/d/file", write=True)
-    second.fs.write(handle.number, 1500, b"y")
-    second.fs.flush(handle.number)
-    second.fs.release(handle.number)
+    second.fs.handles.write(handle.number, 1500, b"y")
+    second.fs.handles.flush(handle.number)
+    second.fs.handles.release(handle.number)
     first.namespace.forget()
     assert first.read("/d/file") == b"x" * 1500 + b"y" + b"x" * 1499
 
@@ -576,7 +576,7 @@ def test_write_back_returns_before_the_server_has_it(build: Build) -> None:
 def test_fsync_sends_whatever_write_back_says(build: Build) -> None:
     stack = build(write_back=60.0)
     handle = stack.fs.create("/file", 0o644)
-    stack.fs.write(handle.number, 0, b"content")
-    stack.fs.fsync(handle.number)
+    stack.fs.handles.write(handle.number, 0, b"content")
+    stack.fs.handles.fsync(handle.number)
     assert stack.get("file") == b"content"
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)

@@ -142,12 +142,12 @@ def test_a_pinned_entry_is_not_changed_by_listings(build: Build) -> None:
 def test_a_file_that_is_not_sent_yet_is_in_every_listing(build: Build) -> None:
     stack = build(ttl=0.0)
     handle = stack.fs.create("/new", 0o644)
-    stack.fs.write(handle.number, 0, b"content")
+    stack.fs.handles.write(handle.number, 0, b"content")
     assert stack.ls() == ["new"]
     assert stack.fs.node("/new").size == 7
     stack.namespace.forget()
     assert stack.ls() == ["new"]
-    stack.fs.release(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.ls() == ["new"]
 
 

@@ -26,10 +26,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def kept(stack: Stack, path: str, data: bytes) -> None:
     """A file whose commit failed, closed."""
     handle = stack.fs.create(path, 0o644)
-    stack.fs.write(handle.number, 0, data)
+    stack.fs.handles.write(handle.number, 0, data)
     with pytest.raises(Unavailable):
-        stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
 
 
 def test_a_change_of_mode_is_held_for_a_moment(stack: Stack) -> None:
@@ -136,7 +136,7 @@ def test_what_was_changed_while_it_was_sent_is_sent_again(build: Build) -> None:
     held.release()
     eventually(lambda: stack.get("file") == b"THIRDd")
     eventually(lambda: not stack.files.outbox.waiting())
-    stack.fs.release(reader.number)
+    stack.fs.handles.release(reader.number)
 
 
 def test_an_unexpected_failure_is_kept_too(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,10 +127,10 @@ def test_blocks_travel_while_the_program_still_writes(stack: Stack) -> None:
     handle = stack.fs.create("/file", 0o644)
     data = os.urandom(10 * SMALL)
     for at in range(0, len(data), 100):
-        stack.fs.write(handle.number, at, data[at : at + 100])
+        stack.fs.handles.write(handle.number, at, data[at : at + 100])
     eventually(lambda: stack.wire.count("POST") >= 1)  # all but those it asked with
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.wire.count("POST") == 10, "none twice"
     assert stack.get("file") == data
 
@@ -142,10 +142,10 @@ def test_an_edit_in_place_sends_one_block_and_fetches_one(stack: Stack) -> None:
     sent = stack.uploader.counts.sent
     handle = stack.fs.open("/file", write=True)
     stack.wire.reset()
-    stack.fs.write(handle.number, 10 * SMALL + 5, b"edit")
+    stack.fs.handles.write(handle.number, 10 * SMALL + 5, b"edit")
     data[10 * SMALL + 5 : 10 * SMALL + 9] = b"edit"
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert [method for method, _ in stack.wire.requests] == ["GET", "POST", "PUT"]
     assert stack.uploader.counts.sent == sent + 1
     assert stack.get("file") == bytes(data)
@@ -166,9 +166,9 @@ def test_a_block_the_server_has_lost_is_sent_again(stack: Stack) -> None:
 def test_blocks_of_zeros_on_a_server_that_never_saw_one(build: Build) -> None:
     stack = build()
     handle = stack.fs.create("/zeros", 0o644)
-    stack.fs.truncate_handle(handle.number, 5 * SMALL + 1)
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.truncate(handle.number, 5 * SMALL + 1)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.get("zeros") == bytes(5 * SMALL + 1)
 
 
@@ -177,8 +177,8 @@ def test_an_empty_file(stack: Stack) -> None:
     assert stack.get("empty") == b""
     assert stack.read("/empty") == b""
     handle = stack.fs.open("/empty", write=True, truncate=True)
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     assert stack.get("empty") == b""
 
 
@@ -187,9 +187,9 @@ def test_blocks_of_real_size(build: Build) -> None:
     stack = build(full=True)
     handle = stack.fs.create("/sparse", 0o644)
     for index in range(6):
-        stack.fs.write(handle.number, index * FULL + FULL - 2, b"ends")
-    stack.fs.flush(handle.number)
-    stack.fs.release(handle.number)
+        stack.fs.handles.write(handle.number, index * FULL + FULL - 2, b"ends")
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
     expected = bytearray(5 * FULL + FULL + 2)
     for index in range(6):
         expected[index * FULL + FULL - 2 : index * FULL + FULL + 2] = b"ends"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pithosfs import control
 from tests.history.conftest import Pithosfs, next_second
 from tests.support.disks import MountedDisk
 from tests.support.files import noise, refused
@@ -209,6 +210,9 @@ def test_trash_and_back(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
     pithosfs("trash", "restore", name, "--to", top)
     assert (top / "sub" / "file").read_bytes() == b"content"
     pithosfs("trash", "put", top / "sub" / "file")
+    assert "is back" in pithosfs("trash", "restore", f"{name}/sub/file")
+    assert (top / "sub" / "file").read_bytes() == b"content"
+    pithosfs("trash", "put", top / "sub" / "file")
     pithosfs("trash", "empty", "--yes")
     assert mounted.site.server.store("trash").names() == []
 
@@ -228,6 +232,19 @@ def test_purge_asks_and_keeps_what_is_there(mounted: MountedDisk, pithosfs: Pith
     assert len(json.loads(pithosfs("versions", path, "--json"))) == 1
     assert path.read_bytes() == b"now"
     assert "no old versions" in pithosfs("purge", path)
+
+
+def test_purge_says_what_it_cannot_tell_apart(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    """The store ends history by whole seconds, and must never end what is there now."""
+    path = mounted.path / "file"
+    next_second()
+    for number in range(3):
+        path.write_bytes(b"%d" % number)
+    next_second()
+    said = pithosfs("purge", path, "--yes")
+    assert "no old versions" in said
+    assert "the last full second before the present one was written" in said
+    assert path.read_bytes() == b"2"
 
 
 def test_du_counts_each_block_once(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
@@ -253,6 +270,27 @@ def test_refresh_shows_what_others_did(mounted: MountedDisk, pithosfs: Pithosfs)
     other = next(each for each in mounted._others)
     Pithosfs(dict(other.environment))("refresh", slow)
     assert os.listdir(slow) == ["new"]
+
+
+def test_the_kernel_forgets_with_the_mount(mounted: MountedDisk) -> None:
+    """What was restored, shared or fetched by a command is seen when it returns, not a second later."""
+    mount = mounted.second_mount("--dir-cache-time", "1h")
+    slow = mount.mountpoint / mounted.name
+    names = [f"{mounted.name}/d/{each}" for each in ("changed", "deleted")]
+    for name in names:
+        mounted.store.put(name, b"short")
+    assert (slow / "d" / "changed").read_bytes() == b"short"
+    mounted.store.put(names[0], b"much longer than before")
+    mounted.store.delete(names[1])
+    mounted.store.put(f"{mounted.name}/d/new", b"new")
+    assert [os.stat(slow / "d" / each).st_size for each in ("changed", "deleted")] == [5, 5]
+    [socket] = Path(mount.environment["XDG_RUNTIME_DIR"]).glob(f"pithosfs/*{mount.process.pid}*.sock")
+    assert control.ask(socket, "refresh", timeout=20, path=f"{mounted.name}/d") == 0
+    assert os.stat(slow / "d" / "changed").st_size == 23
+    with refused(errno.ENOENT):
+        os.stat(slow / "d" / "deleted")
+    assert (slow / "d" / "changed").read_bytes() == b"much longer than before"
+    assert (slow / "d" / "new").read_bytes() == b"new"
 
 
 def test_warm_files_are_read_without_the_server(mounted: MountedDisk, pithosfs: Pithosfs) -> None:

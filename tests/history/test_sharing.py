@@ -35,6 +35,10 @@ class Bob:
         mount.start()
         return mount.mountpoint
 
+    @property
+    def top(self) -> Path:
+        return self._mounts[-1].mountpoint
+
     def end(self) -> None:
         for mount in self._mounts:
             mount.destroy()
@@ -80,6 +84,46 @@ def test_a_shared_tree_is_mounted_with_the_rights_given(
     assert (mounted.path / "read only" / "file").read_bytes() == b"content of alice"
 
 
+def test_what_may_not_be_written_is_refused_before_it_is_written(
+    mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str
+) -> None:
+    """A close would be too late: `echo x > file` in a shell does not look at it."""
+    for name in ("read", "open"):
+        (mounted.path / name / "deep").mkdir(parents=True)
+        (mounted.path / name / "deep" / "file").write_bytes(b"content of alice")
+    pithosfs("share", mounted.path / "read", "--read", "bob")
+    pithosfs("share", mounted.path / "open", "--write", "bob")
+    theirs = other.mount("pithos", "--account", alice)
+    read = theirs / mounted.name / "read"
+    for path in (read / "deep" / "file", read / "deep" / "new", read / "new", theirs / "new"):
+        with refused(errno.EACCES):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+    for change in (
+        lambda: os.truncate(read / "deep" / "file", 1),
+        lambda: os.utime(read / "deep" / "file"),
+        lambda: (read / "deep" / "file").chmod(0o600),
+        lambda: os.setxattr(read / "deep" / "file", "user.x", b"y"),
+        lambda: (read / "new").mkdir(),
+        lambda: (read / "new").symlink_to("x"),
+    ):
+        with refused(errno.EACCES):
+            change()
+    file = theirs / mounted.name / "open" / "deep" / "file"
+    with file.open("ab") as stream:
+        with refused(errno.EACCES):
+            file.unlink()
+        stream.write(b", and bob")
+    os.utime(file, (1, 1))
+    (file.parent / "made" / "here").mkdir(parents=True)
+    (file.parent / "made" / "here" / "new").write_bytes(b"new")
+    pending = json.loads(other.pithosfs("status", other.top, "--json"))["pending"]
+    assert [each for each in pending if each["error"]] == []
+    mounted.remount()
+    mine = mounted.path / "open" / "deep"
+    assert (mine / "file").read_bytes() == b"content of alice, and bob"
+    assert (mine / "made" / "here" / "new").read_bytes() == b"new"
+
+
 def test_all_that_others_share_is_one_tree_of_accounts(
     mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str
 ) -> None:
@@ -115,6 +159,22 @@ def test_sharing_is_told_to_both_sides(
     code, line = pithosfs.refused("share", path, "--read", "nobody-of-this-name")
     assert "no user or group nobody-of-this-name" in line
     assert code == 1
+
+
+def test_only_its_owner_publishes_a_file(
+    mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str
+) -> None:
+    """The store would let everybody publish who may write, and tell nobody but the owner the link."""
+    path = mounted.path / "file"
+    path.write_bytes(b"content")
+    pithosfs("share", path, "--write", "bob")
+    theirs = other.mount("pithos", "--account", alice) / mounted.name / "file"
+    code, line = other.pithosfs.refused("publish", theirs)
+    assert (code, line.count("only its owner")) == (4, 1)
+    with refused(errno.EACCES):
+        os.setxattr(theirs, "user.pithos.public", b"1")
+    mine = json.loads(pithosfs("shared", "--json"))["mine"]
+    assert [each["public"] for each in mine if each["path"].endswith(f"{mounted.name}/file")] == [None]
 
 
 def test_a_directory_nobody_made_can_be_shared(mounted: MountedDisk, pithosfs: Pithosfs) -> None:

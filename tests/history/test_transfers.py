@@ -60,11 +60,13 @@ def test_a_tree_goes_up_and_comes_back_as_it_was(
     target = f"pithos/{mounted.name}/tree"
     assert re.search(r"\b8M sent, 8M were there", pithosfs("upload", local, mounted.path / "tree"))
     assert listed(mounted.path / "tree") == before
+    told = mounted.store.head(f"{mounted.name}/tree/large")["X-Object-Meta-Mtime"]
+    assert told == "1400000000.000000001"  # as rclone writes and reads it
     assert "0B sent" in pithosfs("upload", local, target)
     pithosfs("download", target, tmp_path / "back")
     assert listed(tmp_path / "back") == before
     with mounted.requests() as seen:
-        assert "(23 unchanged)" in pithosfs("download", target, tmp_path / "back")
+        assert "(24 files unchanged)" in pithosfs("download", target, tmp_path / "back")
     assert sum(each.bytes_out for each in seen) < 50_000
     assert listed(tmp_path / "back") == before
 

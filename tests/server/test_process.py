@@ -173,7 +173,7 @@ def test_check_finds_damage(tmp_path: Path) -> None:
         server.api.put("/pithos/g", b"lost")
         server.stop()
     clean = run(tmp_path, "--check")
-    assert (clean.returncode, clean.stdout) == (0, "all blocks and hashmaps are whole\n")
+    assert (clean.returncode, clean.stdout) == (0, "the store is whole\n")
     path = tmp_path / "blocks" / blocks.block_hash(data)[:2] / blocks.block_hash(data)
     path.write_bytes(data[:-1] + b"?")
     (tmp_path / "blocks" / blocks.block_hash(b"lost")[:2] / blocks.block_hash(b"lost")).unlink()
@@ -280,7 +280,7 @@ def test_kill_9_loses_nothing_that_was_answered(tmp_path: Path, record_property:
             for writer in writers:
                 writer.join(30)
                 acknowledged |= writer.acknowledged
-        assert run(tmp_path, "--check").stdout == "all blocks and hashmaps are whole\n"
+        assert run(tmp_path, "--check").stdout == "the store is whole\n"
     assert len(acknowledged) > rounds
     record_property(
         "summary", f"{rounds} kills, {len(acknowledged)} objects answered 201, 0 lost (seed {seed})"

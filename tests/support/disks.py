@@ -48,10 +48,15 @@ class Site:
             mount.destroy()
         self.server.stop()
 
-    def mount(self, source: str = "pithos", *options: str) -> Mount:
-        """A new mount with a cache and a home of its own, as if on another machine."""
+    def mount(self, source: str = "pithos", *options: str, config: Path | None = None) -> Mount:
+        """A new mount with a cache and a home of its own, as if on another machine.
+
+        ``config`` is read instead of the server's own configuration.
+        """
         number = next(self._numbers)
         home = environment(self.server, self._folder / f"home{number}")
+        if config is not None:
+            home["KAMAKI_CONFIG"] = str(config)
         mount = Mount(source, self._folder / f"mnt{number}", home, options)
         self._mounts.append(mount)
         mount.start()

@@ -17,6 +17,11 @@ The delay is a delay line (what is under way does not hold up what follows),
 the rate is shared by all connections of a direction, in turns.  A new
 connection waits one round trip, as a handshake does.  What is not modelled:
 slow start, loss, TLS.
+
+The thread is one of the process that uses it.  Who touches a *mapped* file of
+a mount behind the proxy must do so in another process: a page fault holds the
+interpreter's lock while it waits for the mount, the mount waits for the proxy,
+and the proxy for the lock.
 """
 
 from __future__ import annotations
@@ -322,7 +327,8 @@ class NetProxy:
 
     def _break_all(self) -> None:
         if self._listener:
-            self.selector.unregister(self._listener)
+            if self._listener in self.selector.get_map():  # not while the network is silent
+                self.selector.unregister(self._listener)
             self._listener.close()
             self._listener = None
         for link in tuple(self.links):

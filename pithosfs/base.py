@@ -1,0 +1,46 @@
+"""The version a file in use starts from: its blocks and metadata, asked for if they are not known here."""
+
+from __future__ import annotations
+
+from pithosfs.api import Info
+from pithosfs.blocks import Hashmap
+from pithosfs.errors import Stale
+from pithosfs.nodes import Node
+from pithosfs.services import Services
+
+
+def hashmap_of(services: Services, node: Node) -> tuple[Hashmap, Info | None]:
+    """The blocks of ``node``, and what else was heard of it if the server had to be asked.
+
+    Stale if the server has another version by now.
+    """
+    size = services.block_size
+    if not node.size:
+        return Hashmap(0, (), size), None
+    if node.size <= size and node.hash:
+        return Hashmap(node.size, (node.hash,), size), None
+    info: Info | None = None
+    found = services.store.hashmap(node.hash, node.size, size) if node.hash else None
+    if found is None:
+        info, found = _ask(services, node)
+    services.uploader.known.add(found.hashes[:1024])
+    return found, info
+
+
+def _ask(services: Services, node: Node) -> tuple[Info, Hashmap]:
+    info, found = services.fetcher.hashmap(node.readable_at)
+    version = info.entry.version
+    if not node.hash or (found.merkle, found.size) == (node.hash, node.size):
+        services.store.remember_hashmap(found)
+    # An object cut short inside a block has another Merkle hash than its hashmap makes.
+    elif not version or (node.version and version != node.version):
+        raise Stale(f"{node.ref} was replaced meanwhile", 412)
+    services.store.remember_meta(version, dict(info.meta))
+    return info, found
+
+
+def meta_of(services: Services, node: Node) -> dict[str, str]:
+    """The user metadata of ``node``."""
+    meta = dict(services.fetcher.info(node.readable_at).meta)
+    services.store.remember_meta(node.version, meta)
+    return meta

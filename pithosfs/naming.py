@@ -1,0 +1,143 @@
+"""Names made and removed: directories, symbolic links, files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pithosfs import attributes, names
+from pithosfs.api import Client
+from pithosfs.attributes import Attributes
+from pithosfs.errors import Conflict, Exists, IsADirectory, NotADirectory, NotEmpty, NotSupported, Stale
+from pithosfs.files import Files
+from pithosfs.names import ObjectRef
+from pithosfs.namespace import Namespace, directory_attributes
+from pithosfs.nodes import Node
+from pithosfs.openfile import OpenFile
+from pithosfs.paths import Paths
+from pithosfs.removals import delete
+
+
+class Naming:
+    """What comes into a directory and goes out of it; all but new files is on the server on return."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        files: Files,
+        paths: Paths,
+        client_of: Callable[[ObjectRef], Client],
+    ) -> None:
+        self._namespace = namespace
+        self._files = files
+        self._paths = paths
+        self._client_of = client_of
+
+    # -- made -----------------------------------------------------------------------------------
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """Make a directory."""
+        directory, component, ref = self._new(path)
+        if not ref.name:
+            self._client_of(ref).create_container(ref.container)
+            self._namespace.forget(directory.ref)
+            return
+        self._files.removals.finish(ref)
+        try:
+            made = self._namespace.make_marker(
+                ref, directory_attributes(mode & 0o7777, time.time_ns()), only_new=True
+            )
+        except Stale as error:
+            self._namespace.forget(directory.ref)
+            raise Exists(f"{path} is there already") from error
+        self._files.services.store.remember_meta(made.version, {})
+        self._namespace.put(directory.ref, component, made)
+        self._namespace.made_directory(ref)
+        self._paths.came(directory)
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link."""
+        directory, component, ref = self._new(path)
+        kept = Attributes(attributes.SYMLINK_TYPE, time.time_ns(), 0o777)
+        file = self._files.create(ref, kept, directory.ref, component)
+        self._files.opened(file)
+        try:
+            file.write(0, target.encode("utf-8", "surrogateescape"))
+            file.set_attributes(mtime_ns=kept.mtime_ns)
+            self._files.sync(file)
+        finally:
+            self._files.closed(file)
+        self._paths.came(directory)
+
+    def create(self, path: str, mode: int) -> OpenFile:
+        """Make a new file, in use as by ``Files.use``; it is sent when it is closed."""
+        directory, component, ref = self._new(path)
+        kept = Attributes(attributes.guess_type(component), time.time_ns(), mode & 0o7777)
+        file = self._files.create(ref, kept, directory.ref, component)
+        self._paths.came(directory)
+        return file
+
+    def _new(self, path: str) -> tuple[Node, str, ObjectRef]:
+        """Where a new name is to be: its directory, its last component, its object; Exists if it is there."""
+        directory, component = self._namespace.find_parent(path)
+        if component in self._namespace.children(directory):
+            raise Exists(f"{path} is there already")
+        return directory, component, self._paths.new_ref(directory, component, path)
+
+    # -- removed --------------------------------------------------------------------------------
+
+    def unlink(self, path: str) -> None:
+        """Remove a file; who has it open goes on with it."""
+        directory, component, node = self._there(path)
+        if node.is_directory:
+            raise IsADirectory(f"{path} is a directory")
+        with self._paths.using(node, directory, component) as file, self._files.still(file):
+            if file.node is not None:
+                self._delete(node.ref)
+            self._files.removed(node.ref)
+            self._namespace.drop(directory.ref, component)
+        self._paths.left(directory)
+
+    def hide(self, path: str, hidden: str) -> bool:
+        """Remove a file that is or just was open; ``hidden`` still leads to it, which nobody sees.
+
+        False if it is no file: then it is an ordinary rename.
+        """
+        directory, component, node = self._there(path)
+        if node.is_directory:
+            return False
+        with self._paths.using(node, directory, component) as file, self._files.still(file):
+            self._files.hide(file, directory.ref, component)
+            self._namespace.drop(directory.ref, component)
+            self._paths.hidden.put(hidden, file)
+        self._paths.left(directory)
+        return True
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+        if not names.split(path):
+            raise NotSupported("the top of the mount cannot be removed")
+        directory, component, node = self._there(path)
+        if not node.is_directory:
+            raise NotADirectory(f"{path} is no directory")
+        if self._namespace.children(node):
+            raise NotEmpty(f"{path} is not empty")
+        if not node.ref.name:
+            try:
+                self._client_of(node.ref).delete_container(node.ref.container)
+            except Conflict as error:
+                raise NotEmpty(f"{path} is not empty") from error
+        with self._files.still(self._files.find(node.ref)):
+            if node.ref.name and node.exists:
+                self._delete(node.ref)
+            self._files.removed(node.ref)
+            self._namespace.drop(directory.ref, component)
+        self._paths.left(directory)
+
+    def _there(self, path: str) -> tuple[Node, str, Node]:
+        """The directory of a name, its last component, and what it leads to."""
+        directory, component = self._namespace.find_parent(path)
+        return directory, component, self._namespace.child(directory, component)
+
+    def _delete(self, ref: ObjectRef) -> None:
+        delete(self._client_of(ref), ref)

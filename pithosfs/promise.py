@@ -1,0 +1,81 @@
+"""One file's entry in the journal: what was promised to survive a crash.
+
+Not thread-safe: the file's lock is held around every call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections import deque
+from typing import Any
+
+from pithosfs.blocks import Hashmap
+from pithosfs.errors import NoSpace
+from pithosfs.scratch import Scratch
+from pithosfs.staging import Staging
+
+#: How many of a file's last commits are remembered while it is not known whether they worked.
+_ATTEMPTS = 16
+
+
+class Promise:
+    """The entry of one file, from :meth:`make` on; ``key`` and ``entry`` are of one found after a crash."""
+
+    def __init__(self, staging: Staging, key: str = "", entry: dict[str, Any] | None = None) -> None:
+        self.made = entry is not None
+        self._staging = staging
+        self._key = key or uuid.uuid4().hex
+        self._entry: dict[str, Any] = {} if entry is None else entry
+        self._whole: Scratch | None = None  # what the entry tells of, while the file is written anew
+        found = self._entry.get("attempts", ())
+        self._attempts: deque[tuple[str, int]] = deque(
+            ((merkle, size) for merkle, size in found), maxlen=_ATTEMPTS
+        )
+
+    def make(self, entry: dict[str, Any]) -> None:
+        """Make ``entry`` durable in place of the one before, its bytes are already.  NoSpace if it cannot."""
+        entry = entry | {"attempts": list(self._attempts)}
+        self._staging.record(self._key, entry)
+        self._entry, self.made = entry, True
+        self._drop_whole()
+
+    def forget(self) -> None:
+        """The file need not be kept any more; the entry goes before the bytes it tells of."""
+        if self.made:
+            self._staging.forget(self._key)
+            self._drop_whole()
+            self.made = False
+
+    def begin_anew(self, scratch: Scratch) -> Scratch:
+        """An empty scratch for a file of which no byte is needed any more.
+
+        It is ``scratch`` itself, unless that is what was promised: it stays whole until more is promised.
+        """
+        if self.made and self._whole is None:
+            self._whole = scratch
+            return self._staging.scratch()
+        scratch.truncate(0)
+        return scratch
+
+    def _drop_whole(self) -> None:
+        if self._whole is not None:
+            self._whole.discard()
+            self._whole = None
+
+    # -- what commits have tried ----------------------------------------------------------------
+
+    def attempted(self, content: Hashmap) -> None:
+        """Note what is about to be sent, for the next mount too: it must not take it for a foreign change."""
+        self._attempts.append((content.merkle, content.size))
+        if self.made:
+            with contextlib.suppress(NoSpace):
+                self._staging.record(self._key, self._entry | {"attempts": list(self._attempts)})
+
+    def settled(self) -> None:
+        """It is known what became of all that was sent."""
+        self._attempts.clear()
+
+    def was_sent(self, merkle: str, size: int) -> bool:
+        """Whether a commit has sent this content without hearing what became of it."""
+        return (merkle, size) in self._attempts

@@ -1,0 +1,167 @@
+"""Renames: one request, whatever is below the name; files in use and changes not sent yet go along."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from pithosfs import attributes, names
+from pithosfs.api import Client, Entry
+from pithosfs.attributes import Attributes
+from pithosfs.errors import (
+    Exists,
+    InvalidArgument,
+    IsADirectory,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    NotSupported,
+)
+from pithosfs.files import Files
+from pithosfs.names import ObjectRef
+from pithosfs.namespace import Namespace, is_below
+from pithosfs.nodes import Node, take_place
+from pithosfs.openfile import OpenFile
+from pithosfs.paths import Paths
+
+log = logging.getLogger(__name__)
+
+
+class Renames:
+    """Renames within one mount."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        files: Files,
+        paths: Paths,
+        client_of: Callable[[ObjectRef], Client],
+    ) -> None:
+        self._namespace = namespace
+        self._files = files
+        self._paths = paths
+        self._client_of = client_of
+
+    def rename(self, old: str, new: str, *, overwrite: bool) -> None:
+        """Move a file or a directory."""
+        if not names.split(old) or not names.split(new):
+            raise NotSupported("the top of the mount cannot be moved")
+        from_, old_name = self._namespace.find_parent(old)
+        node = self._namespace.child(from_, old_name)
+        into, new_name = self._namespace.find_parent(new)
+        target = self._namespace.children(into).get(new_name)
+        if target is not None and target.ref == node.ref:
+            return
+        if target is not None and not overwrite:
+            raise Exists(f"{new} is there already")
+        ref = target.ref if target is not None else self._paths.new_ref(into, new_name, new)
+        if not node.ref.name or not ref.name:
+            raise NotSupported("a container cannot be renamed")
+        place = (into.ref, new_name)
+        if node.is_directory:
+            moved = self._directory(node, target, ref, place)
+        else:
+            with self._paths.using(node, from_, old_name) as file:
+                moved = self._file(file, target, ref, place)
+        self._namespace.drop(from_.ref, old_name)
+        self._namespace.put(*place, replace(moved, changed_ns=time.time_ns()))
+        self._paths.came(into)
+        self._paths.left(from_)
+
+    # -- a file ---------------------------------------------------------------------------------
+
+    def _file(
+        self, file: OpenFile, target: Node | None, ref: ObjectRef, place: tuple[ObjectRef, str]
+    ) -> Node:
+        if target is not None and target.is_directory:
+            raise IsADirectory(f"{target.ref} is a directory")
+        replaced = self._files.find(ref)
+        with self._files.still(file, replaced), self._files.removals.taken_over(ref) as removed:
+            if replaced is not None:
+                target = replaced.node  # None: it was never sent
+            there = self._move_file(file, removed or target, ref)
+            displaced = self._files.displaced(ref)
+            self._files.renamed(file, ref, there, *place)
+            self._files.forget(displaced)  # not before the journal has what takes its place
+            shown = file.view() if file.dirty or there is None else there
+            self._namespace.put(*place, shown)
+            return shown
+
+    def _move_file(self, file: OpenFile, target: Node | None, ref: ObjectRef) -> Node | None:
+        """Move a file's object, and a change of its attributes with it; returns what is at ``ref`` now.
+
+        A file that was never sent has none: it will replace ``target``.
+        """
+        base, kept = file.node, file.attributes
+        if base is None:
+            if target is not None:
+                file.supersede(target)
+            return target
+        if kept == base.attributes or file.content_changed:
+            self._move(base, ref, None)
+            return base.at(ref)
+        self._move(base, ref, kept)
+        file.settled(kept)
+        return replace(base.at(ref), attributes=kept)
+
+    # -- a directory ------------------------------------------------------------------------------
+
+    def _directory(
+        self, node: Node, target: Node | None, ref: ObjectRef, place: tuple[ObjectRef, str]
+    ) -> Node:
+        if target is not None and not target.is_directory:
+            raise NotADirectory(f"{target.ref} is no directory")
+        if is_below(ref, node.ref):
+            raise InvalidArgument("a directory cannot be moved below itself")
+        if target is not None:
+            self._namespace.forget(target.ref)  # what others put there since must not be mixed with this
+            if self._namespace.children(target):
+                raise NotEmpty(f"{target.ref} is not empty")
+        # What is about to be deleted must not come along and so come back.
+        self._files.removals.finish_all(lambda each: is_below(each, node.ref))
+        with self._files.still(*self._files.below(node.ref)), self._files.removals.taken_over(ref):
+            if not node.exists:
+                made = self._namespace.make_marker(node.ref, node.attributes, only_new=False)
+                node = take_place(made, node)
+            self._move(node, ref, None, recursive=True)
+            self._files.directory_renamed(node.ref, ref, place)
+            self._namespace.moved(node.ref, ref)
+        self._paths.changed.renamed(node.ref, ref)
+        return node.at(ref)
+
+    # -- on the server ----------------------------------------------------------------------------
+
+    def _move(
+        self, node: Node, ref: ObjectRef, changed: Attributes | None, *, recursive: bool = False
+    ) -> None:
+        client = self._client_of(node.ref)
+        client.move(
+            node.ref.container,
+            node.ref.name,
+            ref.container,
+            ref.name,
+            content_type=changed.content_type if changed else None,
+            meta=attributes.meta_for(changed, {}) if changed else None,
+            recursive=recursive,
+            is_it=partial(self._has_moved, node),
+        )
+        if node.sharing:  # a move drops it
+            client.update(ref.container, ref.name, sharing=node.sharing)
+        if node.public:
+            client.update(ref.container, ref.name, public=True)
+            log.warning("%s is public: its link changed with the move", ref)
+
+    def _has_moved(self, node: Node, found: Entry) -> bool:
+        """Whether ``found`` is ``node``'s object; one whose uuid is not known must be gone where it was."""
+        if node.uuid:
+            return found.uuid == node.uuid
+        if found.size != node.size or node.hash not in ("", found.hash):
+            return False
+        try:
+            self._client_of(node.ref).head(node.ref.container, node.ref.name)
+        except NotFound:
+            return True
+        return False

@@ -1,0 +1,27 @@
+"""What every open file works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pithosfs import blocks
+from pithosfs.fetch import Fetcher
+from pithosfs.metastore import MetaStore
+from pithosfs.staging import Staging
+from pithosfs.upload import Uploader
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts all files of a mount share.
+
+    ``block_size`` is the containers', in bytes; ``window_limit`` how many
+    blocks at most are fetched before they are asked for.
+    """
+
+    fetcher: Fetcher
+    uploader: Uploader
+    staging: Staging
+    store: MetaStore
+    block_size: int = blocks.BLOCK_SIZE
+    window_limit: int = 32
