@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 
-from pithosfs.blocks import BLOCK_SIZE, Buffer
+from pithosfs.blocks import BLOCK_SIZE, Buffer, cut
 from pithosfs.buffers import Buffers, new_buffer
 from pithosfs.disk import DiskCache
 
@@ -102,6 +102,17 @@ class BlockCache:
             self.counts.disk += 1
             self._remember(key, stored)
         return stored
+
+    def piece(self, key: str, start: int, stop: int) -> Buffer | None:
+        """A part of a block if that is in memory or on disk; what is on disk stays there."""
+        with self._lock:
+            found = self._memory.get(key)
+        if found is not None:
+            return cut(found, start, stop)
+        piece = self.disk.piece(key, start, stop) if self.disk is not None else None
+        if piece is not None:
+            self.counts.disk += 1
+        return piece
 
     def put(self, key: str, data: Buffer, *, on_disk: bool = True) -> None:
         """Keep a verified block; the caller must not change ``data`` any more.

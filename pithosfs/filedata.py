@@ -124,7 +124,7 @@ class FileData:
         if any(isinstance(part, Remote) for part in parts):
             plan = self._look_ahead(ahead, offset, stop - offset, file_size)
             began = time.monotonic()
-            self._copy_remote(parts, view, plan.unit)
+            self._copy_remote(parts, view, plan)
             if plan.random:
                 ahead.waited(time.monotonic() - began)
         return stop - offset
@@ -142,13 +142,13 @@ class FileData:
                 view[at : at + length] = bytes(length)
             at += length
 
-    def _copy_remote(self, parts: list[Part], view: memoryview, unit: Unit) -> None:
+    def _copy_remote(self, parts: list[Part], view: memoryview, plan: Plan) -> None:
         fetcher = self._services.fetcher
         at = 0
         for part in parts:
             if isinstance(part, Remote):
                 length = part.stop - part.start
-                if unit is Unit.PIECE:
+                if plan.unit is Unit.PIECE or (plan.random and fetcher.on_disk(part.address)):
                     data = fetcher.piece(part.address, part.start, part.stop)
                 else:
                     data = blocks.cut(fetcher.block(part.address), part.start, part.stop)
@@ -260,7 +260,7 @@ class FileData:
                 parts = list(content.parts(start, stop)) if stop > start else []
                 data = self._services.fetcher.cache.new_buffer(max(0, stop - start))
                 self._copy_local(parts, data)
-            self._copy_remote(parts, data, Unit.BLOCK)
+            self._copy_remote(parts, data, Plan(Unit.BLOCK))
             if self.stamp(index) == stamp:
                 return stamp, data
 
