@@ -19,7 +19,7 @@ from pithosfs.content import Content, Local, Part, Remote
 from pithosfs.fetch import Address, Origin
 from pithosfs.promise import Promise
 from pithosfs.readahead import Plan, Readahead, Unit
-from pithosfs.scratch import Scratch
+from pithosfs.scratch import Scratch, pack_bytes
 from pithosfs.services import Services
 
 
@@ -224,11 +224,12 @@ class FileData:
     def _hole(self, index: int, length: int) -> Address:
         return Address(self._content.origin, index, blocks.ZERO_HASH, length, self.block_size)
 
-    def persist(self) -> str | None:
-        """Make all local bytes durable; returns their scratch's key, None if none is needed.  NoSpace."""
+    def persist(self) -> dict[str, str | None]:
+        """Make all local bytes durable: what the journal has to say of them.  NoSpace if they cannot be."""
         with self._lock:
-            self._scratch.persist()
-            return self._scratch.key if self._content.dirty else None
+            if not self._content.dirty:
+                return pack_bytes(None, None)
+            return pack_bytes(self._scratch.key, self._scratch.persist())
 
     def discard(self) -> None:
         """No local byte is needed any more."""

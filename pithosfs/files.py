@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from pithosfs import rescue
 from pithosfs.attributes import Attributes
-from pithosfs.errors import NotFound, PithosError, Stale
+from pithosfs.conflicts import Conflicts
+from pithosfs.errors import NoSpace, NotFound, PithosError, Stale
+from pithosfs.extents import Extents
 from pithosfs.fetch import Origin
 from pithosfs.guard import Guard
-from pithosfs.names import MAX_COMPONENT, ObjectRef, to_path
-from pithosfs.namespace import Namespace, is_below, parent_of, rebase
+from pithosfs.inuse import InUse
+from pithosfs.journal import unpack_removal
+from pithosfs.names import ObjectRef
+from pithosfs.namespace import Namespace, Place, parent_of, place_of, rebase
 from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
 from pithosfs.openfile import OpenFile
 from pithosfs.outbox import Outbox
+from pithosfs.readahead import Readahead
 from pithosfs.removals import Removals
+from pithosfs.scratch import Scratch
 from pithosfs.services import Services
 
 log = logging.getLogger(__name__)
@@ -37,8 +41,6 @@ HOLD_SECONDS = 1.0
 _LAST_LOOK = 5.0
 #: How often a commit begins anew because the object is another one each time.
 _ROUNDS = 5
-#: A conflict copy keeps endings of so many characters.
-_LONGEST_EXTENSION = 32
 
 
 class Files:
@@ -54,22 +56,31 @@ class Files:
         write_back: float | None,
     ) -> None:
         self.services = services
-        self.removals = Removals(delete)
-        self.conflicts: deque[dict[str, Any]] = deque(maxlen=100)
+        self.removals = Removals(delete, services.staging)
+        self._delete = delete
         self._namespace = namespace
-        self._guard = guard_for(self._conflict)
+        self._in_use = InUse(namespace)
+        self.conflicts = Conflicts(services.fetcher, namespace, self._in_use)
+        self._guard = guard_for(self.conflicts.note)
         self._write_back = write_back
-        self._lock = threading.RLock()
-        self._table: dict[ObjectRef, OpenFile] = {}
-        self._places: dict[OpenFile, tuple[ObjectRef, str]] = {}
         self.outbox = Outbox(self._send)
 
     def start(self) -> None:
         """Start the threads."""
         self.outbox.start()
 
+    def adopt_open(self) -> None:
+        """No program will write or close any more: what was never closed is kept and sent, too."""
+        for file in self.all():
+            if file.content_changed and file not in self.outbox:
+                self._persist(file)
+                self.outbox.queue(file, 0.0)
+
     def stop(self) -> None:
         """Stop the threads; what is not sent stays in the journal."""
+        for file in self.all():
+            if file.dirty and not file.journalled:  # a change of attributes
+                self._persist(file)
         self.removals.stop()
         self.outbox.stop()
         self._guard.drain(_LAST_LOOK)
@@ -79,8 +90,7 @@ class Files:
 
     def find(self, ref: ObjectRef) -> OpenFile | None:
         """The file in use of this name."""
-        with self._lock:
-            return self._table.get(ref)
+        return self._in_use.find(ref)
 
     def view(self, node: Node) -> Node:
         """``node`` as this mount has it: with changes that are not sent yet."""
@@ -89,13 +99,11 @@ class Files:
 
     def all(self) -> list[OpenFile]:
         """Every file in use."""
-        with self._lock:
-            return list(self._table.values())
+        return self._in_use.all()
 
     def below(self, ref: ObjectRef) -> list[OpenFile]:
         """The files in use below a directory, in a fixed order."""
-        with self._lock:
-            return [self._table[each] for each in sorted(self._table) if is_below(each, ref)]
+        return self._in_use.below(ref)
 
     # -- coming ---------------------------------------------------------------------------------
 
@@ -104,14 +112,13 @@ class Files:
 
         It stays in use until :meth:`done`, or :meth:`opened` and :meth:`closed`.
         """
-        with self._lock:
-            file = self._table.get(node.ref)
+        with self._in_use.lock:
+            file = self._in_use.find(node.ref)
             if file is not None and not file.dirty and _was_replaced(file.node, node):
                 file = None  # its handles go on reading what they opened
             if file is None:
                 file = OpenFile(self.services, node.ref, node, node.attributes, inode_number(node))
-                self._table[node.ref] = file
-                self._places[file] = (directory, component)
+                self._in_use.put(file, (directory, component))
             elif not file.dirty and file.node is not None and node.version > file.node.version:
                 file.adopt(node)
             file.uses += 1
@@ -119,7 +126,7 @@ class Files:
 
     def again(self, file: OpenFile) -> bool:
         """One use more of a file that lost its name; False if its bytes went with its last handle."""
-        with self._lock:
+        with self._in_use.lock:
             if not file.handles and not file.uses and (file.node is None or file.unsent):
                 return False
             file.uses += 1
@@ -130,27 +137,25 @@ class Files:
         self.removals.finish(ref)
         file = OpenFile(self.services, ref, None, kept, new_inode_number())
         file.uses += 1
-        with self._lock:
-            self._table[ref] = file
-            self._place(file, directory, component)
+        self._put_and_show(file, (directory, component))
         return file
 
-    def _place(self, file: OpenFile, directory: ObjectRef, component: str) -> None:
-        self._places[file] = (directory, component)
-        self._namespace.pin(directory, component)
-        self._namespace.put(directory, component, file.view())
+    def _put_and_show(self, file: OpenFile, place: Place) -> None:
+        with self._in_use.lock:
+            self._in_use.put(file, place)
+            self._in_use.show(file)
 
     # -- going ----------------------------------------------------------------------------------
 
     def opened(self, file: OpenFile) -> None:
         """A handle is there now for a file that is in use."""
-        with self._lock:
+        with self._in_use.lock:
             file.handles += 1
             file.uses -= 1
 
     def closed(self, file: OpenFile) -> None:
         """One handle less; what is still not sent is from here on nobody's but ours."""
-        with self._lock:
+        with self._in_use.lock:
             file.handles -= 1
             last = not file.handles
         if not last:
@@ -164,18 +169,16 @@ class Files:
 
     def done(self, file: OpenFile) -> None:
         """The operation that took the file into use has ended."""
-        with self._lock:
+        with self._in_use.lock:
             file.uses -= 1
         self.release(file)
 
     def release(self, file: OpenFile) -> None:
         """Forget the file if nobody uses it and all of it is on the server."""
-        with self._lock:
+        with self._in_use.lock:
             if file.handles or file.uses or file.dirty:
                 return
-            if self._table.get(file.ref) is file:
-                del self._table[file.ref]
-            self._places.pop(file, None)
+            self._in_use.drop(file, file.ref)
         file.discard()
 
     # -- sending --------------------------------------------------------------------------------
@@ -200,14 +203,8 @@ class Files:
     def hold(self, file: OpenFile) -> None:
         """Attributes changed: they go out soon, by themselves, or with the content if that changed, too."""
         if file.dirty and not file.content_changed:
-            self._pin(file)
+            self._in_use.pin(file)
             self.outbox.hold(file, HOLD_SECONDS)
-
-    def _pin(self, file: OpenFile) -> None:
-        with self._lock:
-            place = self._places.get(file)
-            if place is not None:
-                self._namespace.pin(*place)
 
     def _send(self, file: OpenFile) -> None:
         try:
@@ -219,7 +216,7 @@ class Files:
 
     def _keep(self, file: OpenFile, error: PithosError) -> None:
         log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)
-        self._pin(file)
+        self._in_use.pin(file)
         self._persist(file)
         self.outbox.keep(file, error)
 
@@ -241,7 +238,7 @@ class Files:
                 file.forget_journal()
             elif file.journalled:  # changed while it was sent: the entry is of a version that is no more
                 self._persist(file)
-            self._settle(file)
+            self._in_use.show_sent(file)
         if conflict is not None:
             raise conflict
 
@@ -251,7 +248,7 @@ class Files:
             try:
                 done = file.commit()
             except Stale as error:
-                ref, copy = file.ref, self._give_way(file)
+                ref, copy = file.ref, self.conflicts.give_way(file)
                 if copy is not None:
                     text = f"{ref} was changed by somebody else; your version is {copy.name}"
                     return Stale(text, error.status)
@@ -260,86 +257,6 @@ class Files:
                     self._guard.committed(file.node, base, before)
                 return None
         raise Stale(f"{file.ref} changes faster than it can be written", 412)
-
-    def _settle(self, file: OpenFile) -> None:
-        """The tree shows what the server has now."""
-        with self._lock:
-            place = self._places.get(file)
-            if place is not None and file.node is not None and not file.gone:
-                self._namespace.put(*place, file.node)
-                if not file.dirty:
-                    self._namespace.unpin(*place)
-
-    # -- others changed it, too -------------------------------------------------------------------
-
-    def _give_way(self, file: OpenFile) -> ObjectRef | None:
-        """The object is not what the file was based on: overwrite nothing, lose nothing.
-
-        Returns the name our version got; None if it did not need one, and the
-        file can be committed on top of what is there.
-        """
-        try:
-            info = self.services.fetcher.info(Origin(file.ref, 0))
-        except NotFound:
-            self._deleted_by_others(file)
-            return None
-        current = of_entry(file.ref, info.entry)
-        if file.drop_attributes():
-            log.info("%s was replaced by somebody else; times and mode are theirs", file.ref)
-            self._detach(file, current)
-        elif file.recognise(current):
-            log.info("%s had been sent already, its answer was lost", file.ref)
-        elif file.was_sent(current):
-            log.info("%s had been sent before its last changes, and the answer was lost", file.ref)
-            file.base_on(current)
-        else:
-            return self._keep_both(file, current)
-        return None
-
-    def _deleted_by_others(self, file: OpenFile) -> None:
-        if file.content_changed:
-            log.info("%s was deleted by somebody else; it is made anew", file.ref)
-            file.supersede_nothing()
-            return
-        log.info("%s was deleted by somebody else", file.ref)
-        with self._lock:
-            place = self._places.get(file)
-        self.removed(file.ref)
-        if place is not None:
-            self._namespace.drop(*place)
-
-    def _keep_both(self, file: OpenFile, current: Node) -> ObjectRef:
-        """The file becomes another object beside ``current``, and its handles go on with that."""
-        ref = file.ref
-        for attempt in range(100):
-            copy = conflict_ref(ref, attempt)
-            try:
-                file.commit_as(copy)
-            except Stale:
-                continue
-            log.warning("%s was changed by somebody else: this mount's version is kept as %s", ref, copy)
-            self._detach(file, current)
-            with self._lock:
-                self._table[copy] = file
-                self._places[file] = (parent_of(copy), to_path(copy.name.rpartition("/")[2]))
-            self._conflict(ref, copy)
-            return copy
-        raise Stale(f"no free name for a conflict copy of {ref}", 412)
-
-    def _detach(self, file: OpenFile, current: Node) -> None:
-        """The file is no longer what its name leads to: that is ``current``."""
-        with self._lock:
-            if self._table.get(current.ref) is file:
-                del self._table[current.ref]
-            place = self._places.pop(file, None)
-            if place is not None:
-                self._namespace.put(*place, current)
-                self._namespace.unpin(*place)
-
-    def _conflict(self, ref: ObjectRef, copy: ObjectRef) -> None:
-        """Both versions of an object are there now."""
-        self.conflicts.append({"object": str(ref), "copy": str(copy), "time": time.time()})
-        self._namespace.forget(parent_of(ref))
 
     # -- names change -------------------------------------------------------------------------------
 
@@ -365,15 +282,9 @@ class Files:
 
     def displaced(self, ref: ObjectRef) -> OpenFile | None:
         """Take the file of this name out of the tree; its journal entry stays until :meth:`forget`."""
-        with self._lock:
-            file = self._table.pop(ref, None)
-            if file is None:
-                return None
-            place = self._places.pop(file, None)
-            if place is not None:
-                self._namespace.unpin(*place)
-            file.gone = True
-        self.outbox.forget(file)
+        file = self._in_use.displace(ref)
+        if file is not None:
+            self.outbox.forget(file)
         return file
 
     def forget(self, file: OpenFile | None) -> None:
@@ -389,29 +300,26 @@ class Files:
         self, file: OpenFile, ref: ObjectRef, node: Node | None, directory: ObjectRef, component: str
     ) -> None:
         """The file is ``ref`` now; ``node`` is what the server has there."""
-        with self._lock:
-            if self._table.get(file.ref) is file:
-                del self._table[file.ref]
-            place = self._places.pop(file, None)
+        with self._in_use.lock:
+            place = self._in_use.drop(file, file.ref)
             if place is not None:
                 self._namespace.unpin(*place)
             file.moved(ref, node)
             if file.handles or file.uses or file.dirty:
-                self._table[ref] = file
-                self._places[file] = (directory, component)
+                self._in_use.put(file, (directory, component))
                 if file.dirty:
-                    self._place(file, directory, component)
+                    self._in_use.show(file)
         if not file.dirty:
             self.outbox.forget(file)
         elif file.journalled:
             self._persist(file)
 
-    def directory_renamed(self, old: ObjectRef, new: ObjectRef, place: tuple[ObjectRef, str]) -> None:
+    def directory_renamed(self, old: ObjectRef, new: ObjectRef, place: Place) -> None:
         """Everything below ``old`` is below ``new`` now, which is at ``place`` in the tree."""
-        with self._lock:
+        with self._in_use.lock:
             for file in self.below(old):
                 ref = rebase(file.ref, old, new)
-                directory, component = self._places[file]
+                directory, component = self._in_use.place(file) or place_of(file.ref)
                 node = None if file.node is None else file.node.at(ref)
                 if file.ref == old:  # the directory itself, whose attributes are not sent yet
                     directory, component = place
@@ -419,26 +327,82 @@ class Files:
                     directory = rebase(directory, old, new)
                 self.renamed(file, ref, node, directory, component)
 
+    # -- by hand --------------------------------------------------------------------------------------
+
+    def export(self, name: str, folder: Path) -> tuple[Path, Extents]:
+        """Make a file in use an ordinary one (:func:`pithosfs.rescue.write_out`), by its object's name."""
+        file = next((each for each in self.all() if str(each.ref) == name), None)
+        if file is None:
+            raise NotFound(f"{name} is not pending any more")
+
+        def read(offset: int, view: memoryview) -> Extents:
+            try:
+                file.read_into(offset, view, Readahead(file.block_size))
+            except PithosError as error:
+                log.warning("%s: bytes from %d cannot be exported: %s", name, offset, error)
+                return Extents([(offset, offset + len(view))])
+            return Extents()
+
+        try:
+            return rescue.write_out(folder, file.ref, file.size, read, file.attributes)
+        except OSError as error:
+            raise NoSpace(f"cannot write {name} below {folder}: {error.strerror}") from error
+
     # -- after a crash --------------------------------------------------------------------------------
 
     def recover(self) -> int:
-        """Take over what mounts that died had not sent; returns how many files."""
+        """Take over what mounts that died had not sent or deleted; returns how much that is."""
         count = 0
         for key, entry, scratch in self.services.staging.adopt():
             try:
-                file = OpenFile.recover(self.services, key, entry, scratch)
-            except ValueError as error:
+                self._recover(key, entry, scratch)
+            except (KeyError, TypeError, ValueError) as error:
                 log.warning("journal entry %s cannot be used: %s", key, error)
                 self.services.staging.set_aside(key)
-                continue
-            with self._lock:
-                self._table[file.ref] = file
-                self._place(file, parent_of(file.ref), to_path(file.ref.name.rpartition("/")[2]))
-            self.outbox.queue(file, 0.0)
-            count += 1
+            else:
+                count += 1
         if count:
-            log.warning("%d files of an earlier mount had not been sent: sending them now", count)
+            log.warning("%d changes of an earlier mount had not been sent: sending them now", count)
         return count
+
+    def _recover(self, key: str, entry: dict[str, Any], scratch: Scratch) -> None:
+        removed = unpack_removal(entry)
+        if removed is not None:
+            self._go_on_removing(key, removed)
+            return
+        file = OpenFile.recover(self.services, key, entry, scratch)
+        self._put_and_show(file, place_of(file.ref))
+        self.outbox.queue(file, 0.0)
+
+    def _go_on_removing(self, key: str, node: Node) -> None:
+        """The name is gone for this mount; the object too, unless others changed it meanwhile."""
+        directory, component = place_of(node.ref)
+        self._namespace.pin(directory, component)
+        self._namespace.drop(directory, component)
+        self.removals.resume(
+            key,
+            node,
+            lambda: self._delete_unchanged(node),
+            lambda: self._namespace.unpin(directory, component),
+        )
+
+    def _delete_unchanged(self, node: Node) -> None:
+        try:
+            there = of_entry(node.ref, self.services.fetcher.info(Origin(node.ref, 0)).entry)
+        except NotFound:
+            return
+        if _is_still(node, there):
+            self._delete(node.ref)
+            return
+        log.warning("%s was removed here, but changed by somebody else since: it stays", node.ref)
+        self._namespace.forget(parent_of(node.ref))
+
+
+def _is_still(node: Node, there: Node) -> bool:
+    """Whether ``there`` is what ``node`` was; after a move its version is not known."""
+    if node.version:
+        return there.version == node.version
+    return bool(node.uuid) and (there.uuid, there.hash, there.size) == (node.uuid, node.hash, node.size)
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:
@@ -446,21 +410,3 @@ def _was_replaced(base: Node | None, node: Node) -> bool:
     if base is None or node.version < base.version:
         return False
     return (base.hash, base.size) != (node.hash, node.size)
-
-
-def conflict_ref(ref: ObjectRef, attempt: int) -> ObjectRef:
-    """``name (conflict YYYY-MM-DD HH.MM.SS HOST).ext``, beside the object.
-
-    A long name is cut so that the new one is still a path component.
-    """
-    directory, slash, last = ref.name.rpartition("/")
-    stem, dot, extension = last.rpartition(".")
-    if not stem or len(extension) > _LONGEST_EXTENSION:
-        stem, dot, extension = last, "", ""
-    when = time.strftime("%Y-%m-%d %H.%M.%S")
-    number = f" {attempt + 1}" if attempt else ""
-    host = socket.gethostname().partition(".")[0]
-    ending = f" (conflict {when} {host}{number}){dot}{extension}"
-    room = MAX_COMPONENT - len(ending.encode("utf-8", "surrogateescape"))
-    stem = stem.encode("utf-8", "surrogateescape")[:room].decode("utf-8", "ignore")
-    return ref._replace(name=f"{directory}{slash}{stem}{ending}")

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from pithosfs.config import Connection
@@ -60,6 +61,13 @@ def resolve(connection: Connection, *, timeout: float = 60.0) -> Site:
         log.warning("ignore_ssl is on: %s is not verified, the token may be stolen", endpoint)
     token = connection.token.read()[0] if connection.identity_token else identity.token
     return Site(_versioned(endpoint, "/v1"), connection.account or identity.account, token, identity.account)
+
+
+def directory_name(endpoint: str, account: str) -> str:
+    """The directory (of a cache) for what is kept of one account on one server."""
+    host = re.sub(r"[^A-Za-z0-9.-]+", "_", endpoint.partition("://")[2])[:40]
+    digest = sha256(f"{endpoint}\0{account}".encode()).hexdigest()[:12]
+    return f"{host}-{digest}"
 
 
 def user_ids(connection: Connection, names: Sequence[str], *, timeout: float = 60.0) -> dict[str, str]:

@@ -15,6 +15,9 @@ from pithosfs.fetch import Address, Origin
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 
+#: How a removal that waits is shown.
+TO_BE_DELETED = "to be deleted"
+
 
 def pack_node(node: Node | None) -> dict[str, Any] | None:
     """What a commit has to know of the version it replaces."""
@@ -55,6 +58,16 @@ def unpack_node(packed: dict[str, Any] | None) -> Node | None:
         origin=None if packed["origin"] is None else _unpack_origin(packed["origin"]),
         ino=packed["ino"],
     )
+
+
+def pack_removal(node: Node) -> dict[str, Any]:
+    """The entry of an object that is to be deleted."""
+    return {"removed": pack_node(node)}
+
+
+def unpack_removal(entry: dict[str, Any]) -> Node | None:
+    """Inverse of :func:`pack_removal`; None for the entry of a file."""
+    return unpack_node(entry.get("removed"))
 
 
 def pack_content(content: Content) -> dict[str, Any]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import re
 import threading
 import time
-from collections.abc import Callable
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +16,25 @@ from pithosfs.accounting import AccountedClient
 from pithosfs.api import Client
 from pithosfs.cache import BlockCache
 from pithosfs.config import Connection
+from pithosfs.conflicts import conflict_ref
 from pithosfs.disk import DiskCache
 from pithosfs.errors import ConfigError, NotFound
 from pithosfs.fetch import Fetcher
-from pithosfs.files import Files, conflict_ref
+from pithosfs.files import Files
 from pithosfs.guard import Guard
-from pithosfs.identity import resolve
+from pithosfs.identity import directory_name, resolve
 from pithosfs.inodes import Inodes
+from pithosfs.journal import TO_BE_DELETED
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
+from pithosfs.openfile import OpenFile
 from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
-from pithosfs.removals import TO_BE_DELETED, delete
+from pithosfs.removals import delete
 from pithosfs.rights import Rights
 from pithosfs.scratch import Memory, Room
 from pithosfs.services import Services
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 _CONNECTIONS = 32
 _DOWNLOADS, _UPLOADS = 12, 8
+#: Seconds to send what came while a mount was being ended, though its time is up.
+_LAST_TRY = 1.0
 #: How many names the kernel is told to forget; it forgets all others in a second.
 _TOLD = 50_000
 #: libfuse takes ``max_threads`` from this version on.
@@ -80,8 +83,9 @@ class Mount:
         self._started = time.time()
         self._stop_lock = threading.Lock()
         self._stopped = False
+        self._end_at: float | None = None  # monotonic
         options.cache_path().mkdir(parents=True, exist_ok=True, mode=0o700)  # as a parent it would be open
-        site = options.cache_path() / _site(client)
+        site = options.cache_path() / directory_name(client.endpoint, client.account_id)
         self._store = MetaStore(site / "meta.sqlite3")
         self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
         self._cache = BlockCache(options.memory // 2, self._disk, block_size)
@@ -225,17 +229,20 @@ class Mount:
             self.files.recover()  # asks nobody; who looks or drains from here on finds all of it
         self.files.start()
 
+    def end_within(self, seconds: float) -> None:
+        """The mount is being ended: :meth:`stop` sends no longer than until then."""
+        self._end_at = time.monotonic() + seconds
+
     def stop(self) -> None:
         """Send what can be sent, stop everything; what is left stays in the journal."""
         with self._stop_lock:
             if self._stopped:
                 return
             self._stopped = True
-        left = self.drain(self.options.timeout)
+        self.files.adopt_open()
+        left = self.drain(self._time_to_send())
         for each in left:
-            later = (
-                "it is still on the server" if each["state"] == TO_BE_DELETED else "the next mount sends it"
-            )
+            later = "the next mount " + ("deletes it" if each["state"] == TO_BE_DELETED else "sends it")
             log.warning("%s: %s; %s", each["object"], each.get("error") or each["state"], later)
         self.files.stop()
         for part in (self._past, self._namespace, self._fetcher, self._uploader, self._cache):
@@ -243,6 +250,11 @@ class Mount:
         self._staging.close()
         self._store.close()
         self.client.transport.close()
+
+    def _time_to_send(self) -> float:
+        if self._end_at is None:
+            return self.options.timeout
+        return max(_LAST_TRY, self._end_at - time.monotonic())
 
     # -- what the control socket asks --------------------------------------------------------------
 
@@ -252,8 +264,15 @@ class Mount:
 
     def drain(self, timeout: float | None) -> list[dict[str, Any]]:
         """Send everything now; returns what could not be sent."""
-        self.files.removals.drain()
-        return self.files.outbox.drain(timeout) + self.files.removals.waiting()
+        began = time.monotonic()
+        self.files.removals.drain(timeout)
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
+        return self.files.outbox.drain(left) + self.files.removals.waiting()
+
+    def export(self, name: str, folder: str) -> dict[str, Any]:
+        """Make what is pending of the object ``name`` a file below ``folder``; where, and what it lacks."""
+        path, missing = self.files.export(name, Path(folder))
+        return {"path": str(path), "missing": list(missing)}
 
     def refresh(self, path: str | None = None) -> float:
         """Forget listings: of everything, or of ``path`` and all below it.
@@ -291,7 +310,8 @@ class Mount:
             "open_files": sum(1 for each in files if each.handles),
             "dirty_files": sum(1 for each in files if each.dirty),
             "pending": self.pending(),
-            "conflicts": list(self.files.conflicts),
+            "uploads": list(self._uploads(files)),
+            "conflicts": list(self.files.conflicts.seen),
             "cache": {
                 "memory_bytes": cache.memory_used,
                 "disk_bytes": self._disk.total if self._disk else 0,
@@ -313,6 +333,21 @@ class Mount:
             "retries": stats.retries,
             "errors": dict(self._operations.errors) if self._operations else {},
         }
+
+    def _uploads(self, files: Iterable[OpenFile]) -> Iterator[dict[str, Any]]:
+        """What is being sent: bytes, bytes a second, seconds left at the most."""
+        for file in files:
+            progress = self._uploader.under_way.of(file.ref)
+            if progress is not None:
+                left = max(0, file.unsent - progress.sent)
+                yield {
+                    "object": str(file.ref),
+                    "size": file.size,
+                    "sent": progress.sent,
+                    "unsent": left,
+                    "speed": progress.speed,
+                    "seconds_left": left / progress.speed if progress.sent else None,
+                }
 
     # -- parts ---------------------------------------------------------------------------------------
 
@@ -372,10 +407,3 @@ def _moment(client: Client, top: ObjectRef, text: str) -> int:
     if client.container(top.container).versioning == "none":
         log.warning("%s keeps no versions: what was changed or deleted since is missing", top.container)
     return until if page is None or page.date is None else min(until, page.date)
-
-
-def _site(client: Client) -> str:
-    """A directory name for what is kept of one account on one server."""
-    host = re.sub(r"[^A-Za-z0-9.-]+", "_", client.endpoint.partition("://")[2])[:40]
-    digest = sha256(f"{client.endpoint}\0{client.account_id}".encode()).hexdigest()[:12]
-    return f"{host}-{digest}"

@@ -4,7 +4,8 @@ One listing of a directory answers all lookups, attributes and absences in it.
 A listing that got old is first asked about: one conditional request
 revalidates every listing of its container.  When a program is seen to walk a
 tree, the whole subtree comes as flat pages of 10,000 objects instead of a
-request a directory.
+request a directory; what took that long is good for longer, or a walk would
+never be done with listing.
 
 What this mount does itself is put into the listings at once (:meth:`put`,
 :meth:`drop`, :meth:`moved`); an answer that was on its way meanwhile does not
@@ -18,14 +19,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from pithosfs import attributes, names, wire
-from pithosfs.api import Client, Page
+from pithosfs.api import PAGE, Client, Page
 from pithosfs.attributes import Attributes
-from pithosfs.errors import NotADirectory, NotFound, NotSupported, Unavailable
+from pithosfs.errors import NotADirectory, NotFound, NotSupported, TimedOut, Unavailable
 from pithosfs.inodes import Inodes
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
@@ -38,6 +40,16 @@ log = logging.getLogger(__name__)
 #: How many of the containers' stamps are remembered as confirmed.
 _CONFIRMATIONS = 100
 
+#: A directory and a component of a path in it.
+Place = tuple[ObjectRef, str]
+
+
+class _Pin(Enum):
+    """What is known of a pinned entry of a directory that is not listed yet, if not its node."""
+
+    AS_LISTED = "as listed"
+    GONE = "gone"
+
 
 @dataclass(slots=True)
 class _Listing:
@@ -45,13 +57,40 @@ class _Listing:
 
     children: dict[str, Node]
     began: float  # monotonic, before the request was sent
+    took: float = 0.0  # seconds until the last of several pages was there
     stamp: str | None = None  # the container's Last-Modified, if nothing else can hide in that second
     changes: dict[str, float] = field(default_factory=dict)  # component -> when we changed it
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A listing on its way.
+
+    ``pages`` have come so far; ``stamp`` is the container's, if it has been the
+    same for all of them and nothing else can hide in that second.
+    """
+
+    future: Future[None] = field(default_factory=Future)
+    pages: int = 0
+    stamp: str | None = None
+
+    def came(self, page: Page) -> None:
+        """One page more."""
+        if not self.pages:
+            self.stamp = _settled(page)
+        elif page.last_modified != self.stamp:
+            self.stamp = None
+        self.pages += 1
+
+    def listing(self, children: dict[str, Node], began: float) -> _Listing:
+        """What it is once all pages are there."""
+        return _Listing(children, began, time.monotonic() - began if self.pages > 1 else 0.0, self.stamp)
 
 
 class Namespace:
     """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
 
+    A request lists ``page`` objects at most.
     ``accounts`` makes the top a directory of accounts, those it returns.
     ``inodes`` knows the numbers of what was made here; ``saw`` is told the
     highest version of each listing, and when it was asked for.
@@ -66,6 +105,7 @@ class Namespace:
         until: int | None = None,
         accounts: Callable[[], list[str]] | None = None,
         timeout: float = 60.0,
+        page: int = PAGE,
         inodes: Inodes | None = None,
         saw: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
@@ -77,13 +117,14 @@ class Namespace:
         self._until = until
         self._accounts = accounts
         self._timeout = timeout
+        self._page = page
         self._lock = threading.Lock()
         self._listings: dict[ObjectRef, _Listing] = {}
         self._confirmed: dict[tuple[str, str, str], float] = {}  # account, container, stamp -> monotonic
-        self._arriving: dict[ObjectRef, Future[None]] = {}
+        self._arriving: dict[ObjectRef, Arrival] = {}
         self._walks = Walks(top)
         self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
-        self._pinned: dict[ObjectRef, dict[str, Node | None]] = {}  # nodes: of directories not listed yet
+        self._pinned: dict[ObjectRef, dict[str, Node | _Pin]] = {}
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
 
     def close(self) -> None:
@@ -141,15 +182,15 @@ class Namespace:
                 listing = self._listings.get(ref)
                 if listing is not None and self._is_fresh(ref, listing):
                     break
-                future = self._arriving.get(ref)
-                mine = future is None
-                if future is None:
-                    future = self._arriving[ref] = Future()
+                arrival = self._arriving.get(ref)
+                mine = arrival is None
+                if arrival is None:
+                    arrival = self._arriving[ref] = Arrival()
                 tree = self._walks.subtree(ref, parent_of(ref), reading=reading) if mine else None
             if mine:
-                self._submit(ref, tree, future)
+                self._submit(ref, tree, arrival)
             try:
-                wait(future, self._timeout)
+                self._wait(arrival)
             except Unavailable:
                 with self._lock:
                     listing = self._listings.get(ref)
@@ -165,6 +206,16 @@ class Namespace:
         with self._lock:
             self._walks.read(ref)
             return dict(listing.children)
+
+    def _wait(self, arrival: Arrival) -> None:
+        """Wait for a listing, as long as its pages keep coming."""
+        while True:
+            before = arrival.pages
+            try:
+                return wait(arrival.future, self._timeout)
+            except TimedOut:
+                if arrival.pages == before:
+                    raise
 
     def known(self, path: str, limit: int) -> list[str]:
         """Paths (with a slash in front) of what was listed at and below ``path``, the store not asked.
@@ -197,46 +248,48 @@ class Namespace:
     def _is_fresh(self, ref: ObjectRef, listing: _Listing) -> bool:
         if self._until is not None:
             return True
-        at = listing.began
+        now, at = time.monotonic(), listing.began
+        if now - at < 2 * listing.took:  # as long again as it was on its way
+            return True
         if self._quiet[0] <= at <= self._quiet[1]:
             at = self._quiet[1]
         if listing.stamp:
             at = max(at, self._confirmed.get((ref.account, ref.container, listing.stamp), 0.0))
-        return time.monotonic() - at < self._ttl
+        return now - at < self._ttl
 
     # -- asking the store -------------------------------------------------------------------------
 
-    def _submit(self, ref: ObjectRef, tree: Subtree | None, future: Future[None]) -> None:
+    def _submit(self, ref: ObjectRef, tree: Subtree | None, arrival: Arrival) -> None:
         def work() -> None:
             error: BaseException | None = None
             try:
-                self._refresh(ref, tree)
+                self._refresh(ref, tree, arrival)
             except BaseException as caught:
                 error = caught
             with self._lock:
                 self._arriving.pop(ref, None)
             if error is None:
-                future.set_result(None)
+                arrival.future.set_result(None)
             else:
-                future.set_exception(error)
+                arrival.future.set_exception(error)
 
         def give_up() -> None:
             with self._lock:
                 self._arriving.pop(ref, None)
-            future.set_exception(Unavailable("the mount is being ended"))
+            arrival.future.set_exception(Unavailable("the mount is being ended"))
 
         try:
             if_cancelled(self._pool.submit(work), give_up)
         except RuntimeError:
             give_up()
 
-    def _refresh(self, ref: ObjectRef, tree: Subtree | None) -> None:
+    def _refresh(self, ref: ObjectRef, tree: Subtree | None, arrival: Arrival) -> None:
         if self._accounts is not None and not any(ref):
             self._list_accounts(ref, self._accounts)
         elif not ref.container:
             self._list_containers(ref)
-        elif not self._still_valid(ref) and (tree is None or not self._list_tree(tree, ref)):
-            self._list_directory(ref)
+        elif not self._still_valid(ref) and (tree is None or not self._list_tree(tree, ref, arrival)):
+            self._list_directory(ref, arrival)
 
     def _still_valid(self, ref: ObjectRef) -> bool:
         """Ask whether the container changed at all since this directory was listed."""
@@ -262,31 +315,23 @@ class Namespace:
             if len(self._confirmed) > _CONFIRMATIONS:
                 self._confirmed.pop(next(iter(self._confirmed)))
 
-    def _list_directory(self, ref: ObjectRef) -> None:
+    def _list_directory(self, ref: ObjectRef, arrival: Arrival) -> None:
         builder = TreeBuilder(ref)
         began = time.monotonic()
-        stamp: str | None = None
-        for number, page in enumerate(
-            self._client_of(ref).list_all(ref.container, prefix=ref.prefix, delimiter=True, until=self._until)
-        ):
+        for page in self._pages(ref, arrival, delimiter=True):
             builder.add_entries(page.entries)
             builder.add_subdirs(page.subdirs)
-            stamp = _settled(page) if number == 0 else None
-        self._store(ref, builder.directories[ref], began, stamp)
+        self._store(ref, arrival.listing(builder.directories[ref], began))
 
-    def _list_tree(self, tree: Subtree, wanted: ObjectRef) -> bool:
+    def _list_tree(self, tree: Subtree, wanted: ObjectRef, arrival: Arrival) -> bool:
         """List everything below a directory, ``wanted`` in it; False if that is too much."""
         top, limit = tree
         builder = TreeBuilder(top)
         builder.directories[wanted] = {}  # nothing may be below it any more
         began = time.monotonic()
-        stamp: str | None = None
         count = 0
-        for number, page in enumerate(
-            self._client_of(top).list_all(top.container, prefix=top.prefix, until=self._until)
-        ):
+        for page in self._pages(top, arrival, delimiter=False):
             builder.add_entries(page.entries)
-            stamp = _settled(page) if number == 0 else None
             count += len(page.entries)
             if page.marker is not None and count >= limit:
                 log.info("%s has more than %d objects: listing one directory at a time", top, count)
@@ -294,13 +339,22 @@ class Namespace:
                     self._walks.too_large(tree)
                 return False
         for ref, children in builder.directories.items():
-            self._store(ref, children, began, stamp)
+            self._store(ref, arrival.listing(children, began))
         return True
+
+    def _pages(self, ref: ObjectRef, arrival: Arrival, *, delimiter: bool) -> Iterator[Page]:
+        """The pages of a listing; those who wait for it see them coming."""
+        arrival.pages = 0
+        for page in self._client_of(ref).list_all(
+            ref.container, prefix=ref.prefix, delimiter=delimiter, until=self._until, limit=self._page
+        ):
+            arrival.came(page)
+            yield page
 
     def _list_accounts(self, ref: ObjectRef, accounts: Callable[[], list[str]]) -> None:
         began = time.monotonic()
         children = {names.to_path(each): virtual_directory(ObjectRef("", "", each)) for each in accounts()}
-        self._store(ref, children, began, None)
+        self._store(ref, _Listing(children, began))
 
     def _list_containers(self, ref: ObjectRef) -> None:
         began = time.monotonic()
@@ -310,24 +364,30 @@ class Namespace:
             )
             for each in self._client_of(ref).containers(until=self._until)
         }
-        self._store(ref, children, began, None)
+        self._store(ref, _Listing(children, began))
 
-    def _store(self, ref: ObjectRef, children: dict[str, Node], began: float, stamp: str | None) -> None:
+    def _store(self, ref: ObjectRef, listing: _Listing) -> None:
         """Take over a listing, but for what this mount changed since it was asked for."""
-        self._saw(max((node.version for node in children.values()), default=0), began)
+        children = listing.children
+        self._saw(max((node.version for node in children.values()), default=0), listing.began)
         with self._lock:
             for component, node in children.items():
                 ino = self._inodes.of(node.ref, node.uuid)
                 if ino:
                     children[component] = replace(node, ino=ino)
             before = self._listings.get(ref)
-            listing = _Listing(children, began, stamp)
             if before is not None:
                 self._keep_changes(ref, before, listing)
             else:
-                known = self._pinned.get(ref, {})
-                children.update((component, node) for component, node in known.items() if node is not None)
+                self._put_pinned(ref, children)
             self._listings[ref] = listing
+
+    def _put_pinned(self, ref: ObjectRef, children: dict[str, Node]) -> None:
+        for component, known in self._pinned.get(ref, {}).items():
+            if isinstance(known, Node):
+                children[component] = known
+            elif known is _Pin.GONE:
+                children.pop(component, None)
 
     def _keep_changes(self, ref: ObjectRef, before: _Listing, listing: _Listing) -> None:
         children = listing.children
@@ -367,11 +427,13 @@ class Namespace:
                 if node is not None:
                     self._inodes.gone(node.ref)
                 listing.changes[component] = time.monotonic()
+            elif component in self._pinned.get(directory, {}):
+                self._pinned[directory][component] = _Pin.GONE
 
     def pin(self, directory: ObjectRef, component: str) -> None:
         """This mount knows better than the store: no listing changes this entry."""
         with self._lock:
-            self._pinned.setdefault(directory, {}).setdefault(component)
+            self._pinned.setdefault(directory, {}).setdefault(component, _Pin.AS_LISTED)
 
     def unpin(self, directory: ObjectRef, component: str) -> None:
         """Undo :meth:`pin`; what is known stays until the next listing."""
@@ -418,7 +480,7 @@ class Namespace:
         with self._lock:
             for each in [each for each in self._listings if ref is None or is_below(each, ref)]:
                 listing = self._listings[each]
-                listing.began, listing.stamp = float("-inf"), None
+                listing.began, listing.took, listing.stamp = float("-inf"), 0.0, None
             if ref is None:
                 self._confirmed.clear()
                 self._quiet = (0.0, 0.0)
@@ -452,6 +514,11 @@ def is_below(ref: ObjectRef, top: ObjectRef) -> bool:
         or (not top.container and ref.account == top.account)
         or (ref[::2] == top[::2] and (not top.name or ref.name.startswith(top.prefix)))
     )
+
+
+def place_of(ref: ObjectRef) -> Place:
+    """Where an object is shown whose name no other wants."""
+    return parent_of(ref), names.to_path(ref.name.rpartition("/")[2])
 
 
 def rebase(ref: ObjectRef, old: ObjectRef, new: ObjectRef) -> ObjectRef:

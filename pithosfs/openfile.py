@@ -443,7 +443,7 @@ class OpenFile:
         with self._lock:
             kept = self.attributes
             entry = {
-                "scratch": data.persist(),
+                **data.persist(),
                 "ref": list(self.ref),
                 "node": pack_node(self.node),
                 "emptied": self._emptied,

@@ -43,8 +43,10 @@ HIDDEN = ".pithos"
 
 #: Moments whose listings are kept.
 _MOMENTS = 16
-#: Times shown in a listing of ``at``.
-_SHOWN = 200
+#: Times shown in a listing of ``at``; names looked at in each listing for it, and seconds all may take.
+_SHOWN, _LOOKED_AT, _LOOKING = 200, 1000, 1.0
+#: Versions of one file that are listed, the newest ones; each takes a request.
+_VERSIONS = 1000
 #: How far back a listing of ``at`` looks for what is gone now: seconds.
 _LOOKS_BACK = (60, 600, 3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400)
 #: Seconds for which ``2 hours ago``, as a directory, stays the same moment.
@@ -203,20 +205,22 @@ class Moments:
 
     def _changes(self) -> set[int]:
         """Seconds after which something was different: of what is here, and of what was here once."""
-        now = int(time.time())
+        now, deadline = int(time.time()), time.monotonic() + _LOOKING
         found: set[int] = set()
         for container in self._containers():
-            found |= self._changes_in(container, now)
+            found |= self._changes_in(container, now, deadline)
         return {each for each in found if each <= now}
 
-    def _changes_in(self, container: ObjectRef, now: int) -> set[int]:
-        """Of one container, by the first page (10,000 objects) of a few listings."""
+    def _changes_in(self, container: ObjectRef, now: int, deadline: float) -> set[int]:
+        """Of one container, by the beginnings of a few listings, from now backwards until there is enough."""
         found: set[int] = set()
         probes: list[int | None] = [None, *(now - each for each in _LOOKS_BACK)]
         for until in probes:
+            if found and (len(found) >= _SHOWN or time.monotonic() > deadline):
+                break
             try:
                 page = self._client_of(container).list_page(
-                    container.container, prefix=container.prefix, until=until
+                    container.container, prefix=container.prefix, until=until, limit=_LOOKED_AT
                 )
             except NotFound:
                 break  # older than the container
@@ -282,7 +286,7 @@ class Versions:
         ref, rest = self._file(place, left)
         if rest:
             raise NotADirectory(f"a version of {ref} is a file")
-        listed = self._list(ref)
+        listed = self._list(ref)[-_VERSIONS:]
         if self._version(ref, listed[-1]).is_directory:
             return {}  # gone; what was in it can be named, and listed below ``at``
         nodes = self._pool.map(lambda each: self._version(ref, each), listed)

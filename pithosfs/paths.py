@@ -13,7 +13,7 @@ from pithosfs.errors import InvalidArgument, NameTooLong, NotFound
 from pithosfs.files import Files
 from pithosfs.hidden import Hidden
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, parent_of
+from pithosfs.namespace import Namespace, place_of
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 
@@ -107,8 +107,7 @@ class Paths:
             return
         if not self._namespace.children(directory):
             made = self._namespace.make_marker(directory.ref, directory.attributes, only_new=False)
-            component = names.to_path(directory.ref.name.rpartition("/")[2])
-            self._namespace.put(parent_of(directory.ref), component, made)
+            self._namespace.put(*place_of(directory.ref), made)
 
 
 class DirectoryTimes:

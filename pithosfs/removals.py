@@ -7,7 +7,11 @@ its place (the object is overwritten in one request, never missing), a new
 file of the name waits for the deletion.  Meanwhile the tree shows no such
 name, whatever listings say.
 
-Lock order: ``Removals._lock`` is a leaf; nothing is deleted under it.
+Once it is clear that it is a removal, the journal has it until it is done, and
+the next mount goes on with it.  Not before: a process that dies in the moment
+of a replacement must leave the old file.
+
+Lock order: ``Removals._lock`` is a leaf; nothing is deleted or written under it.
 """
 
 from __future__ import annotations
@@ -16,41 +20,55 @@ import contextlib
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from pithosfs.api import Client
 from pithosfs.due import next_due
-from pithosfs.errors import NotFound, PithosError
+from pithosfs.errors import NoSpace, NotFound, PithosError
+from pithosfs.journal import TO_BE_DELETED, pack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 
 log = logging.getLogger(__name__)
-
-#: How the state of a removal is shown.
-TO_BE_DELETED = "to be deleted"
 
 _MOMENT = 0.05
 _PATIENCE = 5.0
 _LONGEST_PAUSE = 30.0
 
 
+class Journal(Protocol):
+    """Where removals are kept for the next mount (:class:`pithosfs.staging.Staging`)."""
+
+    def record(self, key: str, entry: dict[str, Any]) -> None: ...  # noqa: D102
+    def note(self, key: str, entry: dict[str, Any]) -> None: ...  # noqa: D102
+    def forget(self, key: str) -> None: ...  # noqa: D102
+
+
 @dataclass(slots=True)
 class _Removal:
     node: Node
-    ended: Callable[[], None]
+    delete: Callable[[], None]
+    freed: Callable[[], None]
     due: float
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)  # of its entry in the journal
+    noted: bool = False  # the journal has it
+    since: float = field(default_factory=time.time)
+    failures: int = 0
     pause: float = 1.0
     error: PithosError | None = None
     busy: bool = False
+    ended: bool = False
 
 
 class Removals:
     """Deletes objects with ``delete``, a moment after :meth:`add`, until it worked."""
 
-    def __init__(self, delete: Callable[[ObjectRef], None]) -> None:
+    def __init__(self, delete: Callable[[ObjectRef], None], journal: Journal) -> None:
         self._delete = delete
+        self._journal = journal
         self._lock = threading.Condition()
         self._waiting: dict[ObjectRef, _Removal] = {}
         self._thread: threading.Thread | None = None
@@ -61,8 +79,16 @@ class Removals:
 
     def add(self, node: Node, ended: Callable[[], None]) -> None:
         """Delete ``node``'s object soon; ``ended`` is called when the name is free or taken over."""
+        ref, due = node.ref, time.monotonic() + _MOMENT
+        self._add(_Removal(node, lambda: self._delete(ref), ended, due))
+
+    def resume(self, key: str, node: Node, delete: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Go on with what a mount that died had in the journal, by ``delete``."""
+        self._add(_Removal(node, delete, ended, time.monotonic(), key, noted=True))
+
+    def _add(self, removal: _Removal) -> None:
         with self._lock:
-            self._waiting[node.ref] = _Removal(node, ended, time.monotonic() + _MOMENT)
+            self._waiting[removal.node.ref] = removal
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="removals", daemon=True)
                 self._thread.start()
@@ -87,10 +113,16 @@ class Removals:
                     self._lock.notify_all()
             raise
         if found is not None:
-            with self._lock:
-                self._waiting.pop(ref, None)
-                self._lock.notify_all()
-            found.ended()
+            self._end(ref, found)
+
+    def _end(self, ref: ObjectRef, removal: _Removal) -> None:
+        if removal.noted:
+            self._journal.forget(removal.key)
+        with self._lock:
+            removal.ended = True
+            self._waiting.pop(ref, None)
+            self._lock.notify_all()
+        removal.freed()
 
     def outcome(self, ref: ObjectRef) -> bool:
         """Wait until it is known what becomes of a removed name; False if nothing was to be known."""
@@ -132,25 +164,35 @@ class Removals:
                     "object": str(ref),
                     "state": TO_BE_DELETED,
                     "unsent": 0,
-                    "size": 0,
+                    "size": each.node.size,
+                    "since": each.since,
                     "error": None if each.error is None else str(each.error),
                 }
                 for ref, each in self._waiting.items()
             ]
 
-    def drain(self) -> None:
-        """Delete everything now, as far as it works."""
+    def drain(self, timeout: float | None = None) -> None:
+        """Delete everything now; returns when each was tried once, or after ``timeout`` seconds."""
         with self._lock:
-            refs = list(self._waiting)
-        for ref in refs:
-            with contextlib.suppress(PithosError):
-                self.finish(ref)
+            asked = [(each, each.failures) for each in self._waiting.values()]
+            for each, _ in asked:
+                each.due = 0.0
+            self._lock.notify_all()
+            self._lock.wait_for(
+                lambda: all(each.ended or each.failures > failures for each, failures in asked), timeout
+            )
 
     def stop(self) -> None:
-        """Stop the thread."""
+        """Stop the thread; what is not deleted is left to the next mount."""
         with self._lock:
             self._stopped = True
             self._lock.notify_all()
+            left = list(self._waiting.values())
+        for each in left:
+            try:
+                self._journal.record(each.key, pack_removal(each.node))
+            except NoSpace as error:
+                log.warning("%s stays on the server: %s", each.node.ref, error)
 
     def _run(self) -> None:
         while (found := self._next()) is not None:
@@ -164,24 +206,31 @@ class Removals:
         """Delete once, and note how it went.  The caller has made it ``busy``."""
         ref = found.node.ref
         error: PithosError | None = None
+        self._note(found)
         try:
-            self._delete(ref)
+            found.delete()
         except PithosError as caught:
             error = caught
             log.warning("%s is not deleted yet: %s", ref, error)
         except Exception as caught:
             log.exception("deleting %s failed", ref)
             error = PithosError(f"internal error: {caught}")
-        with self._lock:
-            found.busy, found.error = False, error
-            if error is None:
-                self._waiting.pop(ref, None)
-            else:
-                found.due = time.monotonic() + found.pause
-                found.pause = min(_LONGEST_PAUSE, found.pause * 2)
-            self._lock.notify_all()
+        found.error = error
         if error is None:
-            found.ended()
+            self._end(ref, found)
+            return
+        with self._lock:
+            found.busy, found.failures = False, found.failures + 1
+            found.due = time.monotonic() + found.pause
+            found.pause = min(_LONGEST_PAUSE, found.pause * 2)
+            self._lock.notify_all()
+
+    def _note(self, removal: _Removal) -> None:
+        """From here on the next mount would know of it."""
+        if not removal.noted:
+            with contextlib.suppress(NoSpace):  # then it is as safe as it was
+                self._journal.note(removal.key, pack_removal(removal.node))
+                removal.noted = True
 
 
 def delete(client: Client, ref: ObjectRef) -> None:

@@ -22,7 +22,7 @@ from pithosfs.errors import (
 )
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, is_below
+from pithosfs.namespace import Namespace, Place, is_below
 from pithosfs.nodes import Node, take_place
 from pithosfs.openfile import OpenFile
 from pithosfs.paths import Paths
@@ -73,9 +73,7 @@ class Renames:
 
     # -- a file ---------------------------------------------------------------------------------
 
-    def _file(
-        self, file: OpenFile, target: Node | None, ref: ObjectRef, place: tuple[ObjectRef, str]
-    ) -> Node:
+    def _file(self, file: OpenFile, target: Node | None, ref: ObjectRef, place: Place) -> Node:
         if target is not None and target.is_directory:
             raise IsADirectory(f"{target.ref} is a directory")
         replaced = self._files.find(ref)
@@ -109,9 +107,7 @@ class Renames:
 
     # -- a directory ------------------------------------------------------------------------------
 
-    def _directory(
-        self, node: Node, target: Node | None, ref: ObjectRef, place: tuple[ObjectRef, str]
-    ) -> Node:
+    def _directory(self, node: Node, target: Node | None, ref: ObjectRef, place: Place) -> Node:
         if target is not None and not target.is_directory:
             raise NotADirectory(f"{target.ref} is no directory")
         if is_below(ref, node.ref):

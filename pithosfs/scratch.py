@@ -15,12 +15,15 @@ written to again after it was lent, or when it has to survive a crash.
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pithosfs import blocks
 from pithosfs.blocks import Buffer
@@ -83,7 +86,10 @@ class Scratch:
     The caller holds the file's lock around every call.
     """
 
-    def __init__(self, directory: Path, memory: Memory, key: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, memory: Memory, key: str | None = None, small: bytes | None = None
+    ) -> None:
+        """An empty one; or, after a crash, the one whose file is ``key``, or whose bytes were ``small``."""
         self.key = key or uuid.uuid4().hex
         self._memory = memory
         self._path = directory / f"{self.key}.data"
@@ -94,6 +100,8 @@ class Scratch:
         if key is not None and self._path.exists():
             self._small = None
             self._handle = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
+        elif small:
+            self.write(0, small)
 
     # -- reading and writing ----------------------------------------------------------------
 
@@ -143,9 +151,13 @@ class Scratch:
 
     # -- the life of it ---------------------------------------------------------------------
 
-    def persist(self) -> None:
-        """Make everything written so far survive a power loss.  NoSpace if it cannot."""
-        self._outgrow_small(sequential=False)
+    def persist(self) -> bytes | None:
+        """Make everything written so far survive a power loss.  NoSpace if it cannot.
+
+        All bytes of a small one are returned: they are the caller's to keep.
+        """
+        if self._small is not None:
+            return bytes(self._small)
         handle = self._file()
         for index in self._blocks:
             self._save(index)
@@ -154,6 +166,7 @@ class Scratch:
             sync_directory(self._path.parent)
         except OSError as error:
             raise NoSpace(f"cannot keep unsent data in {self._path}: {error.strerror}") from error
+        return None
 
     def discard(self) -> None:
         """Forget everything; the scratch can be used again."""
@@ -274,6 +287,21 @@ class Scratch:
             got += step
         if got < len(view):
             view[got:] = bytes(len(view) - got)
+
+
+def pack_bytes(key: str | None, small: bytes | None) -> dict[str, str | None]:
+    """Where changed bytes are, for an entry of the journal: in itself if small, or else in the scratch ``key``."""
+    if small is None:
+        return {"scratch": key, "bytes": None}
+    return {"scratch": None, "bytes": base64.b64encode(small).decode("ascii")}
+
+
+def unpack_bytes(entry: dict[str, Any]) -> tuple[str | None, bytes | None]:
+    """Inverse of :func:`pack_bytes`; ValueError if it is none."""
+    key, small = entry.get("scratch"), entry.get("bytes")
+    if key is not None and not re.fullmatch("[0-9a-f]{32}", key):
+        raise ValueError("its data has no proper name")
+    return key, None if small is None else base64.b64decode(small, validate=True)
 
 
 def sync_directory(directory: Path) -> None:

@@ -21,17 +21,21 @@ import logging
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pithosfs.errors import NoSpace
-from pithosfs.scratch import NEW, Memory, Room, Scratch, sync_directory
+from pithosfs.scratch import NEW, Memory, Room, Scratch, sync_directory, unpack_bytes
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+#: Entries that can be read: the first had no bytes of their own.
+_READABLE = (1, FORMAT)
 #: Bytes of all small scratches together, and of the blocks of others, that may be in memory.
 SMALL_ROOM, BLOCK_ROOM = 32 * 1024 * 1024, 64 * 1024 * 1024
 
@@ -67,6 +71,13 @@ class Staging:
 
     def record(self, key: str, entry: dict[str, Any]) -> None:
         """Make ``entry`` durable under ``key``; it counts when this returns.  NoSpace if it cannot be."""
+        self._write(key, entry, durable=True)
+
+    def note(self, key: str, entry: dict[str, Any]) -> None:
+        """As :meth:`record`, at once: it survives the process, but not a power loss."""
+        self._write(key, entry, durable=False)
+
+    def _write(self, key: str, entry: dict[str, Any], *, durable: bool) -> None:
         path = self.directory / f"{key}.json"
         part = path.with_suffix(".part")
         try:
@@ -74,9 +85,11 @@ class Staging:
             with os.fdopen(os.open(part, NEW, 0o600), "w", encoding="utf-8") as out:
                 json.dump({"format": FORMAT, **entry}, out)
                 out.flush()
-                os.fsync(out.fileno())
+                if durable:
+                    os.fsync(out.fileno())
             part.rename(path)
-            sync_directory(self.directory)
+            if durable:
+                sync_directory(self.directory)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise NoSpace(f"cannot write the journal in {self.directory}: {error.strerror}") from error
@@ -84,6 +97,17 @@ class Staging:
     def forget(self, key: str) -> None:
         """The entry's bytes are on the server, or no longer wanted."""
         (self.directory / f"{key}.json").unlink(missing_ok=True)
+        (self.directory / f"{key}.tried").unlink(missing_ok=True)
+
+    def tried(self, key: str, attempts: list[tuple[str, int]]) -> None:
+        """Keep ``attempts`` beside an entry, at once: they survive the process, but not a power loss."""
+        path = self.directory / f"{key}.tried"
+        part = path.with_suffix(".new")
+        try:
+            part.write_text(json.dumps(attempts), encoding="utf-8")
+            part.rename(path)
+        except OSError as error:
+            log.warning("cannot write %s: %s", path, error.strerror)
 
     def set_aside(self, key: str) -> None:
         """The entry cannot be used; keep it where a person can find it."""
@@ -99,7 +123,7 @@ class Staging:
         for left in sorted(self.root.iterdir()):
             if left == self.directory or left.name.startswith("."):
                 continue
-            held = _hold(left)
+            held = _hold(left, tries=2)  # somebody may just be looking at it
             if held is None:
                 continue
             try:
@@ -114,17 +138,14 @@ class Staging:
 
     def _adopt_entry(self, path: Path) -> tuple[str, dict[str, Any], Scratch] | None:
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(entry, dict) or entry.get("format") != FORMAT:
-                raise ValueError("not an entry of this version")
-            name = entry.get("scratch")
-            if name is not None and not re.fullmatch("[0-9a-f]{32}", name):
-                raise ValueError("its data has no proper name")
+            entry = _parse(path.read_text(encoding="utf-8"))
+            name, small = unpack_bytes(entry)
             if name is not None:
                 _bring(path.with_name(f"{name}.data"), self.directory)
+            entry["attempts"] = entry.get("attempts", []) + self._bring_tried(path)
             path.rename(self.directory / path.name)
             sync_directory(self.directory)
-            return path.stem, entry, Scratch(self.directory, self.memory, name)
+            return path.stem, entry, Scratch(self.directory, self.memory, name, small)
         except (FileNotFoundError, RecursionError, TypeError, ValueError) as error:
             log.warning("journal entry %s cannot be used (%s): set aside", path, error)
             with contextlib.suppress(OSError):
@@ -132,6 +153,16 @@ class Staging:
         except OSError as error:
             log.warning("journal entry %s is left to the next mount: %s", path, error)
         return None
+
+    def _bring_tried(self, entry: Path) -> list[Any]:
+        """What was kept beside an entry; nothing if it did not survive."""
+        path = entry.with_suffix(".tried")
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            path.rename(self.directory / path.name)
+        except (OSError, ValueError):
+            return []
+        return found if isinstance(found, list) else []
 
 
 def _bring(data: Path, directory: Path) -> None:
@@ -144,8 +175,74 @@ def _bring(data: Path, directory: Path) -> None:
         data.rename(directory / data.name)
 
 
-def _hold(directory: Path) -> int | None:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a journal as somebody else sees it; ``entry`` is None if it cannot be read (``trouble``).
+
+    ``pid`` is the process that had the directory, ``held`` whether it still has; ``since`` in seconds
+    since 1970.
+    """
+
+    path: Path
+    pid: int
+    held: bool
+    since: float
+    entry: dict[str, Any] | None
+    trouble: str = ""
+
+
+def entries(root: Path) -> Iterator[Entry]:
+    """What is in all journals below a site's staging directory; changes nothing."""
+    for directory in sorted(root.glob("[0-9]*-*")):
+        pid = int(re.match("[0-9]+", directory.name).group())  # type: ignore[union-attr] # see glob
+        held = _is_held(directory)
+        for path in sorted(directory.glob("*.json")) + sorted(directory.glob("*.damaged")):
+            with contextlib.suppress(FileNotFoundError):  # just sent, or taken over
+                yield _look(path, pid, held)
+
+
+def _look(path: Path, pid: int, held: bool) -> Entry:
+    since = path.stat().st_mtime
+    try:
+        entry = _parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, RecursionError, ValueError) as error:
+        return Entry(path, pid, held, since, None, str(error))
+    return Entry(path, pid, held, since, entry)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    entry = json.loads(text)
+    if not isinstance(entry, dict) or entry.get("format") not in _READABLE:
+        raise ValueError("not an entry of this version")
+    return entry
+
+
+def _is_held(directory: Path) -> bool:
+    """Whether a process has the directory's lock.  Asking takes a shared one for a moment."""
+    try:
+        handle = os.open(directory / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _hold(directory: Path, tries: int = 1) -> int | None:
     """Take the directory's lock; None if somebody has it, or it is gone or no directory of ours."""
+    while (held := _try_to_hold(directory)) is None and tries > 1:
+        tries -= 1
+        time.sleep(0.02)
+    return held
+
+
+def _try_to_hold(directory: Path) -> int | None:
     try:
         handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:

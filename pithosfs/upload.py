@@ -16,6 +16,7 @@ pool waits for the pool.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -118,6 +119,43 @@ class KnownBlocks:
             return block in self._known
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Bytes of a file that were sent since ``since`` (monotonic seconds)."""
+
+    since: float
+    sent: int
+
+    @property
+    def speed(self) -> float:
+        """Bytes a second."""
+        return self.sent / max(0.001, time.monotonic() - self.since)
+
+
+class UnderWay:
+    """Files whose blocks are being sent and that are not committed yet."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._lock = threading.Lock()
+        self._files: LRUCache[ObjectRef, Progress] = LRUCache(limit)
+
+    def sent(self, ref: ObjectRef, size: int) -> None:
+        """So many bytes more; 0 when the first are only on their way."""
+        with self._lock:
+            known = self._files.get(ref, Progress(time.monotonic(), 0))
+            self._files[ref] = Progress(known.since, known.sent + size)
+
+    def ended(self, ref: ObjectRef) -> None:
+        """Committed, or given up for now."""
+        with self._lock:
+            self._files.pop(ref, None)
+
+    def of(self, ref: ObjectRef) -> Progress | None:
+        """How far a file is; None if nothing of it is on its way."""
+        with self._lock:
+            return self._files.get(ref)
+
+
 class Uploader:
     """Sends blocks and hashmaps.
 
@@ -137,6 +175,7 @@ class Uploader:
     ) -> None:
         self.cache = cache
         self.known = KnownBlocks()
+        self.under_way = UnderWay()
         self.counts = UploadCounts()
         self.threads = threads
         self._client_of = client_of
@@ -161,9 +200,11 @@ class Uploader:
 
     def send_block(self, ref: ObjectRef, block: str, data: Buffer) -> None:
         """POST one block whose hash is ``block``."""
+        self.under_way.sent(ref, 0)
         if self._own.post_block(self._container or ref.container, data, expected=block) != block:
             raise ProtocolError(f"the server stored a block of {ref} under another hash")
         self.known.add((block,))
+        self.under_way.sent(ref, len(data))
         with self._lock:
             self.counts.sent += 1
             self.counts.sent_bytes += len(data)
@@ -197,6 +238,7 @@ class Uploader:
 
     def put_body(self, ref: ObjectRef, data: Buffer, merkle: str, terms: Terms) -> Written:
         """One PUT with the object's bytes, whose Merkle hash is ``merkle``."""
+        self.under_way.sent(ref, 0)
         written = self._client_of(ref).put_object(
             ref.container,
             ref.name,
@@ -229,12 +271,15 @@ class Uploader:
         """
         hashes = ahead.finish() if ahead else {}
         job = _Job(self, ref, source, hashes, ahead.sent if ahead else set(), attempted)
-        for attempt in range(_ROUNDS):
-            try:
-                return job.run(terms)
-            except Changed:
-                if attempt == _ROUNDS - 1:
-                    raise
+        try:
+            for attempt in range(_ROUNDS):
+                try:
+                    return job.run(terms)
+                except Changed:
+                    if attempt == _ROUNDS - 1:
+                        raise
+        finally:
+            self.under_way.ended(ref)
         raise AssertionError("unreachable")
 
     def hashmap(self, ref: ObjectRef, source: Source) -> Hashmap:

@@ -46,9 +46,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # files
     ("content", "nodes", "services"),
     ("base", "guard", "journal", "namespace", "promise", "siblings", "space"),
-    ("filedata", "past", "trees"),
+    ("filedata", "past", "rescue", "trees"),
     ("openfile",),
-    ("outbox", "removals"),
+    ("inuse", "outbox", "removals"),
+    ("conflicts",),
     ("files",),
     ("handles", "hidden"),
     ("paths",),

@@ -9,9 +9,11 @@ Every method raises a :class:`~pithosfs.errors.StoreError`.
 """
 
 from pithosfs.api.client import Client, connect
+from pithosfs.api.listings import PAGE
 from pithosfs.wire import AccountInfo, ContainerInfo, Entry, Info, Page, Version, Written
 
 __all__ = [
+    "PAGE",
     "AccountInfo",
     "Client",
     "ContainerInfo",

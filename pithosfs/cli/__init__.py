@@ -22,6 +22,7 @@ from pithosfs.cli import (
     du,
     exits,
     mount,
+    pending,
     publish,
     purge,
     refresh,
@@ -40,7 +41,7 @@ from pithosfs.cli.arguments import Formatter, Parser, completed
 from pithosfs.cli.exits import ExitCode
 
 _COMMANDS = (
-    *(mount, umount, status, doctor, serve, demo, completion),
+    *(mount, umount, status, pending, doctor, serve, demo, completion),
     *(versions, diff, restore, trash, purge),
     *(publish, share, shared),
     *(upload, download),

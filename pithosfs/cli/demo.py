@@ -11,18 +11,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pithosfs
-from pithosfs import mountpoints
+from pithosfs import moments, mountpoints
 from pithosfs.cli import arguments, checks
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.options import MountOptions
 
 _DESCRIPTION = """\
-Start a server, mount its container, copy files in and read them back, showing
-each command and what it prints.
+Start a server, mount its container, copy files in, delete and restore some, and
+read everything back, showing each command and what it prints.
 
 On a terminal everything stays up until Enter or Ctrl-C, to go on by hand;
 otherwise it ends by itself.  Nothing is left behind.
@@ -53,10 +54,9 @@ class _Story:
     """The commands, in order; what they start is ended by ``cleanup``."""
 
     def __init__(self, folder: Path, cleanup: contextlib.ExitStack) -> None:
+        self._folder = folder
         self._store = folder / "store"
         self._cloud = folder / "cloud"
-        self._cache = folder / "cache"
-        self._big = folder / "big"
         self._cleanup = cleanup
         # "pithosfs" in the story is this very program
         self._environment = {
@@ -71,20 +71,22 @@ class _Story:
         self._mount()
         self._copy_a_tree()
         self._copy_twice()
+        self._delete_and_restore()
         self._read_back()
         if sys.stdin.isatty() and sys.stdout.isatty():
             self._wait()
 
     def _serve(self) -> None:
         _say("A Pithos server that keeps its data in a directory:")
-        command = ["pithosfs", "serve", str(self._store), "--port", "0"]
-        print(f"$ {shlex.join(command)} &", flush=True)
+        command = ["pithosfs", "serve", "store", "--port", "0"]
+        print(f"$ cd {self._folder}\n$ {shlex.join(command)} &", flush=True)
         server = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "pithosfs", *command[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
             env=self._environment,
+            cwd=self._folder,
             start_new_session=True,  # Ctrl-C is for the story, which ends the server after the mount
         )
         self._cleanup.callback(_end, server)
@@ -95,33 +97,43 @@ class _Story:
 
     def _mount(self) -> None:
         _say('Its container "pithos" becomes a directory:')
-        self._run("mkdir", self._cloud)
+        self._run("mkdir", "cloud")
         self._cleanup.callback(self._unmount)
-        self._run("pithosfs", "mount", "pithos", self._cloud, "--cache-dir", self._cache)
+        self._run("pithosfs", "mount", "pithos", "cloud", "--cache-dir", "cache")
 
     def _copy_a_tree(self) -> None:
         tree = Path(pithosfs.__file__).parent
         _say("Copy a tree of real files into it, and look at it:")
-        self._run("cp", "-r", tree, self._cloud / "tree")
-        self._run("ls", "-C", self._cloud / "tree")
-        self._run("ls", "-l", self._cloud / "tree" / "blocks.py")
-        self._run("df", "-h", self._cloud)
+        self._run("cp", "-r", tree, "cloud/tree")
+        self._run("ls", "-C", "cloud/tree/server")
+        self._run("ls", "-l", "cloud/tree/blocks.py")
+        self._run("df", "-h", "cloud")
 
     def _copy_twice(self) -> None:
         _say("A file of 64 MiB, copied in twice; the second copy sends no data, the server has the blocks:")
-        self._run("dd", "if=/dev/urandom", f"of={self._big}", "bs=1M", "count=64", "status=none")
+        self._run("dd", "if=/dev/urandom", "of=big", "bs=1M", "count=64", "status=none")
         for name in ("first", "second"):
-            self._run("cp", self._big, self._cloud / name)
-            self._run("pithosfs", "status", self._cloud)
+            self._run("cp", "big", f"cloud/{name}")
+            self._run("pithosfs", "status", "cloud")
+
+    def _delete_and_restore(self) -> None:
+        _say("The tree is deleted by mistake; the store has every version, and brings it back:")
+        before = time.time_ns()
+        time.sleep(2.0)  # moments are whole seconds: this one shall be over
+        then = moments.name_of(before + moments.SECOND)
+        self._run("rm", "-r", "cloud/tree")
+        self._run("ls", "cloud")
+        self._run("ls", f"cloud/.pithos/at/{then}")
+        self._run("pithosfs", "restore", "cloud/tree", "--at", then)
 
     def _read_back(self) -> None:
         tree = Path(pithosfs.__file__).parent
         _say("Mounted anew with an empty cache, everything is read back and compared:")
-        self._run("pithosfs", "umount", self._cloud)
-        self._run("rm", "-r", self._cache)
-        self._run("pithosfs", "mount", "pithos", self._cloud, "--cache-dir", self._cache)
-        self._run("diff", "-r", "--exclude=__pycache__", tree, self._cloud / "tree")
-        self._run("cmp", self._big, self._cloud / "second")
+        self._run("pithosfs", "umount", "cloud")
+        self._run("rm", "-r", "cache")
+        self._run("pithosfs", "mount", "pithos", "cloud", "--cache-dir", "cache")
+        self._run("diff", "-r", "--exclude=__pycache__", tree, "cloud/tree")
+        self._run("cmp", "big", "cloud/second")
         _say("Not a byte differs.")
 
     def _wait(self) -> None:
@@ -140,7 +152,9 @@ class _Story:
         command = [str(each) for each in words]
         print(f"$ {shlex.join(command)}", flush=True)
         program = [sys.executable, "-m", "pithosfs"] if command[0] == "pithosfs" else command[:1]
-        done = subprocess.run([*program, *command[1:]], env=self._environment, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            [*program, *command[1:]], env=self._environment, cwd=self._folder, check=False
+        )
         if done.returncode:
             raise CommandError(f"{command[0]} ended with exit code {done.returncode}")
 

@@ -22,7 +22,8 @@ from pithosfs.options import MountOptions
 
 log = logging.getLogger(__name__)
 
-#: Seconds for sending what is pending after a signal (systemd kills after 90; the mount tries once more).
+#: Seconds for sending what is pending after a signal, at most a third of ``--timeout``: until that
+#: is over the mount tries once more, when programs have let go.
 _SEND_TIME = 20.0
 #: Seconds for programs to let go of a detached mount.
 _GRACE = 3.0
@@ -35,6 +36,9 @@ class Servable(Protocol):
     def status(self) -> dict[str, Any]: ...  # noqa: D102
     def pending(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def drain(self, timeout: float | None) -> list[dict[str, Any]]: ...  # noqa: D102
+    def export(self, name: str, folder: str) -> dict[str, Any]: ...  # noqa: D102
+    def end_within(self, seconds: float) -> None: ...  # noqa: D102
+    def stop(self) -> None: ...  # noqa: D102
     def refresh(self, path: str | None) -> float: ...  # noqa: D102
     def resolve(self, path: str) -> dict[str, Any]: ...  # noqa: D102
 
@@ -95,6 +99,7 @@ class Session:
             "status": mount.status,
             "pending": mount.pending,
             "drain": self._drain,
+            "export": mount.export,
             "refresh": lambda path=None: mount.refresh(path),
             "resolve": lambda path: {**mount.resolve(path), "settings": self._account},
         }
@@ -135,6 +140,8 @@ class Session:
         if self._entry is None:
             self._give_up()
         elif self._stopping.is_set():
+            assert self._mount is not None  # noqa: S101 (it is announced)
+            self._mount.end_within(0)
             self._detach(0)
         else:
             self._stopping.set()
@@ -150,7 +157,9 @@ class Session:
 
     def _shut_down(self) -> None:
         notify.notify("STOPPING=1", "STATUS=sending what is pending")
-        unsent = self._drain(_SEND_TIME)
+        assert self._mount is not None  # noqa: S101 (see _stop)
+        self._mount.end_within(self._settings.timeout)
+        unsent = self._drain(min(_SEND_TIME, self._settings.timeout / 3))
         if unsent:
             log.error("%d files are not sent yet; the next mount goes on with them", len(unsent))
         try:
@@ -166,5 +175,7 @@ class Session:
             mountpoints.unmount(self._mountpoint, lazy=True)
         if not self._ended.wait(grace) and not mountpoints.abort(self._entry.device):
             # where the connection may not be cut, the end of the process cuts it
+            assert self._mount is not None  # noqa: S101 (see _stop)
+            self._mount.stop()
             self._close()
             os._exit(exits.ExitCode.OK)

@@ -40,9 +40,9 @@ def _figures(details: dict[str, Any]) -> Iterator[str]:
     """The columns of numbers; none for a mount that says nothing."""
     if not details:
         return
-    pending, upload = details.get("pending", ()), details.get("upload", {})
+    waiting, upload = unsent(details), details.get("upload", {})
     yield str(details.get("open_files", 0))
-    yield f"{_count(len(pending), 'file')}, {format_size(_unsent(pending))}" if pending else "-"
+    yield f"{_count(len(waiting), 'file')}, {format_size(sum(waiting.values()))}" if waiting else "-"
     yield format_size(upload.get("bytes_sent", 0))
     yield format_size(upload.get("bytes_spared", 0))
     yield _hit_rate(details.get("cache", {}))
@@ -78,6 +78,8 @@ def _details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
             f"{format_size(cache.get('memory_bytes', 0))} in memory; {_hit_rate(cache)} hits"
         ),
     )
+    for each in details.get("uploads", ()):
+        yield "sending", _sending(each)
     for each in details.get("pending", ()):
         reason = f": {each['error']}" if each.get("error") else ""
         yield "unsent", f"{each['object']} ({format_size(each.get('unsent', 0))}) {each['state']}{reason}"
@@ -96,8 +98,26 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _unsent(pending: list[dict[str, Any]]) -> int:
-    return sum(each.get("unsent", 0) for each in pending)
+def _sending(upload: dict[str, Any]) -> str:
+    text = f"{upload['object']}: {format_size(upload['sent'])} sent, {format_size(upload['unsent'])} to go"
+    if upload["seconds_left"] is None:  # the first block is on its way
+        return text
+    return f"{text}, {format_size(upload['speed'])}/s, {duration(upload['seconds_left'])} left"
+
+
+def unsent(details: dict[str, Any]) -> dict[str, int]:
+    """Bytes still to be sent of each object that waits or is on its way."""
+    return {
+        each["object"]: each.get("unsent", 0)
+        for each in (*details.get("pending", ()), *details.get("uploads", ()))  # the latter know better
+    }
+
+
+def duration(seconds: float) -> str:
+    """``0:42``, ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _hit_rate(cache: dict[str, Any]) -> str:

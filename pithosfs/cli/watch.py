@@ -62,13 +62,7 @@ def _speed_text(report: Report, speed: tuple[float, float] | None) -> str:
         return ""
     up, down = speed
     text = f"{report.mountpoint}: {format_size(up)}/s up, {format_size(down)}/s down"
-    unsent = sum(each.get("unsent", 0) for each in report.details.get("pending", ()))
+    unsent = sum(tables.unsent(report.details).values())
     if unsent and up:
-        text += f"; {format_size(unsent)} to go, about {_duration_text(unsent / up)}"
+        text += f"; {format_size(unsent)} to go, about {tables.duration(unsent / up)}"
     return text
-
-
-def _duration_text(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ def test_without_a_terminal_it_ends_by_itself(place: Place, folder: Path) -> Non
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "Not a byte differs." in done.stdout
+    assert re.search(r"pithos/tree: \d\d+ objects brought back", done.stdout)
     # what the second copy added: nothing sent, sixteen blocks spared
     spared = [line.split(None, 1)[1] for line in done.stdout.splitlines() if line.startswith("spared")]
     sent = [line for line in done.stdout.splitlines() if line.startswith("sent")]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pithosfs.cli import prometheus, tables
 from pithosfs.cli.reports import Report, State
-from pithosfs.cli.watch import Speeds, _duration_text, _speed_text
+from pithosfs.cli.watch import Speeds, _speed_text
 
 from .conftest import Place, Server
 
@@ -85,6 +85,17 @@ class TestTables:
         assert "pithos/b was changed elsewhere; what was written here is pithos/b (conflict)" in text
         assert "flush 2" in text
 
+    def test_what_is_being_sent(self) -> None:
+        upload = {"object": "pithos/a", "sent": 2 << 20, "unsent": 6 << 20, "speed": 1 << 20}
+        details: dict[str, Any] = {
+            "uploads": [{**upload, "seconds_left": 6.0}],
+            "pending": [{"object": "pithos/a", "unsent": 8 << 20, "state": "sending"}],
+        }
+        assert "sending pithos/a: 2M sent, 6M to go, 1M/s, 0:06 left" in " ".join(
+            shown(tables.in_full(report(**details))).split()
+        )
+        assert "1 file, 6M" in shown(tables.overview([report(**details)]))
+
     def test_overview(self) -> None:
         cache = {"memory_hits": 1, "disk_hits": 2, "misses": 1}
         pending = [{"object": "pithos/a", "unsent": 2048, "state": "failed"}]
@@ -108,14 +119,14 @@ class TestSpeeds:
         assert speeds.of(report(bytes_up=10), 2.0) is None
 
     def test_time_left(self) -> None:
-        text = _speed_text(report(pending=[{"unsent": 90 * 1024}]), (1024.0, 0.0))
+        text = _speed_text(report(pending=[{"object": "a", "unsent": 90 * 1024}]), (1024.0, 0.0))
         assert text == "/mnt: 1K/s up, 0B/s down; 90K to go, about 1:30"
 
     @pytest.mark.parametrize(
         ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3600, "1:00:00"), (7325, "2:02:05")]
     )
     def test_durations(self, seconds: float, text: str) -> None:
-        assert _duration_text(seconds) == text
+        assert tables.duration(seconds) == text
 
 
 def test_watching_needs_a_terminal(place: Place) -> None:

@@ -71,6 +71,15 @@ class TinyMount:
             for line in self._unsent.read_text().splitlines()
         ]
 
+    def export(self, name: str, folder: str) -> dict[str, Any]:
+        raise Unavailable("nothing to export")
+
+    def end_within(self, seconds: float) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
     def drain(self, timeout: float | None) -> list[dict[str, Any]]:
         time.sleep(self._drain_takes)
         end = time.monotonic() + (timeout or 0)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pithosfs.accounting import AccountedClient
+from pithosfs.api import PAGE
 from pithosfs.blocks import hashmap_of
 from pithosfs.cache import BlockCache
 from pithosfs.config import load
+from pithosfs.conflicts import conflict_ref
 from pithosfs.errors import Unavailable
 from pithosfs.fetch import Fetcher
-from pithosfs.files import Files, conflict_ref
+from pithosfs.files import Files
 from pithosfs.filesystem import FileSystem
 from pithosfs.guard import Guard
 from pithosfs.identity import resolve
@@ -135,6 +137,7 @@ class Stack:
         write_back: float | None = None,
         memory: int = 64 * 1024 * 1024,
         timeout: float = 20.0,
+        page: int = PAGE,
         outbox: bool = True,
     ) -> None:
         connection = load(config=config, environ={})
@@ -157,7 +160,7 @@ class Stack:
         self.services = Services(
             self.fetcher, self.uploader, self.staging, self.store, block_size, window_limit=8
         )
-        self.namespace = Namespace(self.client_of, self.top, ttl=ttl, timeout=timeout)
+        self.namespace = Namespace(self.client_of, self.top, ttl=ttl, timeout=timeout, page=page)
         self.files = Files(
             self.services,
             self.namespace,

@@ -33,7 +33,7 @@ def test_a_commit_whose_answer_was_lost_is_no_conflict_with_itself(stack: Stack,
     assert not stack.files.outbox.drain(10)
     assert stack.names() == ["new"]
     assert stack.get("new") == data
-    assert not stack.files.conflicts
+    assert not stack.files.conflicts.seen
 
 
 def test_a_lost_answer_followed_by_more_writes_keeps_all(stack: Stack) -> None:
@@ -261,7 +261,7 @@ def test_a_name_being_moved_is_opened_as_the_same_file(stack: Stack) -> None:
 def test_nothing_is_left_of_a_closed_file(stack: Stack) -> None:
     stack.write("/file", b"x" * 3000)
     assert stack.files.all() == []
-    assert stack.files._places == {}
+    assert stack.files._in_use._places == {}
     assert stack.namespace._pinned == {}
     assert not list(stack.staging.directory.glob("*.data"))
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pithosfs.errors import NotADirectory, NotFound, Unavailable
+from pithosfs.namespace import Arrival
 from pithosfs.transport import Request
 from pithosfs.walks import Subtree
 from tests.core.conftest import Build
@@ -90,6 +91,44 @@ def test_a_walk_becomes_one_listing(stack: Stack) -> None:
         assert stack.ls(f"/top/{name}") == [f"file{number}" for number in range(5)]
     assert listings(stack) <= 4
     assert len(stack.wire.requests) <= 4
+
+
+def tree_of_many_pages(build: Build, **options: float) -> Stack:
+    """Ten directories of ten files, listed twenty objects at a time."""
+    stack = build(page=20, **options)
+    for number in range(100):
+        stack.put(f"top/d{number // 10}/file{number % 10}", b"x")
+    return stack
+
+
+def test_a_listing_of_many_pages_is_revalidated_like_any_other(build: Build) -> None:
+    stack = tree_of_many_pages(build, ttl=0.1)
+    time.sleep(1.1)  # the store's stamp has a resolution of a second
+    assert len(stack.ls("/top")) == 10
+    assert len(stack.ls("/top/d0")) == len(stack.ls("/top/d1")) == 10
+    stack.wire.reset()
+    for number in range(2, 10):
+        time.sleep(0.15)
+        assert len(stack.ls(f"/top/d{number}")) == 10
+    assert stack.wire.count(within="limit=20") == 0
+
+
+def test_a_walk_ends_though_its_listing_takes_longer_than_it_is_trusted(build: Build) -> None:
+    """And somebody else goes on writing all the time, so that nothing can be revalidated."""
+    stack = tree_of_many_pages(build, ttl=0.05)
+    stack.wire.reset()
+    stack.wire.before = lambda request: time.sleep(0.1)
+    for number in range(10):
+        assert len(stack.ls(f"/top/d{number}")) == 10
+        stack.put(f"elsewhere/{number}", b"x")
+    pages = [url for _, url in stack.wire.requests if "limit=20" in url and "delimiter" not in url]
+    assert len(pages) <= 5 * 6  # not once for each directory
+
+
+def test_a_listing_may_take_longer_than_the_timeout_while_its_pages_come(build: Build) -> None:
+    stack = tree_of_many_pages(build, timeout=1.0)
+    stack.wire.before = lambda request: time.sleep(0.4)
+    assert len(stack.ls("/top/d0")) == len(stack.ls("/top/d1")) == 10
 
 
 def test_a_walk_over_a_directory_that_vanished_ends(stack: Stack) -> None:
@@ -199,7 +238,7 @@ def test_a_directory_seen_by_a_walk_is_what_a_listing_of_its_own_shows(build: Bu
     paths = ["/t", "/t/a", "/t/b", "/t/c", "/t/e", "/t/b/y", "/t/b/‛", "/t/b/q", "/t/e/‛.."]
     single = {path: sorted(first.namespace.children(first.namespace.find(path))) for path in paths}
     second = build(container=first.container)
-    second.namespace._list_tree(Subtree(first.ref("t"), 10_000), first.ref("t/a"))
+    second.namespace._list_tree(Subtree(first.ref("t"), 10_000), first.ref("t/a"), Arrival())
     walked = {path: sorted(second.namespace.children(second.namespace.find(path))) for path in paths}
     assert walked == single
 

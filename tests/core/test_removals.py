@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from pithosfs import removals as removals_module
 from pithosfs.attributes import Attributes
 from pithosfs.errors import Unavailable
+from pithosfs.journal import unpack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 from pithosfs.removals import Removals
+from pithosfs.staging import Staging
 from tests.core.threads import InThread, eventually
 
 NODE = Node(ObjectRef("box", "file"), Attributes())
@@ -43,12 +47,25 @@ def store() -> Store:
 
 
 @pytest.fixture
-def make(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Removals]:
+def staging(tmp_path: Path) -> Iterator[Staging]:
+    found = Staging(tmp_path / "staging")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def make(store: Store, staging: Staging, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Removals]:
     def build(moment: float = 0.02) -> Removals:
         monkeypatch.setattr(removals_module, "_MOMENT", moment)
-        return Removals(store.delete)
+        return Removals(store.delete, staging)
 
     return build
+
+
+def journalled(staging: Staging) -> list[str]:
+    """Names of the objects that the next mount would delete."""
+    entries = [json.loads(path.read_text()) for path in staging.directory.glob("*.json")]
+    return sorted(node.ref.name for node in map(unpack_removal, entries) if node)
 
 
 def test_it_is_deleted_a_moment_later(store: Store, make: Callable[..., Removals]) -> None:
@@ -140,3 +157,36 @@ def test_those_concerned_are_finished(store: Store, make: Callable[..., Removals
     removals.finish_all(lambda ref: ref.name.startswith("a/"))
     assert store.deleted == [nodes[0].ref, nodes[1].ref]
     removals.stop()
+
+
+def test_the_journal_has_it_until_it_is_deleted(
+    store: Store, staging: Staging, make: Callable[..., Removals]
+) -> None:
+    removals = make()
+    store.errors = [Unavailable("down")]
+    removals.add(NODE, lambda: None)
+    eventually(lambda: removals.waiting()[0]["error"])
+    assert journalled(staging) == ["file"]
+    removals.drain()
+    assert journalled(staging) == []
+    removals.stop()
+
+
+def test_what_may_be_a_replacement_is_not_in_the_journal(
+    staging: Staging, make: Callable[..., Removals]
+) -> None:
+    """A process that dies then must leave the old file: the new one may not have its name yet."""
+    removals = make(10.0)
+    removals.add(NODE, lambda: None)
+    assert journalled(staging) == []
+    with removals.taken_over(NODE.ref):
+        assert journalled(staging) == []
+    removals.stop()
+    assert journalled(staging) == []
+
+
+def test_what_is_left_at_the_end_is_in_the_journal(staging: Staging, make: Callable[..., Removals]) -> None:
+    removals = make(10.0)
+    removals.add(NODE, lambda: None)
+    removals.stop()
+    assert journalled(staging) == ["file"]

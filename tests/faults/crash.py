@@ -9,7 +9,8 @@ started again (it has its journal), must send all it still has, and every file
 is compared by hash through another mount with an empty cache.
 
 A file whose last change was not acknowledged may have its old or its new
-content (or be there or not), nothing else.  Exit code 1 if anything was lost,
+content (or be there or not), nothing else; so may one removed in the moment
+before the mount died.  Exit code 1 if anything was lost,
 corrupted, left over or hung.
 """
 
@@ -40,6 +41,8 @@ NAMES = 6  # files of each writer
 TIMEOUT = 5.0
 #: Seconds an operation may take before it counts as a hang: a commit may need several requests.
 HANG = 3 * TIMEOUT + 10
+#: Seconds a removal may need to get to the server: it is done a moment later (docs/semantics.md).
+REMOVING = 0.3
 SIZES = (0, 1, 700, 40_000, 300_000, 1_200_000, 4 * 1024 * 1024 + 17, 9_000_000)
 KINDS = ("mount", "server", "both", "network")
 
@@ -51,6 +54,7 @@ class Manifest:
         self.acknowledged = 0
         self._lock = threading.Lock()
         self._states: dict[str, set[str]] = {}
+        self._removed: dict[str, tuple[float, set[str]]] = {}
         self._out = path.open("a", encoding="utf-8")
 
     def close(self) -> None:
@@ -69,11 +73,14 @@ class Manifest:
     def change(self, **to: str) -> Iterator[None]:
         """The body changes files; until it ends well they may be as before or as they become."""
         with self._lock:
+            before = {name: self._states.get(name, {ABSENT}) for name in to}
             for name, new in to.items():
-                self._states[name] = self._states.get(name, {ABSENT}) | {new}
+                self._states[name] = before[name] | {new}
             self._write("begin", to)
         yield
         with self._lock:
+            if set(to.values()) == {ABSENT}:
+                self._removed.update((name, (time.monotonic(), before[name])) for name in to)
             self._states.update({name: {new} for name, new in to.items()})
             self.acknowledged += 1
             self._write("done", to)
@@ -82,6 +89,15 @@ class Manifest:
         """The last changes of a file, for whoever has to find out."""
         lines = [line for line in Path(self._out.name).read_text().splitlines() if f'"{name}"' in line]
         return " ".join(lines[-8:])
+
+    def mount_died(self) -> None:
+        """What was removed just before may still be there."""
+        with self._lock:
+            for name, (at, before) in self._removed.items():
+                if self._states[name] == {ABSENT} and time.monotonic() - at < REMOVING:
+                    self._states[name] |= before
+                    self._write("maybe not", {name: ABSENT})
+            self._removed.clear()
 
     def found(self, name: str, state: str) -> None:
         """After a round there is no doubt any more."""
@@ -247,6 +263,7 @@ class Harness:
         if kind in ("mount", "both"):
             self._mount.abort()  # its mount point stays, dead: else writers would go on below it
             self._mount.process.wait()
+            self.manifest.mount_died()
 
     def _end(self, writers: list[Writer]) -> None:
         """All writers come to an end by themselves: whatever they wait for fails in time."""

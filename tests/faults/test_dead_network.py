@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.scene import SLACK, TIMEOUT, Scene, errno_of_write, within
+from tests.support.faults import Fault
 from tests.support.files import BLOCK, noise, refused
 from tests.support.processes import wait_until
 
@@ -138,6 +140,36 @@ def test_umount_with_nothing_to_send_works_at_once(scene: Scene, silent: bool) -
         done = scene.run("umount", top)
     assert done.returncode == 0, done.stderr
     assert not os.path.ismount(top)
+
+
+@dead
+def test_a_signal_ends_it_in_time_and_nothing_is_lost(scene: Scene, silent: bool) -> None:
+    """One file was refused, one is still being written, one is to be deleted: none can be sent."""
+    seconds = 6.0
+    mount = scene.mount(timeout=seconds)
+    top = mount.mountpoint
+    scene.store.put("removed", CONTENT)
+    handles = [os.open(top / "open", os.O_RDWR | os.O_CREAT), os.open(top / "removed", os.O_RDONLY)]
+    try:
+        os.write(handles[0], CONTENT)
+        scene.proxy.faults(Fault("answer", method="PUT", status=503, times=0))
+        assert errno_of_write(top / "refused", CONTENT) == errno.EIO
+        scene.proxy.down(silent=silent)
+        (top / "removed").unlink()
+        with within(seconds + 2 * SLACK):
+            mount.process.terminate()
+            mount.process.wait(3 * seconds)
+    finally:
+        for each in handles:
+            with contextlib.suppress(OSError):  # cut off from its mount
+                os.close(each)
+    assert not os.path.ismount(top)
+    scene.proxy.faults()
+    scene.proxy.up()
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.store.get("refused") == scene.store.get("open") == CONTENT
+    assert not scene.store.exists("removed")
 
 
 def test_ctrl_c_ends_a_stuck_cat(scene: Scene) -> None:

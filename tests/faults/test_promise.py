@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 
 import pytest
 
 from tests.faults.scene import Scene, errno_of_write, kill
 from tests.support.faults import Fault
 from tests.support.files import BLOCK, noise, opened, refused
+from tests.support.mounts import Mount
 from tests.support.processes import wait_until
 
 REFUSALS = [(401, errno.EACCES), (403, errno.EACCES), (413, errno.EDQUOT), (500, errno.EIO), (503, errno.EIO)]
@@ -138,6 +140,50 @@ def test_what_was_stored_though_the_answer_was_lost_is_not_delivered_twice(
     assert scene.store.names() == ["file"]
     assert scene.store.get("file") == data
     assert scene.status(mount)["conflicts"] == []
+
+
+def remove_in_vain(scene: Scene, mount: Mount) -> None:
+    """Remove a file that somebody has open, while the server deletes nothing."""
+    scene.store.put("file", SMALL)
+    scene.proxy.faults(Fault("answer", method="DELETE", status=503, times=0))
+    with opened(mount.mountpoint / "file", os.O_RDONLY):
+        (mount.mountpoint / "file").unlink()
+    wait_until(lambda: scene.status(mount)["pending"][0].get("error"), 20, "a removal that failed")
+
+
+@pytest.mark.parametrize("end", ["killed", "by force", "by a signal"])
+def test_a_removal_that_failed_is_carried_out_by_the_next_mount(scene: Scene, end: str) -> None:
+    mount = scene.mount()
+    remove_in_vain(scene, mount)
+    if end == "killed":
+        kill(mount)
+    elif end == "by force":
+        assert scene.run("umount", "--force", mount.mountpoint).returncode == 0
+    else:
+        mount.process.send_signal(signal.SIGTERM)
+        mount.process.wait(60)
+    assert scene.store.names() == ["file"]
+    scene.start(mount)
+    assert os.listdir(mount.mountpoint) == []
+    assert not (mount.mountpoint / "file").exists()
+    scene.proxy.faults()
+    scene.settle(mount)
+    assert scene.store.names() == []
+    assert os.listdir(mount.mountpoint) == []
+    mount.unmount()
+    assert not list(mount.cache.rglob("staging/**/*.json"))
+
+
+def test_a_removal_does_not_delete_what_others_made_since(scene: Scene) -> None:
+    mount = scene.mount()
+    remove_in_vain(scene, mount)
+    kill(mount)
+    scene.proxy.faults()
+    scene.store.put("file", b"theirs")
+    scene.start(mount)
+    scene.settle(mount)
+    assert scene.store.get("file") == b"theirs"
+    assert (mount.mountpoint / "file").read_bytes() == b"theirs"
 
 
 def test_umount_lists_what_is_not_sent_and_stays_mounted(scene: Scene) -> None:

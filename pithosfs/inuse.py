@@ -1,0 +1,103 @@
+"""Which files are in use, by name, and where in the tree each of them is shown."""
+
+from __future__ import annotations
+
+import threading
+
+from pithosfs.names import ObjectRef
+from pithosfs.namespace import Namespace, Place, is_below
+from pithosfs.nodes import Node
+from pithosfs.openfile import OpenFile
+
+
+class InUse:
+    """One file a name; a file that lost its name is no longer here, but may have handles.
+
+    ``lock`` is reentrant, for who does several of these things at one moment.
+    Order: before a file's own lock, and before the tree's.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.lock = threading.RLock()
+        self._namespace = namespace
+        self._files: dict[ObjectRef, OpenFile] = {}
+        self._places: dict[OpenFile, Place] = {}
+
+    def find(self, ref: ObjectRef) -> OpenFile | None:
+        """The file of this name."""
+        with self.lock:
+            return self._files.get(ref)
+
+    def all(self) -> list[OpenFile]:
+        """Every file that has a name."""
+        with self.lock:
+            return list(self._files.values())
+
+    def below(self, ref: ObjectRef) -> list[OpenFile]:
+        """The files below a directory, in a fixed order."""
+        with self.lock:
+            return [self._files[each] for each in sorted(self._files) if is_below(each, ref)]
+
+    def place(self, file: OpenFile) -> Place | None:
+        """Where it is shown."""
+        with self.lock:
+            return self._places.get(file)
+
+    # -- names come and go ------------------------------------------------------------------------
+
+    def put(self, file: OpenFile, place: Place) -> None:
+        """Its name leads to ``file`` from here on."""
+        with self.lock:
+            self._files[file.ref] = file
+            self._places[file] = place
+
+    def drop(self, file: OpenFile, ref: ObjectRef) -> Place | None:
+        """``ref`` leads to ``file`` no more; returns where it was shown."""
+        with self.lock:
+            if self._files.get(ref) is file:
+                del self._files[ref]
+            return self._places.pop(file, None)
+
+    def displace(self, ref: ObjectRef) -> OpenFile | None:
+        """The object is deleted or replaced: its file lives on without a name."""
+        with self.lock:
+            file = self._files.get(ref)
+            if file is None:
+                return None
+            place = self.drop(file, ref)
+            if place is not None:
+                self._namespace.unpin(*place)
+            file.gone = True
+            return file
+
+    # -- what the tree shows ------------------------------------------------------------------------
+
+    def show(self, file: OpenFile) -> None:
+        """The file as it is here, whatever listings say."""
+        with self.lock:
+            self.pin(file)
+            self._namespace.put(*self._places[file], file.view())
+
+    def pin(self, file: OpenFile) -> None:
+        """What is shown now stays, whatever listings say."""
+        with self.lock:
+            place = self._places.get(file)
+            if place is not None:
+                self._namespace.pin(*place)
+
+    def show_sent(self, file: OpenFile) -> None:
+        """What the server has; listings are believed again if that is all."""
+        with self.lock:
+            place = self._places.get(file)
+            if place is not None and file.node is not None and not file.gone:
+                self._namespace.put(*place, file.node)
+                if not file.dirty:
+                    self._namespace.unpin(*place)
+
+    def show_instead(self, file: OpenFile, node: Node) -> None:
+        """``file`` is no longer what its name leads to: that is ``node``."""
+        with self.lock:
+            place = self.drop(file, node.ref)
+            if place is not None:
+                self._namespace.put(*place, node)
+                self._namespace.unpin(*place)
