@@ -290,7 +290,7 @@ class Scratch:
 
 
 def pack_bytes(key: str | None, small: bytes | None) -> dict[str, str | None]:
-    """Where changed bytes are, for an entry of the journal: in itself if small, or else in the scratch ``key``."""
+    """Where changed bytes are, for the journal: in its entry if small, or else in the scratch ``key``."""
     if small is None:
         return {"scratch": key, "bytes": None}
     return {"scratch": None, "bytes": base64.b64encode(small).decode("ascii")}

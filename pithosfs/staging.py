@@ -78,20 +78,9 @@ class Staging:
         self._write(key, entry, durable=False)
 
     def _write(self, key: str, entry: dict[str, Any], *, durable: bool) -> None:
-        path = self.directory / f"{key}.json"
-        part = path.with_suffix(".part")
         try:
-            part.unlink(missing_ok=True)  # left by a failure before
-            with os.fdopen(os.open(part, NEW, 0o600), "w", encoding="utf-8") as out:
-                json.dump({"format": FORMAT, **entry}, out)
-                out.flush()
-                if durable:
-                    os.fsync(out.fileno())
-            part.rename(path)
-            if durable:
-                sync_directory(self.directory)
+            _replace(self.directory / f"{key}.json", {"format": FORMAT, **entry}, durable=durable)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise NoSpace(f"cannot write the journal in {self.directory}: {error.strerror}") from error
 
     def forget(self, key: str) -> None:
@@ -102,10 +91,8 @@ class Staging:
     def tried(self, key: str, attempts: list[tuple[str, int]]) -> None:
         """Keep ``attempts`` beside an entry, at once: they survive the process, but not a power loss."""
         path = self.directory / f"{key}.tried"
-        part = path.with_suffix(".new")
         try:
-            part.write_text(json.dumps(attempts), encoding="utf-8")
-            part.rename(path)
+            _replace(path, attempts, durable=False)
         except OSError as error:
             log.warning("cannot write %s: %s", path, error.strerror)
 
@@ -159,10 +146,28 @@ class Staging:
         path = entry.with_suffix(".tried")
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            path.rename(self.directory / path.name)
+            _bring(path, self.directory)
         except (OSError, ValueError):
             return []
         return found if isinstance(found, list) else []
+
+
+def _replace(path: Path, value: object, *, durable: bool) -> None:
+    """Write ``value`` as JSON in place of what is there, all of it or nothing.  Raises OSError."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)  # left by a failure before
+        with os.fdopen(os.open(part, NEW, 0o600), "w", encoding="utf-8") as out:
+            json.dump(value, out)
+            out.flush()
+            if durable:
+                os.fsync(out.fileno())
+        part.rename(path)
+        if durable:
+            sync_directory(path.parent)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _bring(data: Path, directory: Path) -> None:
