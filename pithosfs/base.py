@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from pithosfs.api import Info
 from pithosfs.blocks import Hashmap
-from pithosfs.errors import Stale
+from pithosfs.errors import NotFound, Stale, VersionGone
+from pithosfs.fetch import Origin
 from pithosfs.nodes import Node
 from pithosfs.services import Services
+
+
+@contextlib.contextmanager
+def of_version(origin: Origin) -> Iterator[None]:
+    """Reads a version that was there: VersionGone if the store has it no longer."""
+    try:
+        yield
+    except NotFound as error:
+        if not origin.version:
+            raise
+        text = f"{origin.ref}: the version that was opened is no longer there"
+        raise VersionGone(f"{text} (replaced, and its container keeps no versions?)", 404) from error
 
 
 def hashmap_of(services: Services, node: Node) -> tuple[Hashmap, Info | None]:
     """The blocks of ``node``, and what else was heard of it if the server had to be asked.
 
-    Stale if the server has another version by now.
+    Stale if the server has another version by now, VersionGone if it has that one no more.
     """
     size = services.block_size
     if not node.size:
@@ -28,7 +44,8 @@ def hashmap_of(services: Services, node: Node) -> tuple[Hashmap, Info | None]:
 
 
 def _ask(services: Services, node: Node) -> tuple[Info, Hashmap]:
-    info, found = services.fetcher.hashmap(node.readable_at)
+    with of_version(node.readable_at):
+        info, found = services.fetcher.hashmap(node.readable_at)
     version = info.entry.version
     if not node.hash or (found.merkle, found.size) == (node.hash, node.size):
         services.store.remember_hashmap(found)

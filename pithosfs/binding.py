@@ -45,6 +45,11 @@ def interrupted() -> bool:
     return bool(mfusepy._libfuse.fuse_interrupted())
 
 
+def caller() -> int:
+    """The process (or thread) that asked for the operation under way in this thread."""
+    return int(mfusepy._libfuse.fuse_get_context().contents.pid)
+
+
 def forget_attributes(path: str) -> None:
     """Let the kernel ask anew for what it knows of ``path``.
 

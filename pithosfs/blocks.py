@@ -69,6 +69,13 @@ def block_length(index: int, size: int, block_size: int = BLOCK_SIZE) -> int:
     return max(0, min(block_size, size - index * block_size))
 
 
+def stored_size(content: Hashmap) -> int:
+    """How many of the bytes are in blocks that have anything but zeros."""
+    size, empty = content.block_size, zero_hash(ALGORITHM)
+    filled = (index for index, each in enumerate(content.hashes) if each != empty)
+    return sum(block_length(index, content.size, size) for index in filled)
+
+
 def spans(offset: int, length: int, block_size: int = BLOCK_SIZE) -> Iterator[Span]:
     """The pieces of blocks that make up ``length`` bytes at ``offset``."""
     position, end = offset, offset + length

@@ -31,6 +31,9 @@ FREE_FLOOR = 0.05
 _FREE_CHECK_SECONDS = 2.0
 #: Blocks of which is remembered that they are what their name says.
 _VERIFIED = 20_000
+#: After so much of the limit was put, it is time to see what other processes have put.
+_SCAN_AFTER = 1 / 16
+_TICK = 0.02  # seconds
 
 
 class DiskCache:
@@ -44,6 +47,7 @@ class DiskCache:
         self._sizes: OrderedDict[str, int] = OrderedDict()  # oldest use first
         self._verified: LRUCache[str, tuple[int, int, int]] = LRUCache(_VERIFIED)  # as they were then
         self._total = 0
+        self._unscanned = 0  # bytes put since the last scan
         self._free_checked = 0.0
         self._room = True
         self._complained = False
@@ -52,12 +56,16 @@ class DiskCache:
     # -- the index ---------------------------------------------------------------
 
     def scan(self) -> None:
-        """Learn what is there from earlier; may take a while, may run in the background."""
-        found = sorted(self._stored(), key=lambda each: each[2])
+        """Learn what is there, from earlier and of others; may take a while, may run in the background."""
         with self._lock:
-            known = self._sizes
-            self._sizes = OrderedDict((name, size) for name, size, _ in found if name not in known)
-            self._sizes.update(known)
+            before = {name: place for place, name in enumerate(self._sizes)}
+            self._unscanned = 0
+        # A file's time is coarse: within one tick our own order is the better one.
+        found = sorted(self._stored(), key=lambda each: (each[2] // _TICK, before.get(each[0], -1)))
+        with self._lock:
+            new = {name: size for name, size in self._sizes.items() if name not in before}
+            self._sizes = OrderedDict((name, size) for name, size, _ in found if name not in new)
+            self._sizes.update(new)
             self._total = sum(self._sizes.values())
         self._make_room(0)
 
@@ -155,6 +163,10 @@ class DiskCache:
             if block not in self._sizes:
                 self._sizes[block] = len(data)
                 self._total += len(data)
+                self._unscanned += len(data)
+            look_again = self._unscanned > self.limit * _SCAN_AFTER
+        if look_again:
+            self.scan()
 
     @staticmethod
     def _write(path: Path, data: Buffer) -> os.stat_result:

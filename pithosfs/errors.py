@@ -67,6 +67,10 @@ class Stale(StoreError):
     """412: the object is not the version the condition named."""
 
 
+class VersionGone(StoreError):
+    """404 for a version somebody reads: its container keeps none, or it was purged."""
+
+
 class QuotaExceeded(StoreError):
     """413: the account's or the container's quota is full."""
 

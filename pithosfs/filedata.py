@@ -14,6 +14,7 @@ import threading
 import time
 
 from pithosfs import blocks
+from pithosfs.base import of_version
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.content import Content, Local, Part, Remote
 from pithosfs.fetch import Address, Origin
@@ -148,10 +149,11 @@ class FileData:
         for part in parts:
             if isinstance(part, Remote):
                 length = part.stop - part.start
-                if plan.unit is Unit.PIECE or (plan.random and fetcher.on_disk(part.address)):
-                    data = fetcher.piece(part.address, part.start, part.stop)
-                else:
-                    data = blocks.cut(fetcher.block(part.address), part.start, part.stop)
+                with of_version(part.address.origin):
+                    if plan.unit is Unit.PIECE or (plan.random and fetcher.on_disk(part.address)):
+                        data = fetcher.piece(part.address, part.start, part.stop)
+                    else:
+                        data = blocks.cut(fetcher.block(part.address), part.start, part.stop)
                 view[at : at + length] = data
             else:
                 length = part.stop - part.start if isinstance(part, Local) else part.length

@@ -14,6 +14,7 @@ from pithosfs.attributes import Kind
 from pithosfs.errors import Exists, IsADirectory, NoLink, NotFound, ReadOnly
 from pithosfs.fetch import Address
 from pithosfs.files import Files
+from pithosfs.foreign import Times
 from pithosfs.handles import Handle, Handles
 from pithosfs.metadata import Metadata
 from pithosfs.names import ObjectRef
@@ -49,12 +50,17 @@ class FileSystem:
         self.read_only = read_only
         self._services = services
         self._client_of = client_of
-        self._paths = Paths(namespace, files)
+        self._times = Times(client_of, namespace, services.store)
+        self._paths = Paths(namespace, files, self._times)
         self._metadata = Metadata(services, namespace, files, self._paths)
         self._naming = Naming(namespace, files, self._paths, client_of)
         self._renames = Renames(namespace, files, self._paths, client_of)
         self._usage = Usage(lambda: client_of(namespace.top.ref).account())
         self._siblings = Siblings()
+
+    def close(self) -> None:
+        """Stop what works behind the callers' backs."""
+        self._times.close()
 
     def _writable(self, *paths: str) -> None:  # noqa: ARG002 - a part of the tree may be read-only
         if self.read_only:
@@ -69,6 +75,10 @@ class FileSystem:
     def entries(self, path: str) -> dict[str, Node]:
         """The entries of a directory, by name."""
         return self._paths.entries(path)
+
+    def stored_size(self, node: Node) -> int:
+        """How many bytes of a file take room: not its holes, as far as they are known here."""
+        return self._services.store.stored_size(node.hash, node.size) if node.hash else node.size
 
     def readlink(self, path: str) -> str:
         """The target of a symbolic link."""

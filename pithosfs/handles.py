@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pithosfs.blocks import Buffer
@@ -147,12 +148,21 @@ class Handles:
 
     # -- sending ------------------------------------------------------------------------------------
 
-    def flush(self, number: int) -> None:
-        """A descriptor is closed: returns when the server has the file (or raises why not)."""
+    def flush(self, number: int, open_again: Callable[[int], bool] = lambda _: False) -> None:
+        """A descriptor is closed: returns when the server has the file (or raises why not).
+
+        ``open_again`` says whether its process has the file of an inode number
+        open by another one.  Shells close one before they write to the other:
+        nothing is sent for that, an empty file would be seen by others.
+        """
         handle = self.get(number)
-        if handle.writable and handle.file.dirty:
-            self._files.flush(handle.file)
-            self.pages.written(handle.file)
+        file = handle.file
+        if not handle.writable or not file.dirty:
+            return
+        if not file.size and file.handles == 1 and open_again(file.ino):
+            return
+        self._files.flush(file)
+        self.pages.written(file)
 
     def fsync(self, number: int) -> None:
         """Returns when the server has the file, whatever was set for close."""

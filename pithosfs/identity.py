@@ -75,6 +75,19 @@ def user_ids(connection: Connection, names: Sequence[str], *, timeout: float = 6
 
     Asked of the identity service's catalogue of users.  Raises as :func:`resolve`.
     """
+    body = {"uuids": [], "displaynames": list(names)}
+    return _catalogue(connection, body, "displayname_catalog", timeout)
+
+
+def display_names(connection: Connection, uuids: Sequence[str], *, timeout: float = 60.0) -> dict[str, str]:
+    """The other way round: display names of users by their UUIDs."""
+    body = {"uuids": list(uuids), "displaynames": []}
+    return _catalogue(connection, body, "uuid_catalog", timeout)
+
+
+def _catalogue(
+    connection: Connection, body: dict[str, list[str]], wanted: str, timeout: float
+) -> dict[str, str]:
     identity = _ask(connection, timeout)
     found = [
         each["publicURL"]
@@ -88,14 +101,12 @@ def user_ids(connection: Connection, names: Sequence[str], *, timeout: float = 6
         None, timeout=timeout, pool=1, ca_certs=connection.ca_certs, verify=connection.verify
     )
     try:
-        body = {"uuids": [], "displaynames": list(names)}
         answer = transport.send(_post(url, identity.token, body)).body
     finally:
         transport.close()
     try:
-        catalogue = json.loads(answer)["displayname_catalog"]
-        return {name: str(catalogue[name]) for name in names if name in catalogue}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return {str(key): str(value) for key, value in json.loads(answer)[wanted].items() if value}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ProtocolError("the identity service's answer has no catalogue of users") from error
 
 

@@ -18,18 +18,33 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from pithosfs.blocks import Hashmap
+from pithosfs.blocks import ZERO_HASH, Hashmap, stored_size
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+#: What is kept of each, the newest: versions' metadata, bytes of hashmaps, inode numbers.
+KEPT_META, KEPT_HASHMAPS, KEPT_INODES = 200_000, 64 * 1024 * 1024, 100_000
+#: How often, in writes, the rest is thrown away.
+_PRUNE_EVERY = 10_000
+#: Files with holes whose real size is at hand.
+_SPARSE = 10_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (version INTEGER PRIMARY KEY, fields TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS hashmap (
-    merkle TEXT, size INTEGER, block_size INTEGER, hashes BLOB NOT NULL,
+    merkle TEXT, size INTEGER, block_size INTEGER, hashes BLOB NOT NULL, stored INTEGER NOT NULL,
     PRIMARY KEY (merkle, size, block_size));
 CREATE TABLE IF NOT EXISTS inode (uuid TEXT PRIMARY KEY, ino INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS newborn (name TEXT PRIMARY KEY, ino INTEGER NOT NULL);
+"""
+_PRUNE = """
+DELETE FROM meta WHERE version <= (SELECT version FROM meta ORDER BY version DESC LIMIT 1 OFFSET :meta);
+DELETE FROM hashmap WHERE rowid <= (
+    SELECT max(rowid) FROM (
+        SELECT rowid, sum(length(hashes)) OVER (ORDER BY rowid DESC) AS total FROM hashmap)
+    WHERE total > :hashmaps);
+DELETE FROM inode WHERE rowid <= (SELECT rowid FROM inode ORDER BY rowid DESC LIMIT 1 OFFSET :inodes);
+DELETE FROM newborn WHERE rowid <= (SELECT rowid FROM newborn ORDER BY rowid DESC LIMIT 1 OFFSET :inodes);
 """
 
 
@@ -39,6 +54,9 @@ class MetaStore:
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
         self._database = self._open(path)
+        self._written = 0
+        self.prune()
+        self._sparse = self._find_sparse()
 
     def close(self) -> None:
         """Close the file."""
@@ -103,13 +121,34 @@ class MetaStore:
         """A hashmap of more than one block (one block's is its Merkle hash)."""
         if len(content.hashes) > 1:
             raw = bytes.fromhex("".join(content.hashes))
+            stored = stored_size(content)
             self._do(
-                "INSERT OR REPLACE INTO hashmap VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO hashmap VALUES (?, ?, ?, ?, ?)",
                 content.merkle,
                 content.size,
                 content.block_size,
                 raw,
+                stored,
             )
+            if stored < content.size:
+                self._sparse[content.merkle, content.size] = stored
+                if len(self._sparse) > _SPARSE:
+                    self._sparse.pop(next(iter(self._sparse)))
+
+    def stored_size(self, merkle: str, size: int) -> int:
+        """How many bytes of a content are not in holes, as far as its hashmap was ever seen."""
+        return 0 if merkle == ZERO_HASH else self._sparse.get((merkle, size), size)
+
+    def _find_sparse(self) -> dict[tuple[str, int], int]:
+        try:
+            with self._lock:
+                rows = self._database.execute(
+                    "SELECT merkle, size, stored FROM hashmap WHERE stored < size LIMIT ?", (_SPARSE,)
+                )
+                return {(merkle, size): stored for merkle, size, stored in rows}
+        except sqlite3.Error as error:
+            log.warning("the metadata store cannot be read: %s", error)
+            return {}
 
     def inodes(self) -> dict[str, int]:
         """Inode numbers by uuid, of objects whose number is not the one their uuid makes."""
@@ -131,6 +170,12 @@ class MetaStore:
         """There is no such object, or its uuid is known."""
         self._do("DELETE FROM newborn WHERE name = ?", name)
 
+    def prune(self, meta: int = KEPT_META, hashmaps: int = KEPT_HASHMAPS, inodes: int = KEPT_INODES) -> None:
+        """Throw away all but the newest; each can be asked for again, or is a number like any other."""
+        limits = {"meta": meta, "hashmaps": hashmaps, "inodes": inodes}
+        for statement in filter(str.strip, _PRUNE.split(";")):
+            self._execute(statement, limits)
+
     # -- access --------------------------------------------------------------------------
 
     def _numbers(self, query: str) -> dict[str, int]:
@@ -151,6 +196,12 @@ class MetaStore:
         return tuple(row) if row else None
 
     def _do(self, statement: str, *values: object) -> None:
+        self._execute(statement, values)
+        self._written += 1
+        if not self._written % _PRUNE_EVERY:
+            self.prune()
+
+    def _execute(self, statement: str, values: Any) -> None:
         try:
             with self._lock:
                 self._database.execute(statement, values)

@@ -245,7 +245,14 @@ class Mount:
             later = "the next mount " + ("deletes it" if each["state"] == TO_BE_DELETED else "sends it")
             log.warning("%s: %s; %s", each["object"], each.get("error") or each["state"], later)
         self.files.stop()
-        for part in (self._past, self._namespace, self._fetcher, self._uploader, self._cache):
+        for part in (
+            self.filesystem,
+            self._past,
+            self._namespace,
+            self._fetcher,
+            self._uploader,
+            self._cache,
+        ):
             part.close()
         self._staging.close()
         self._store.close()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -37,6 +37,9 @@ from pithosfs.walks import Subtree, Walks
 
 log = logging.getLogger(__name__)
 
+#: Entries of directories that are kept, at about a kilobyte each; the directories not looked at for
+#: longest are listed anew when they are needed.
+KEPT = 150_000
 #: How many of the containers' stamps are remembered as confirmed.
 _CONFIRMATIONS = 100
 
@@ -60,6 +63,7 @@ class _Listing:
     took: float = 0.0  # seconds until the last of several pages was there
     stamp: str | None = None  # the container's Last-Modified, if nothing else can hide in that second
     changes: dict[str, float] = field(default_factory=dict)  # component -> when we changed it
+    used: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -90,7 +94,7 @@ class Arrival:
 class Namespace:
     """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
 
-    A request lists ``page`` objects at most.
+    A request lists ``page`` objects at most; ``kept`` entries are remembered.
     ``accounts`` makes the top a directory of accounts, those it returns.
     ``inodes`` knows the numbers of what was made here; ``saw`` is told the
     highest version of each listing, and when it was asked for.
@@ -106,6 +110,7 @@ class Namespace:
         accounts: Callable[[], list[str]] | None = None,
         timeout: float = 60.0,
         page: int = PAGE,
+        kept: int = KEPT,
         inodes: Inodes | None = None,
         saw: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
@@ -114,10 +119,12 @@ class Namespace:
         self.top = virtual_directory(top)
         self._client_of = client_of
         self._ttl = ttl
-        self._until = until
+        self.until = until
+        self.newest = 0  # the highest version in any listing so far
         self._accounts = accounts
         self._timeout = timeout
         self._page = page
+        self._kept = kept
         self._lock = threading.Lock()
         self._listings: dict[ObjectRef, _Listing] = {}
         self._confirmed: dict[tuple[str, str, str], float] = {}  # account, container, stamp -> monotonic
@@ -201,6 +208,7 @@ class Namespace:
                 listing = self._listings.get(ref)
             if listing is not None:
                 break
+        listing.used = time.monotonic()
         if not reading:
             return listing.children
         with self._lock:
@@ -237,6 +245,21 @@ class Namespace:
                     found += [(f"{above}/{name}", node) for name, node in listing.children.items()]
         return [each or "/" for each, _ in found[:limit]]
 
+    def listed(self, ref: ObjectRef) -> Mapping[str, Node]:
+        """The entries of a directory as they were last listed, the store not asked; for looking only."""
+        with self._lock:
+            listing = self._listings.get(ref)
+            return listing.children if listing is not None else {}
+
+    def learned(self, directory: ObjectRef, component: str, version: int, mtime_ns: int) -> None:
+        """The time of an entry, of which listings say nothing, is known for this version."""
+        with self._lock:
+            listing = self._listings.get(directory)
+            node = listing.children.get(component) if listing is not None else None
+            if listing is not None and node is not None and node.version == version:
+                kept = node.attributes.with_changes(mtime_ns=mtime_ns)
+                listing.children[component] = replace(node, attributes=kept)
+
     def new_ref(self, directory: Node, component: str) -> ObjectRef:
         """The object a new entry of this directory would be."""
         if self._accounts is not None and not any(directory.ref):
@@ -246,7 +269,7 @@ class Namespace:
         return directory.ref.child(names.to_object(component))
 
     def _is_fresh(self, ref: ObjectRef, listing: _Listing) -> bool:
-        if self._until is not None:
+        if self.until is not None:
             return True
         now, at = time.monotonic(), listing.began
         if now - at < 2 * listing.took:  # as long again as it was on its way
@@ -290,6 +313,19 @@ class Namespace:
             self._list_containers(ref)
         elif not self._still_valid(ref) and (tree is None or not self._list_tree(tree, ref, arrival)):
             self._list_directory(ref, arrival)
+        with self._lock:
+            self._make_room(ref)
+
+    def _make_room(self, wanted: ObjectRef) -> None:
+        """Forget the directories not looked at for longest.  ``_lock`` is held."""
+        count = sum(len(listing.children) + 1 for listing in self._listings.values())
+        if count <= self._kept:
+            return
+        for ref in sorted(self._listings, key=lambda each: self._listings[each].used):
+            if ref != wanted and ref not in self._pinned and ref not in self._arriving:
+                count -= len(self._listings.pop(ref).children) + 1
+            if count <= self._kept * 0.9:
+                return
 
     def _still_valid(self, ref: ObjectRef) -> bool:
         """Ask whether the container changed at all since this directory was listed."""
@@ -346,7 +382,7 @@ class Namespace:
         """The pages of a listing; those who wait for it see them coming."""
         arrival.pages = 0
         for page in self._client_of(ref).list_all(
-            ref.container, prefix=ref.prefix, delimiter=delimiter, until=self._until, limit=self._page
+            ref.container, prefix=ref.prefix, delimiter=delimiter, until=self.until, limit=self._page
         ):
             arrival.came(page)
             yield page
@@ -362,15 +398,17 @@ class Namespace:
             names.to_path(each.name): virtual_directory(
                 ObjectRef(each.name, "", ref.account), wire.time_ns(each.last_modified) or 0
             )
-            for each in self._client_of(ref).containers(until=self._until)
+            for each in self._client_of(ref).containers(until=self.until)
         }
         self._store(ref, _Listing(children, began))
 
     def _store(self, ref: ObjectRef, listing: _Listing) -> None:
         """Take over a listing, but for what this mount changed since it was asked for."""
         children = listing.children
-        self._saw(max((node.version for node in children.values()), default=0), listing.began)
+        newest = max((node.version for node in children.values()), default=0)
+        self._saw(newest, listing.began)
         with self._lock:
+            self.newest = max(self.newest, newest)
             for component, node in children.items():
                 ino = self._inodes.of(node.ref, node.uuid)
                 if ino:
@@ -393,8 +431,8 @@ class Namespace:
         children = listing.children
         for component, node in children.items():
             old = before.children.get(component)
-            if old is not None and old.changed_ns and _is_what_it_was(old, node):
-                children[component] = replace(node, changed_ns=old.changed_ns)
+            if old is not None and _is_what_it_was(old, node):
+                children[component] = _with_what_is_known(node, old)
         pinned = self._pinned.get(ref, {}).keys()
         recent = {component: at for component, at in before.changes.items() if at >= listing.began}
         listing.changes = recent
@@ -446,6 +484,7 @@ class Namespace:
                 listing = self._listings.get(directory)
                 if listing is not None:
                     listing.changes[component] = time.monotonic()
+                    listing.stamp = None  # what it shows is not all from the store
 
     def made_directory(self, ref: ObjectRef) -> None:
         """A directory was made just now: it is known to be empty."""
@@ -541,8 +580,17 @@ def _settled(page: Page) -> str | None:
     return page.last_modified
 
 
+def _with_what_is_known(node: Node, old: Node) -> Node:
+    """A listed entry with what listings do not tell, but was known of the same before."""
+    if old.changed_ns:
+        node = replace(node, changed_ns=old.changed_ns)
+    if node.attributes.mtime_ns is None and old.attributes.mtime_ns is not None:
+        node = replace(node, attributes=node.attributes.with_changes(mtime_ns=old.attributes.mtime_ns))
+    return node
+
+
 def _is_what_it_was(old: Node, node: Node) -> bool:
-    """Whether a listing shows what this mount has made, so that its own time of change is the better one."""
+    """Whether a listing shows what is known here already, maybe better."""
     if old.version:
         return old.version == node.version
     return (old.hash, old.size, old.attributes) == (node.hash, node.size, node.attributes)

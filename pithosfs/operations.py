@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pithosfs import binding, errors
+from pithosfs import binding, callers, errors
 from pithosfs.attributes import Kind
 from pithosfs.filesystem import FileSystem
 from pithosfs.handles import Handle
@@ -37,6 +37,7 @@ ERRNO: dict[type[Exception], int] = {
     errors.Forbidden: errno.EACCES,
     errors.QuotaExceeded: errno.EDQUOT,
     errors.Stale: errno.ESTALE,
+    errors.VersionGone: errno.ESTALE,
     errors.NameTooLong: errno.ENAMETOOLONG,
     errors.TimedOut: errno.ETIMEDOUT,
     errors.Conflict: errno.EBUSY,
@@ -213,7 +214,7 @@ class Operations:
             "st_uid": self._owner.uid,
             "st_gid": self._owner.gid,
             "st_size": node.size if kind is not Kind.DIRECTORY else _BLOCK,
-            "st_blocks": -(-node.size // 512),
+            "st_blocks": -(-self._fs.stored_size(node) // 512),
             "st_blksize": _BLOCK,
             "st_atime": mtime,
             "st_mtime": mtime,
@@ -438,7 +439,7 @@ class Operations:
     @border
     def flush(self, number: int) -> None:
         """close(2): its result is this one's."""
-        self._handles.flush(number)
+        self._handles.flush(number, open_again=lambda ino: callers.has_open(binding.caller(), ino))
 
     @border
     def fsync(self, number: int) -> None:

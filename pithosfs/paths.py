@@ -11,6 +11,7 @@ from dataclasses import replace
 from pithosfs import names
 from pithosfs.errors import InvalidArgument, NameTooLong, NotFound
 from pithosfs.files import Files
+from pithosfs.foreign import Times
 from pithosfs.hidden import Hidden
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, place_of
@@ -24,11 +25,12 @@ _DIRECTORIES = 10_000
 class Paths:
     """Paths of one mount."""
 
-    def __init__(self, namespace: Namespace, files: Files) -> None:
+    def __init__(self, namespace: Namespace, files: Files, times: Times) -> None:
         self.hidden = Hidden()
         self.changed = DirectoryTimes()
         self._namespace = namespace
         self._files = files
+        self._times = times
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -37,7 +39,7 @@ class Paths:
         hidden = self.hidden.find(path)
         if hidden is not None:
             return hidden.view()
-        return self.changed.shown(self._files.view(self.find(path)))
+        return self.changed.shown(self._files.view(self._times.shown(self.find(path))))
 
     def entries(self, path: str) -> dict[str, Node]:
         """The entries of a directory, by name."""

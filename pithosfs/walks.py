@@ -23,7 +23,8 @@ _DESCENT_SECONDS = 1.0
 #: Objects a first sign is worth: one request.
 _ONE_PAGE = 10_000
 #: A flat listing that grows beyond so many objects is given up: one directory at a time then.
-_LIMIT = 500_000
+#: All of it has to be kept until the walk has passed (``namespace.KEPT``), at a kilobyte each.
+_LIMIT = 120_000
 _REMEMBERED = 1000
 
 

@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("pithosfs", deadline=None)  # an example's time tells of the machine
+settings.load_profile("pithosfs")
 
 #: Why nothing can be mounted here, or nothing.
 NO_FUSE = "" if Path("/dev/fuse").exists() else "no /dev/fuse on this machine"

@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "attributes",
         "buffers",
         "directio",
+        "callers",
         "due",
         "extents",
         "moments",
@@ -46,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # files
     ("content", "nodes", "services"),
     ("base", "guard", "journal", "namespace", "promise", "siblings", "space"),
-    ("filedata", "past", "rescue", "trees"),
+    ("filedata", "foreign", "past", "rescue", "trees"),
     ("openfile",),
     ("inuse", "outbox", "removals"),
     ("conflicts",),

@@ -1,52 +1,32 @@
 """The command line: one small module a command.
 
 A command's module has ``add(commands)``, which makes its parser and names the
-function to run; a new command is such a module and a line in ``_COMMANDS``.
+function to run; a new command is such a module of its name, and a word in
+``_COMMANDS``.  Of all of them only the one that is asked for is imported.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import io
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from pithosfs import __version__
-from pithosfs.cli import (
-    cache,
-    completion,
-    demo,
-    diff,
-    doctor,
-    download,
-    du,
-    exits,
-    mount,
-    pending,
-    publish,
-    purge,
-    refresh,
-    restore,
-    serve,
-    share,
-    shared,
-    status,
-    trash,
-    umount,
-    upload,
-    versions,
-    warm,
-)
+from pithosfs.cli import exits
 from pithosfs.cli.arguments import Formatter, Parser, completed
 from pithosfs.cli.exits import ExitCode
 
 _COMMANDS = (
-    *(mount, umount, status, pending, doctor, serve, demo, completion),
-    *(versions, diff, restore, trash, purge),
-    *(publish, share, shared),
-    *(upload, download),
-    *(refresh, warm, cache, du),
+    *("mount", "umount", "status", "pending", "doctor", "serve", "demo", "completion"),
+    *("versions", "diff", "restore", "trash", "purge"),
+    *("publish", "unpublish", "share", "shared"),
+    *("upload", "download"),
+    *("refresh", "warm", "cache", "du"),
 )
+
+_MODULES = {"unpublish": "publish"}  # where that is not the command's name
 
 _DESCRIPTION = """\
 Mount a container of a Pithos+ object store as a directory.
@@ -62,13 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # paths may hold any bytes
     words = completed(sys.argv[1:] if argv is None else argv)
-    whole, commands = _build()
+    asked_for = [each for each in words[:1] if each in _COMMANDS]
+    whole = parser(asked_for or _COMMANDS)
     try:
         if not words:
             whole.print_help()
             return ExitCode.USAGE
-        if not words[0].startswith("-") and words[0] not in commands:
-            _refuse(whole, words[0], commands)
+        if not words[0].startswith("-") and not asked_for:
+            _refuse(whole, words[0])
         args, unknown = whole.parse_known_args(words)
         args.parser.refuse_unknown(unknown)
     except SystemExit as stop:  # argparse has said everything: help, version or what is wrong
@@ -76,18 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(exits.guarded(args.command, lambda: args.run(args)))
 
 
-def _refuse(whole: Parser, word: str, commands: Collection[str]) -> None:
-    close = difflib.get_close_matches(word, commands, n=1)
+def _refuse(whole: Parser, word: str) -> None:
+    close = difflib.get_close_matches(word, _COMMANDS, n=1)
     whole.error(f"there is no command '{word}'" + (f", maybe you mean {close[0]}" if close else ""))
 
 
-def parser() -> Parser:
-    """The whole command line."""
-    return _build()[0]
-
-
-def _build() -> tuple[Parser, Collection[str]]:
-    """The whole command line, and the names of its commands."""
+def parser(names: Sequence[str] = _COMMANDS) -> Parser:
+    """The command line, with these commands."""
     top = Parser(
         prog="pithosfs",
         description=_DESCRIPTION,
@@ -97,6 +73,6 @@ def _build() -> tuple[Parser, Collection[str]]:
     )
     top.add_argument("--version", action="version", version=f"pithosfs {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in _COMMANDS:
-        module.add(commands)
-    return top, commands.choices
+    for module in dict.fromkeys(_MODULES.get(each, each) for each in names):
+        importlib.import_module(f"{__name__}.{module}").add(commands)
+    return top

@@ -123,6 +123,20 @@ class MountWords(argparse.Action):
             setattr(namespace, key, value)
 
 
+class Verbose(argparse.Action):
+    """``-v``, ``-vv``: a log level."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 (argparse's signature)
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,  # noqa: ARG002
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """One level more."""
+        namespace.log_level = "debug" if getattr(namespace, "log_level", "") in ("info", "debug") else "info"
+
+
 def connection(args: argparse.Namespace) -> Connection:
     """The account the arguments, the environment and kamaki's file name.  Raises ConfigError."""
     from pithosfs import config  # commands without an account do without it

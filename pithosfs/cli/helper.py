@@ -16,6 +16,18 @@ from pithosfs.cli import exits
 from pithosfs.cli.exits import ExitCode
 from pithosfs.options import escape
 
+_DESCRIPTION = """\
+Called by mount(8) for the type pithosfs: at boot for a line of /etc/fstab, or by
+mount -t pithosfs.  It must be found as /usr/sbin/mount.pithosfs.
+
+What /etc/fstab has for others (_netdev, nofail, x-systemd.…) is passed over.  Exit
+codes are those of mount(8).
+
+Example:
+  pithos  /srv/cloud  pithosfs  config=/root/.kamakirc,allow_other,_netdev,nofail  0 0
+  mount -t pithosfs pithos /mnt -o config=/root/.kamakirc,cloud=okeanos
+"""
+
 #: What mount(8) says its own exit codes mean.
 _USAGE, _SYSTEM, _INTERRUPTED, _FAILED = 1, 2, 8, 32
 _CODES = {
@@ -29,7 +41,7 @@ _CODES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Mount as mount(8) asks for it; returns an exit code of mount(8)."""
     try:
-        args = _parser().parse_args(argv)
+        args = parser().parse_args(argv)
     except SystemExit as stop:
         return _USAGE if stop.code else 0
     if "remount" in ",".join(args.options).split(","):
@@ -49,13 +61,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _CODES.get(ExitCode(cli.main(command)), _FAILED)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The helper's command line."""
     parser = argparse.ArgumentParser(
-        prog="mount.pithosfs", description="Called by mount(8) for the type pithosfs.", allow_abbrev=False
+        prog="mount.pithosfs",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("source", metavar="SOURCE")
-    parser.add_argument("mountpoint", metavar="DIR")
-    parser.add_argument("-o", dest="options", metavar="WORDS", action="append", default=[])
+    parser.add_argument("source", metavar="SOURCE", help="CONTAINER[/DIR], or / for the whole account")
+    parser.add_argument("mountpoint", metavar="DIR", help="where it is mounted")
+    parser.add_argument(
+        "-o",
+        dest="options",
+        metavar="WORDS",
+        action="append",
+        default=[],
+        help="words with commas between: the long options of `pithosfs mount` without their dashes",
+    )
     parser.add_argument("-f", dest="fake", action="store_true", help="only say what would be done")
     parser.add_argument("-r", dest="read_only", action="store_true", help="the same as -o ro")
     parser.add_argument("-w", dest="writable", action="store_true", help="the same as -o rw")

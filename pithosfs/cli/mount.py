@@ -53,6 +53,12 @@ def add(commands: arguments.Subparsers) -> None:
         "noexec and the like; what /etc/fstab has for others (_netdev, x-systemd.…) is passed over",
     )
     arguments.add_options(parser, options.OPTIONS)
+    parser.add_argument(
+        "-v",
+        action=arguments.Verbose,
+        nargs=0,
+        help="--log-level info; twice: --log-level debug",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

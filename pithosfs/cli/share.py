@@ -8,7 +8,8 @@ from functools import partial
 
 from pithosfs import identity, sharing
 from pithosfs.cli import arguments, targets
-from pithosfs.cli.exits import ExitCode
+from pithosfs.cli.exits import CommandError, ExitCode
+from pithosfs.cli.people import People
 from pithosfs.cli.targets import Target
 from pithosfs.options import parse_text, typed
 from pithosfs.sharing import Permissions
@@ -39,13 +40,16 @@ def add(commands: arguments.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Set what was asked for and show what holds then."""
+    if args.none and (args.read is not None or args.write is not None):
+        raise CommandError("--none goes with neither --read nor --write", ExitCode.USAGE)
     with targets.opened(args, args.path) as target:
         if args.none or args.read is not None or args.write is not None:
             sharing.share(target.client, target.ref, _wanted(args, target))
             target.changed()
         found = sharing.permissions(target.client, target.ref)
+        people = People(target.connection, (*found.read, *found.write))
     for kind, users in (("read", found.read), ("write", found.write)):
-        print(f"{kind}: {', '.join(users) or 'nobody else'}")
+        print(f"{kind}: {', '.join(map(people.named, users)) or 'nobody else'}")
     return ExitCode.OK
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pithosfs import sharing
 from pithosfs.cli import arguments, output, targets
 from pithosfs.cli.exits import ExitCode
+from pithosfs.cli.people import People
 from pithosfs.options import CONNECTION_OPTIONS
 
 _DESCRIPTION = """\
@@ -34,7 +35,8 @@ def add(commands: arguments.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask and show."""
-    with targets.connected(arguments.connection(args)) as client:
+    connection = arguments.connection(args)
+    with targets.connected(connection) as client:
         mine: list[dict[str, Any]] = [
             {
                 "path": f"{container}/{entry.name}",
@@ -51,14 +53,19 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"mine": mine, "theirs": theirs}, indent=2))
         return ExitCode.OK
+    people = People(
+        connection, [each["sharing"] or "" for each in mine] + [each["account"] for each in theirs]
+    )
     if mine:
-        rows = [(each["path"], each["sharing"] or "", each["public"] or "") for each in mine]
+        rows = [(each["path"], people.named(each["sharing"] or ""), each["public"] or "") for each in mine]
         output.show(("YOU SHARE", "WITH", "PUBLIC LINK"), rows)
     if mine and theirs:
         print()
     if theirs:
-        rows = [(each["path"], each["account"], each["allowed"] or "") for each in theirs]
-        output.show(("OTHERS SHARE", "ACCOUNT", "YOU MAY"), rows)
+        shown = [
+            (each["path"], people.named(each["account"]), each["allowed"], each["account"]) for each in theirs
+        ]
+        output.show(("OTHERS SHARE", "OWNER", "YOU MAY", "ACCOUNT"), shown)
     if not mine and not theirs:
         print("nothing is shared")
     return ExitCode.OK

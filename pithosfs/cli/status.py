@@ -76,6 +76,9 @@ def _find(path: str | None) -> list[Report]:
     located = mountpoints.locate(path)
     if reports := gather(located):
         return reports[:1]
+    here = mountpoints.mount_at(located)
+    if here is not None and here.is_ours:
+        raise MountPointError(f"{located} was mounted by another user: only they and root can ask it")
     above = mountpoints.mount_above(located)
     hint = f"; it lies in the mount {above.path}" if above else ""
     raise MountPointError(f"nothing is mounted on {located}{hint}")

@@ -10,6 +10,7 @@ this machine, and there is no mount.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -179,6 +180,11 @@ def locate(text: str) -> tuple[registry.Entry, str] | None:
                 ExitCode.MOUNTPOINT,
             )
         return None
+    if os.geteuid() not in (0, mount.uid):
+        raise CommandError(
+            f"{mount.path} was mounted by another user: name what you mean as CONTAINER/NAME",
+            ExitCode.MOUNTPOINT,
+        )
     entry = registry.find(mount.path)
     if entry is None or entry.device != mount.device or not entry.is_running():
         raise CommandError(

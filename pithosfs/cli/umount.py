@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import time
 from typing import Any
 
 from pithosfs import control, mountpoints, registry
-from pithosfs.cli import arguments, exits
+from pithosfs.cli import arguments, exits, output
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.mountpoints import Mounted, MountPointError, StillInUse
 from pithosfs.options import format_size, parse_duration, typed
@@ -79,6 +80,8 @@ def find(path: str) -> Mounted:
     located = mountpoints.locate(path)
     here = mountpoints.mount_at(located)
     if here is not None and here.is_ours:
+        if os.geteuid() not in (0, here.uid):
+            raise MountPointError(f"{located} was mounted by another user: only they and root can unmount it")
         return here
     if here is not None:
         raise MountPointError(f"{located} is no mount of pithosfs (type {here.fstype})")
@@ -127,6 +130,10 @@ def _send(entry: registry.Entry, timeout: float) -> None:
             ) from error
         if not now:
             return
+        if not left and sys.stderr.isatty():
+            size = format_size(sum(each["unsent"] for each in now))
+            files = output.count(len(now), "file")
+            exits.complain(f"sending what is left ({files}, {size}); Ctrl-C leaves it mounted")
         if _amount(now) != _amount(left):
             left, since = now, time.monotonic()
         elif time.monotonic() - since > timeout:
@@ -142,8 +149,9 @@ def _unsent_text(mountpoint: str, left: list[dict[str, Any]]) -> str:
     for each in left:
         reason = f": {each['error']}" if each["error"] else ""
         exits.complain(f"  not sent: {each['object']} ({format_size(each['unsent'])}){reason}")
+    what = "1 file is" if len(left) == 1 else f"{len(left)} files are"
     return (
-        f"{len(left)} files are not sent, {mountpoint} stays mounted; try again, or keep them "
+        f"{what} not sent, {mountpoint} stays mounted; try again, or keep them "
         f"for the next mount with: pithosfs umount --force {mountpoint}"
     )
 

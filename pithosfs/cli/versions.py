@@ -9,6 +9,7 @@ import json
 from pithosfs import history
 from pithosfs.cli import arguments, output, targets
 from pithosfs.cli.exits import ExitCode
+from pithosfs.cli.people import People
 from pithosfs.history import FileVersion
 
 _DESCRIPTION = """\
@@ -34,20 +35,22 @@ def run(args: argparse.Namespace) -> int:
     """Ask and show."""
     with targets.opened(args, args.path) as target:
         found = history.versions(target.client, target.ref)
+        connection = target.connection
     if args.json:
         print(json.dumps([dataclasses.asdict(each) for each in found], indent=2))
     else:
         headings = ("NUMBER", "TIME", "SIZE", "CHANGED", "BY", "HASH")
-        output.show(headings, map(_row, found), right=("NUMBER", "SIZE", "CHANGED"))
+        people = People(connection, (each.modified_by for each in found))
+        output.show(headings, (_row(each, people) for each in found), right=("NUMBER", "SIZE", "CHANGED"))
     return ExitCode.OK
 
 
-def _row(version: FileVersion) -> tuple[str, ...]:
+def _row(version: FileVersion, people: People) -> tuple[str, ...]:
     return (
         str(version.number),
         output.moment(version.time_ns),
         output.size(version.size),
         f"{version.changed} of {version.blocks}",
-        version.modified_by,
+        people.named(version.modified_by),
         version.hash[:16],
     )

@@ -54,6 +54,7 @@ def test_help_of_each_command_has_an_example(command: str, capsys: pytest.Captur
         ("mount pithos /mnt --cache x", "unrecognized arguments: --cache"),
         ("serve /tmp/x --port 70000", "argument --port: '70000' is no port"),
         ("umount /mnt --timeout soon", "'soon' is no duration"),
+        ("share pithos/x --none --read bob", "--none goes with neither --read nor --write"),
     ],
 )
 def test_mistakes_are_told_in_one_line(line: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

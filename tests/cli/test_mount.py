@@ -95,7 +95,7 @@ class TestMounting:
 
     def test_the_log_goes_to_a_private_file(self, home: Place) -> None:
         log = home.folder / "log"
-        home.pithosfs("mount", "pithos", home.mountpoint, "--log-file", log, "--log-level", "debug")
+        home.pithosfs("mount", "pithos", home.mountpoint, "--log-file", log, "-vv")
         (home.mountpoint / "x").write_text("y")
         eventually(lambda: "create" in log.read_text())
         assert log.stat().st_mode & 0o077 == 0

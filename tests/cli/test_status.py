@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from pithosfs import cli
 from pithosfs.cli import prometheus, tables
 from pithosfs.cli.reports import Report, State
 from pithosfs.cli.watch import Speeds, _speed_text
@@ -127,6 +129,19 @@ class TestSpeeds:
     )
     def test_durations(self, seconds: float, text: str) -> None:
         assert tables.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["umount"], ["versions"], ["refresh"]], ids=lambda words: words[0]
+)
+def test_anothers_mount_is_called_so(
+    place: Place, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.mount()
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    assert cli.main([*command, str(place.mountpoint)]) == 7
+    assert f"{place.mountpoint} was mounted by another user" in capsys.readouterr().err
+    assert place.is_mounted
 
 
 def test_watching_needs_a_terminal(place: Place) -> None:

@@ -16,7 +16,7 @@ from pithosfs.blocks import BLOCK_SIZE
 from pithosfs.identity import resolve
 from pithosfs.server import run
 from pithosfs.transport import Request, Transport
-from tests.client import embedded
+from tests.support.server import serving
 
 TYPE = "text/plain; mtime=1795334389.539240123; mode=0644"
 
@@ -31,7 +31,7 @@ def client_of(rc: Path) -> Client:
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Client]]:
     """Two accounts on one server."""
     directory = tmp_path_factory.mktemp("store")
-    with embedded.running(directory) as rc:
+    with serving(directory) as rc:
         other = run.add_user(directory, "bob", None, None)
         both = client_of(rc), client_of(Path(other))
         yield both

@@ -17,16 +17,16 @@ from pithosfs.blocks import BLOCK_SIZE
 from pithosfs.config import Connection, load
 from pithosfs.identity import resolve
 from pithosfs.transport import Transport
-from tests.client import embedded
 from tests.support.faults import Fault, storm
 from tests.support.netproxy import NetProxy
+from tests.support.server import serving
 
 TIMEOUT = 4.0
 
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    with embedded.running(tmp_path_factory.mktemp("store")) as rc:
+    with serving(tmp_path_factory.mktemp("store")) as rc:
         yield load(config=rc, environ={})
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import embedded
+from tests.support.server import serving
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pithos_upload_download.py"
 MIB = 1024 * 1024
@@ -38,7 +38,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture(scope="module")
 def rc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with embedded.running(tmp_path_factory.mktemp("store")) as path:
+    with serving(tmp_path_factory.mktemp("store")) as path:
         yield path
 
 

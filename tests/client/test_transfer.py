@@ -14,14 +14,14 @@ from pithosfs import blocks, errors, transfer
 from pithosfs.api import Client, connect
 from pithosfs.blocks import BLOCK_SIZE
 from pithosfs.config import load
-from tests.client import embedded
+from tests.support.server import serving
 
 SIZES = [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 5 * BLOCK_SIZE + 77]
 
 
 @pytest.fixture(scope="module")
 def rc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with embedded.running(tmp_path_factory.mktemp("store")) as path:
+    with serving(tmp_path_factory.mktemp("store")) as path:
         yield path
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.core import embedded
 from tests.core.stack import Stack
+from tests.support.server import serving
 
 SMALL = 1024
 FULL = 4 * 1024 * 1024
@@ -18,14 +19,14 @@ FULL = 4 * 1024 * 1024
 @pytest.fixture(scope="session")
 def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server with blocks of 1 KiB; gives its kamakirc."""
-    with embedded.running(tmp_path_factory.mktemp("small"), SMALL) as config:
+    with serving(tmp_path_factory.mktemp("small"), program=embedded.program(SMALL)) as config:
         yield config
 
 
 @pytest.fixture(scope="session")
 def full_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server with blocks of 4 MiB; gives its kamakirc."""
-    with embedded.running(tmp_path_factory.mktemp("full"), FULL) as config:
+    with serving(tmp_path_factory.mktemp("full"), program=embedded.program(FULL)) as config:
         yield config
 
 

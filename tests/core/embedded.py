@@ -1,33 +1,18 @@
-"""The embedded server as a process of its own, with blocks as small as a test wants.
+"""The embedded server with blocks as small as a test wants: ``python embedded.py BLOCK_SIZE DIR ...``.
 
-Run as a program it is the server itself: ``python embedded.py BLOCK_SIZE DIR ...``.
 The real 4 MiB would make a file of many blocks slow; nothing else is different.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 
-@contextlib.contextmanager
-def running(directory: Path, block_size: int) -> Iterator[Path]:
-    """Serve ``directory`` on a free port; gives kamaki's configuration file for it."""
-    program = [sys.executable, str(Path(__file__).resolve()), str(block_size), str(directory)]
-    process = subprocess.Popen(
-        [*program, "--port", "0", "--no-fsync"], stdout=subprocess.PIPE, text=True, cwd=directory
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline(), "the server did not start"
-        yield directory / "kamakirc"
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
+def program(block_size: int) -> list[str]:
+    """What ``serving`` runs."""
+    return [str(Path(__file__).resolve()), str(block_size)]
 
 
 def _shrink_blocks(size: int) -> None:

@@ -23,7 +23,7 @@ from pithosfs.identity import resolve
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace
+from pithosfs.namespace import KEPT, Namespace
 from pithosfs.removals import delete
 from pithosfs.scratch import Memory, Room
 from pithosfs.services import Services
@@ -138,6 +138,7 @@ class Stack:
         memory: int = 64 * 1024 * 1024,
         timeout: float = 20.0,
         page: int = PAGE,
+        kept: int = KEPT,
         outbox: bool = True,
     ) -> None:
         connection = load(config=config, environ={})
@@ -160,7 +161,7 @@ class Stack:
         self.services = Services(
             self.fetcher, self.uploader, self.staging, self.store, block_size, window_limit=8
         )
-        self.namespace = Namespace(self.client_of, self.top, ttl=ttl, timeout=timeout, page=page)
+        self.namespace = Namespace(self.client_of, self.top, ttl=ttl, timeout=timeout, page=page, kept=kept)
         self.files = Files(
             self.services,
             self.namespace,
@@ -190,7 +191,7 @@ class Stack:
 
     def close(self) -> None:
         self.files.stop()
-        for part in (self.namespace, self.fetcher, self.uploader, self.cache):
+        for part in (self.fs, self.namespace, self.fetcher, self.uploader, self.cache):
             part.close()
         self.staging.close()
         self.store.close()

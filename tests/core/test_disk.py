@@ -213,3 +213,17 @@ def test_a_part_of_a_damaged_block_is_a_miss(tmp_path: Path, seen: bool) -> None
     assert cache.piece(name, 0, 10) is None
     assert not path.exists()
     assert cache.piece("f" * 64, 0, 10) is None
+
+
+def test_two_processes_together_stay_within_the_limit(tmp_path: Path) -> None:
+    """Each of the two learns what the other has put, and both forget what the other has removed."""
+    limit = 200_000
+    caches = [DiskCache(tmp_path, limit), DiskCache(tmp_path, limit)]
+    for number in range(600):
+        caches[number % 2].put(*block(number, 1000))
+        stored = sum(each.stat().st_size for each in tmp_path.rglob("*") if each.is_file())
+        assert stored < limit * 1.2
+    for cache in caches:
+        cache.scan()
+        assert cache.total <= limit
+        assert all(cache.get(each) for each in cache.hashes())

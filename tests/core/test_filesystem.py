@@ -105,7 +105,8 @@ def test_a_move_whose_answer_was_lost_has_happened(stack: Stack, kind: str) -> N
     assert stack.read("/new" if kind == "file" else "/new/inside") == b"content"
 
 
-def test_a_move_that_did_not_arrive_has_not_happened(stack: Stack) -> None:
+def test_a_move_that_did_not_arrive_has_not_happened(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pithosfs.api.client._ARRIVAL_PAUSES", (0.1, 0.1))
     stack.write("/old", b"content")
 
     def tap(request: object) -> None:

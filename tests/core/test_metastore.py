@@ -35,6 +35,40 @@ def test_facts_survive(tmp_path: Path) -> None:
     again.close()
 
 
+def test_how_much_of_a_content_is_no_hole(tmp_path: Path) -> None:
+    path = tmp_path / "meta.sqlite3"
+    sparse = hashmap_of(b"a" * 1024 + bytes(3 * 1024) + b"b" * 100, 1024)
+    store = MetaStore(path)
+    assert store.stored_size(sparse.merkle, sparse.size) == sparse.size
+    store.remember_hashmap(sparse)
+    store.remember_hashmap(CONTENT)
+    assert store.stored_size(sparse.merkle, sparse.size) == 1024 + 100
+    assert store.stored_size(CONTENT.merkle, CONTENT.size) == CONTENT.size
+    store.close()
+    again = MetaStore(path)
+    assert again.stored_size(sparse.merkle, sparse.size) == 1024 + 100
+    assert again.stored_size(hashmap_of(bytes(500), 1024).merkle, 500) == 0
+    again.close()
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    store = MetaStore(tmp_path / "meta.sqlite3")
+    contents = [hashmap_of(bytes([number]) * 3000, 1024) for number in range(10)]
+    for number, content in enumerate(contents):
+        store.remember_meta(100 + number, {"n": str(number)})
+        store.remember_hashmap(content)
+        store.remember_inode(f"uuid{number}", 5 + number)
+        store.remember_newborn(f"name{number}", 7 + number)
+    raw = 3 * 32  # bytes of a hashmap of three blocks
+    store.prune(meta=4, hashmaps=3 * raw, inodes=2)
+    assert [number for number in range(10) if store.meta(100 + number)] == [6, 7, 8, 9]
+    kept = [store.hashmap(each.merkle, each.size, 1024) is not None for each in contents]
+    assert kept == [False] * 7 + [True] * 3
+    assert store.inodes() == {"uuid8": 13, "uuid9": 14}
+    assert store.newborn() == {"name8": 15, "name9": 16}
+    store.close()
+
+
 def test_an_unknown_version_is_never_remembered(tmp_path: Path) -> None:
     store = MetaStore(tmp_path / "meta.sqlite3")
     store.remember_meta(0, {"a": "b"})

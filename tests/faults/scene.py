@@ -22,7 +22,7 @@ from tests.support.processes import wait_until
 from tests.support.server import Server, Store, environment
 
 #: Seconds an operation may take in these tests (``--timeout``); what waits longer hangs.
-TIMEOUT = 3.0
+TIMEOUT = 2.0
 #: Seconds on top of that for two busy processors.
 SLACK = 4.0
 #: Seconds until the mounts are killed under a test that hangs in one of them.
@@ -95,6 +95,14 @@ class Scene:
         self.start(found, name)
         return found
 
+    def shared(self) -> Mount:
+        """One mount for several tests; a new one when it has died of a test."""
+        alive = [each for each in self._mounts if each.alive]
+        for each in self._mounts:
+            if each not in alive:
+                each.destroy()
+        return alive[0] if alive else self.mount()
+
     def start(self, mount: Mount, name: str = "one") -> None:
         """Start a mount (again) and wait until it answers."""
         mount.start()
@@ -127,10 +135,12 @@ class Scene:
         return sorted(each["object"].removeprefix(start) for each in self.status(mount, name)["pending"])
 
     def settle(self, mount: Mount, name: str = "one", seconds: float = 40.0) -> None:
-        """Wait until nothing is pending any more (asked directly: a command each time takes long)."""
-        socket = self._announced(mount, name).with_suffix(".sock")
-        wait_until(lambda: not control.ask(socket, "pending", timeout=10), seconds, "the end of sending")
-        assert self.pending(mount, name) == []
+        """Wait until nothing is pending any more."""
+        wait_until(lambda: not self.ask(mount, "pending", name), seconds, "the end of sending")
+
+    def ask(self, mount: Mount, call: str, name: str = "one") -> Any:
+        """Ask the mount itself: a command each time takes long."""
+        return control.ask(self._announced(mount, name).with_suffix(".sock"), call, timeout=10)
 
     # -- the store --------------------------------------------------------------------------------
 

@@ -13,10 +13,24 @@ import pytest
 from tests.faults.scene import Scene
 from tests.faults.soak import lost_updates
 from tests.support.files import noise, opened, refused
-from tests.support.processes import wait_until
+from tests.support.kamaki import Kamaki, kamaki_program
+from tests.support.processes import python, wait_until
 from tests.support.server import Server
 
 OURS, THEIRS, BASE = noise(50_000, 1), noise(60_000, 2), noise(70_000, 3)
+
+
+_WRITER = f"""
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+os.pwrite(fd, bytes.fromhex('{OURS.hex()}'), 0)
+print("written")
+sys.stdin.readline()
+try:
+    os.close(fd)
+except OSError as error:
+    print(error.errno)
+"""
 
 
 def conflict_copies(names: list[str]) -> list[str]:
@@ -45,6 +59,31 @@ def test_two_mounts_write_one_file_and_both_contents_stay(scene: Scene, existed:
     assert scene.status(one)["conflicts"][0]["copy"].endswith(copy)
     wait_until(lambda: copy in os.listdir(one.mountpoint), 10, "the conflict copy in the mount")
     assert scene.pending(one) == []
+
+
+@pytest.mark.parametrize("existed", [True, False], ids=["changed by both", "made by both"])
+def test_an_upload_by_the_real_kamaki_in_between_is_not_overwritten(
+    scene: Scene, tmp_path: Path, existed: bool
+) -> None:
+    program = kamaki_program()
+    (tmp_path / "kamaki").mkdir()
+    kamaki = Kamaki(program, scene.server.config, tmp_path / "kamaki")
+    (kamaki.home / "theirs").write_bytes(THEIRS)
+    mount = scene.mount()
+    path = mount.mountpoint / "file"
+    if existed:
+        path.write_bytes(BASE)
+    # In a process of its own: starting kamaki closes a copy of what is open here, and a close sends.
+    writer = python(_WRITER, path)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "written\n"
+    kamaki("file", "upload", "theirs", f"/{scene.container}/file", *(["-f"] if existed else []))
+    assert writer.communicate("close\n", timeout=60)[0] == f"{errno.ESTALE}\n"
+    (copy,) = conflict_copies(scene.store.names())
+    kamaki("file", "download", f"/{scene.container}/{copy}", "copy")
+    assert (kamaki.home / "copy").read_bytes() == OURS
+    assert scene.store.get("file") == THEIRS
+    wait_until(lambda: path.read_bytes() == THEIRS, 10, "kamaki's content in the mount")
 
 
 def test_a_change_by_another_client_in_between_is_not_overwritten(scene: Scene) -> None:

@@ -149,6 +149,8 @@ def test_sharing_is_told_to_both_sides(
     name = f"pithos/{mounted.object(path)}"
     assert "read: nobody else" in pithosfs("share", path)
     pithosfs("share", path, "--read", "bob")
+    assert "read: bob" in pithosfs("share", path)
+    assert " read=bob " in pithosfs("shared")
     mine = json.loads(pithosfs("shared", "--json"))["mine"]
     assert any(each["path"] == name and each["sharing"].startswith("read=") for each in mine)
     theirs = json.loads(other.pithosfs("shared", "--json"))["theirs"]

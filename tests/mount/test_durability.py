@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+
+import pytest
 
 from tests.support.disks import MountedDisk
 from tests.support.files import BLOCK, noise, opened, pwrite_all
-from tests.support.processes import python
+from tests.support.processes import python, run
 
 
 def test_close_returns_when_the_store_has_it(mounted: MountedDisk) -> None:
@@ -63,6 +66,32 @@ def test_each_close_of_a_dirty_handle_sends(mounted: MountedDisk) -> None:
         assert mounted.store.get(f"{mounted.name}/file") == b"two"
         os.pwrite(one, b"one", 3)
     assert mounted.store.get(f"{mounted.name}/file") == b"twoone"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_shells_redirection_is_one_version(mounted: MountedDisk, shell: str, there: bool) -> None:
+    """Shells duplicate the descriptor and close the first one before anything is written."""
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    path, name = mounted.path / "file", f"{mounted.name}/file"
+    if there:
+        mounted.store.put(name, b"old content")
+        mounted.remount()
+    before = len(mounted.store.versions(name))
+    run(shell, "-c", 'echo new > "$1"', shell, path)
+    assert mounted.store.get(name) == b"new\n"
+    assert len(mounted.store.versions(name)) == before + 1
+    run(shell, "-c", ': > "$1"', shell, path)
+    assert mounted.store.get(name) == b""
+
+
+def test_each_close_of_a_duplicate_sends_what_is_there(mounted: MountedDisk) -> None:
+    with opened(mounted.path / "file", os.O_RDWR | os.O_CREAT) as one:
+        two = os.dup(one)
+        os.write(two, b"content")
+        os.close(two)
+        assert mounted.store.get(f"{mounted.name}/file") == b"content"
 
 
 def test_unmount_sends_what_is_still_open_in_a_killed_program(mounted: MountedDisk) -> None:

@@ -119,6 +119,23 @@ def test_cp_of_a_file_with_holes(disk: Disk) -> None:
         assert pread_all(fd, 6, GIB - 1) == b"\0data\0"
 
 
+def test_du_does_not_count_holes(disk: Disk, tmp_path: Path) -> None:
+    """So tools that look at it know there are holes to keep."""
+    path = disk.path / "image"
+    with opened(path, os.O_RDWR | os.O_CREAT) as fd:
+        os.ftruncate(fd, 10 * BLOCK)
+        os.pwrite(fd, noise(BLOCK), 4 * BLOCK)
+    with opened(disk.path / "nothing", os.O_RDWR | os.O_CREAT) as fd:
+        os.ftruncate(fd, 1000)
+    assert BLOCK <= path.stat().st_blocks * 512 <= BLOCK + 65_536
+    disk.remount()
+    assert BLOCK <= path.stat().st_blocks * 512 <= BLOCK + 65_536
+    assert (disk.path / "nothing").stat().st_blocks == 0
+    run("cp", "--sparse=auto", path, tmp_path / "copy")
+    assert (tmp_path / "copy").stat().st_blocks * 512 <= BLOCK + 65_536
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()
+
+
 def test_posix_fallocate_makes_room(path: Path) -> None:
     """glibc writes by itself where the file system cannot; either way the size and the content are right."""
     with opened(path / "file", os.O_RDWR | os.O_CREAT) as fd:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from configparser import RawConfigParser
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,22 @@ from urllib.parse import quote
 import urllib3
 
 from tests.support import processes
+
+
+@contextlib.contextmanager
+def serving(
+    directory: Path, *options: str, program: Sequence[str] = ("-m", "pithosfs.server")
+) -> Iterator[Path]:
+    """Serve ``directory`` on a free port; gives kamaki's configuration file for it."""
+    command = [sys.executable, *program, str(directory), "--port", "0", "--no-fsync", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline(), "the server did not start"
+        yield directory / "kamakirc"
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
 
 
 @dataclass(frozen=True)
@@ -108,7 +125,7 @@ class Store:
 
     def __init__(self, pool: urllib3.PoolManager, url: str, token: str) -> None:
         self._pool = pool
-        self._url = url
+        self.url = url
         self.token = token
         self._headers = {"X-Auth-Token": token}
 
@@ -118,7 +135,7 @@ class Store:
         fields = {key.replace("_", "-"): value for key, value in headers.items()}
         answer = self._pool.request(
             method,
-            f"{self._url}/{quote(name)}{query}" if name else f"{self._url}{query}",
+            f"{self.url}/{quote(name)}{query}" if name else f"{self.url}{query}",
             body=body,
             headers={**self._headers, **fields},
         )
@@ -157,6 +174,11 @@ class Store:
     def hashmap(self, name: str) -> dict[str, Any]:
         answer: dict[str, Any] = self._ask("GET", name, "?hashmap&format=json").json()
         return answer
+
+    def versions(self, name: str) -> list[int]:
+        """The numbers of an object's versions, oldest first; none if there never was one."""
+        answer = self._ask("GET", name, "?version=list&format=json")
+        return [number for number, _ in answer.json()["versions"]] if answer.status == 200 else []
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of all objects that begin with ``prefix``, in the store's order."""
