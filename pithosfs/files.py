@@ -63,6 +63,7 @@ class Files:
         self.conflicts = Conflicts(services.fetcher, namespace, self._in_use)
         self._guard = guard_for(self.conflicts.note)
         self._write_back = write_back
+        self._unsure: dict[ObjectRef, list[Node]] = {}  # names left, and what may be there
         self.outbox = Outbox(self._send)
 
     def start(self) -> None:
@@ -134,8 +135,9 @@ class Files:
 
     def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
         """A new file, in use as by :meth:`use`; nothing is sent before it is closed."""
-        self.removals.finish(ref)
         file = OpenFile(self.services, ref, None, kept, new_inode_number())
+        if not self.succeed(file, ref):
+            self.removals.finish(ref)
         file.uses += 1
         self._put_and_show(file, (directory, component))
         return file
@@ -233,11 +235,14 @@ class Files:
         """Send the file; Stale if others changed it meanwhile (both versions are kept then)."""
         with file.committing:
             conflict = self._commit_or_give_way(file)
-            if not file.dirty:
+            if file.forget_journal_if_sent():
                 self.outbox.forget(file)
-                file.forget_journal()
-            elif file.journalled:  # changed while it was sent: the entry is of a version that is no more
+            if file.dirty and file.journalled:
+                # Changed while it was sent: the entry may be of a version that is no more. And who closed
+                # it just now may have put it into the outbox before it was forgotten there.
                 self._persist(file)
+                if not file.handles and file not in self.outbox:
+                    self.outbox.queue(file, self._write_back or 0.0)
             self._in_use.show_sent(file)
         if conflict is not None:
             raise conflict
@@ -270,11 +275,40 @@ class Files:
 
     def hide(self, file: OpenFile, directory: ObjectRef, component: str) -> None:
         """The file is removed while it is open: its object goes in a moment, its handles live on."""
-        node, ref = file.node, file.ref
+        node, ref, unsure = file.node, file.ref, file.maybe_there()
         self.removed(ref)
         if node is not None:
             self._namespace.pin(directory, component)
             self.removals.add(replace(node, ref=ref), lambda: self._namespace.unpin(directory, component))
+        self.left_behind(unsure, (directory, component))
+
+    def left_behind(self, nodes: list[Node], place: Place) -> None:
+        """A file has left its name: what it may have there (``maybe_there``, before) is deleted."""
+        if nodes:
+            self.removals.add_unsure(nodes, *self._unsure_removal(nodes, place))
+
+    def _unsure_removal(
+        self, nodes: list[Node], place: Place
+    ) -> tuple[Callable[[], None], Callable[[], None]]:
+        """How to delete which of ``nodes`` is there, and what to do then; until then the name is gone."""
+        ref = nodes[-1].ref
+        self._unsure[ref] = nodes
+        self._namespace.pin(*place)
+        self._namespace.drop(*place)
+
+        def ended() -> None:
+            self._unsure.pop(ref, None)
+            self._namespace.unpin(*place)
+
+        return lambda: self._delete_if_one_of(nodes), ended
+
+    def succeed(self, file: OpenFile, ref: ObjectRef) -> bool:
+        """``file`` takes a name; whether it need not wait for the deletion of what may be there."""
+        before = self._unsure.get(ref)
+        if before is None or not self.removals.withdraw(ref):
+            return False
+        file.inherit(before)
+        return True
 
     def removed(self, ref: ObjectRef) -> None:
         """The object is deleted or replaced; its handles live on without a name."""
@@ -367,42 +401,32 @@ class Files:
 
     def _recover(self, key: str, entry: dict[str, Any], scratch: Scratch) -> None:
         removed = unpack_removal(entry)
-        if removed is not None:
-            self._go_on_removing(key, removed)
+        if removed:
+            self.removals.resume(key, removed, *self._unsure_removal(removed, place_of(removed[-1].ref)))
             return
         file = OpenFile.recover(self.services, key, entry, scratch)
         self._put_and_show(file, place_of(file.ref))
         self.outbox.queue(file, 0.0)
 
-    def _go_on_removing(self, key: str, node: Node) -> None:
-        """The name is gone for this mount; the object too, unless others changed it meanwhile."""
-        directory, component = place_of(node.ref)
-        self._namespace.pin(directory, component)
-        self._namespace.drop(directory, component)
-        self.removals.resume(
-            key,
-            node,
-            lambda: self._delete_unchanged(node),
-            lambda: self._namespace.unpin(directory, component),
-        )
-
-    def _delete_unchanged(self, node: Node) -> None:
+    def _delete_if_one_of(self, nodes: list[Node]) -> None:
+        """Delete an object if it is what was removed here."""
+        ref = nodes[-1].ref
         try:
-            there = of_entry(node.ref, self.services.fetcher.info(Origin(node.ref, 0)).entry)
+            there = of_entry(ref, self.services.fetcher.info(Origin(ref, 0)).entry)
         except NotFound:
             return
-        if _is_still(node, there):
-            self._delete(node.ref)
+        if any(_is_still(node, there) for node in nodes):
+            self._delete(ref)
             return
-        log.warning("%s was removed here, but changed by somebody else since: it stays", node.ref)
-        self._namespace.forget(parent_of(node.ref))
+        log.warning("%s was removed here, but changed by somebody else since: it stays", ref)
+        self._namespace.forget(parent_of(ref))
 
 
 def _is_still(node: Node, there: Node) -> bool:
-    """Whether ``there`` is what ``node`` was; after a move its version is not known."""
+    """Whether ``there`` is what ``node`` was; after a move, or a lost answer, its version is not known."""
     if node.version:
         return there.version == node.version
-    return bool(node.uuid) and (there.uuid, there.hash, there.size) == (node.uuid, node.hash, node.size)
+    return there.uuid == (node.uuid or there.uuid) and (there.hash, there.size) == (node.hash, node.size)
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:

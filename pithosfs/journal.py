@@ -5,6 +5,7 @@ Unpacking raises KeyError, TypeError or ValueError for what was never packed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pithosfs.attributes import Attributes
@@ -60,14 +61,14 @@ def unpack_node(packed: dict[str, Any] | None) -> Node | None:
     )
 
 
-def pack_removal(node: Node) -> dict[str, Any]:
-    """The entry of an object that is to be deleted."""
-    return {"removed": pack_node(node)}
+def pack_removal(nodes: Sequence[Node]) -> dict[str, Any]:
+    """The entry of an object that is to be deleted: what it is, if it is one of these."""
+    return {"removed": [pack_node(node) for node in nodes]}
 
 
-def unpack_removal(entry: dict[str, Any]) -> Node | None:
-    """Inverse of :func:`pack_removal`; None for the entry of a file."""
-    return unpack_node(entry.get("removed"))
+def unpack_removal(entry: dict[str, Any]) -> list[Node]:
+    """Inverse of :func:`pack_removal`; empty for the entry of a file."""
+    return [node for node in map(unpack_node, entry.get("removed", ())) if node is not None]
 
 
 def pack_content(content: Content) -> dict[str, Any]:

@@ -19,19 +19,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from pithosfs import attributes, names, wire
-from pithosfs.api import PAGE, Client, Page
+from pithosfs import attributes, names
+from pithosfs.api import PAGE, Client
 from pithosfs.attributes import Attributes
 from pithosfs.errors import NotADirectory, NotFound, NotSupported, TimedOut, Unavailable
 from pithosfs.inodes import Inodes
+from pithosfs.lister import Arrival, Listed, Lister
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
-from pithosfs.nodes import Node, TreeBuilder, new_inode_number, virtual_directory
+from pithosfs.nodes import Node, new_inode_number, virtual_directory
 from pithosfs.waiting import if_cancelled, wait
 from pithosfs.walks import Subtree, Walks
 
@@ -66,31 +67,6 @@ class _Listing:
     used: float = field(default_factory=time.monotonic)
 
 
-@dataclass(slots=True)
-class Arrival:
-    """A listing on its way.
-
-    ``pages`` have come so far; ``stamp`` is the container's, if it has been the
-    same for all of them and nothing else can hide in that second.
-    """
-
-    future: Future[None] = field(default_factory=Future)
-    pages: int = 0
-    stamp: str | None = None
-
-    def came(self, page: Page) -> None:
-        """One page more."""
-        if not self.pages:
-            self.stamp = _settled(page)
-        elif page.last_modified != self.stamp:
-            self.stamp = None
-        self.pages += 1
-
-    def listing(self, children: dict[str, Node], began: float) -> _Listing:
-        """What it is once all pages are there."""
-        return _Listing(children, began, time.monotonic() - began if self.pages > 1 else 0.0, self.stamp)
-
-
 class Namespace:
     """The directories below ``top``; ``ttl`` in seconds; ``until`` for a moment of the past.
 
@@ -119,11 +95,11 @@ class Namespace:
         self.top = virtual_directory(top)
         self._client_of = client_of
         self._ttl = ttl
+        self._lister = Lister(client_of, until=until, accounts=accounts, page=page)
         self.until = until
         self.newest = 0  # the highest version in any listing so far
         self._accounts = accounts
         self._timeout = timeout
-        self._page = page
         self._kept = kept
         self._lock = threading.Lock()
         self._listings: dict[ObjectRef, _Listing] = {}
@@ -307,12 +283,18 @@ class Namespace:
             give_up()
 
     def _refresh(self, ref: ObjectRef, tree: Subtree | None, arrival: Arrival) -> None:
-        if self._accounts is not None and not any(ref):
-            self._list_accounts(ref, self._accounts)
-        elif not ref.container:
-            self._list_containers(ref)
-        elif not self._still_valid(ref) and (tree is None or not self._list_tree(tree, ref, arrival)):
-            self._list_directory(ref, arrival)
+        if self._still_valid(ref):
+            return
+        listed: Listed | None = None
+        if tree is not None:
+            listed = self._lister.tree(tree, ref, arrival)
+            if listed is None:
+                with self._lock:
+                    self._walks.too_large(tree)
+        if listed is None:
+            listed = self._lister.directory(ref, arrival)
+        for each, children in listed.directories.items():
+            self._store(each, _Listing(children, listed.began, listed.took, listed.stamp))
         with self._lock:
             self._make_room(ref)
 
@@ -335,10 +317,7 @@ class Namespace:
         if stamp is None:
             return False
         began = time.monotonic()
-        page = self._client_of(ref).list_page(
-            ref.container, prefix=ref.prefix, delimiter=True, limit=1, modified_since=stamp
-        )
-        if page is not None:
+        if not self._lister.is_unchanged(ref, stamp):
             return False
         self._confirm(ref, stamp, began)
         return True
@@ -350,57 +329,6 @@ class Namespace:
             self._confirmed[ref.account, ref.container, stamp] = began
             if len(self._confirmed) > _CONFIRMATIONS:
                 self._confirmed.pop(next(iter(self._confirmed)))
-
-    def _list_directory(self, ref: ObjectRef, arrival: Arrival) -> None:
-        builder = TreeBuilder(ref)
-        began = time.monotonic()
-        for page in self._pages(ref, arrival, delimiter=True):
-            builder.add_entries(page.entries)
-            builder.add_subdirs(page.subdirs)
-        self._store(ref, arrival.listing(builder.directories[ref], began))
-
-    def _list_tree(self, tree: Subtree, wanted: ObjectRef, arrival: Arrival) -> bool:
-        """List everything below a directory, ``wanted`` in it; False if that is too much."""
-        top, limit = tree
-        builder = TreeBuilder(top)
-        builder.directories[wanted] = {}  # nothing may be below it any more
-        began = time.monotonic()
-        count = 0
-        for page in self._pages(top, arrival, delimiter=False):
-            builder.add_entries(page.entries)
-            count += len(page.entries)
-            if page.marker is not None and count >= limit:
-                log.info("%s has more than %d objects: listing one directory at a time", top, count)
-                with self._lock:
-                    self._walks.too_large(tree)
-                return False
-        for ref, children in builder.directories.items():
-            self._store(ref, arrival.listing(children, began))
-        return True
-
-    def _pages(self, ref: ObjectRef, arrival: Arrival, *, delimiter: bool) -> Iterator[Page]:
-        """The pages of a listing; those who wait for it see them coming."""
-        arrival.pages = 0
-        for page in self._client_of(ref).list_all(
-            ref.container, prefix=ref.prefix, delimiter=delimiter, until=self.until, limit=self._page
-        ):
-            arrival.came(page)
-            yield page
-
-    def _list_accounts(self, ref: ObjectRef, accounts: Callable[[], list[str]]) -> None:
-        began = time.monotonic()
-        children = {names.to_path(each): virtual_directory(ObjectRef("", "", each)) for each in accounts()}
-        self._store(ref, _Listing(children, began))
-
-    def _list_containers(self, ref: ObjectRef) -> None:
-        began = time.monotonic()
-        children = {
-            names.to_path(each.name): virtual_directory(
-                ObjectRef(each.name, "", ref.account), wire.time_ns(each.last_modified) or 0
-            )
-            for each in self._client_of(ref).containers(until=self.until)
-        }
-        self._store(ref, _Listing(children, began))
 
     def _store(self, ref: ObjectRef, listing: _Listing) -> None:
         """Take over a listing, but for what this mount changed since it was asked for."""
@@ -570,14 +498,6 @@ def parent_of(ref: ObjectRef) -> ObjectRef:
     if not ref.name:
         return ref._replace(container="")
     return ref._replace(name=ref.name.rpartition("/")[0])
-
-
-def _settled(page: Page) -> str | None:
-    """The container's stamp, if nothing can have happened in that second that this page misses."""
-    changed = wire.time_ns(page.last_modified)
-    if not changed or page.date is None or page.date * 10**9 <= changed:
-        return None
-    return page.last_modified
 
 
 def _with_what_is_known(node: Node, old: Node) -> Node:

@@ -94,7 +94,9 @@ class Naming:
         with self._paths.using(node, directory, component) as file, self._files.still(file):
             if file.node is not None:
                 self._delete(node.ref)
+            unsure = file.maybe_there()
             self._files.removed(node.ref)
+            self._files.left_behind(unsure, (directory.ref, component))
             self._namespace.drop(directory.ref, component)
         self._paths.left(directory)
 

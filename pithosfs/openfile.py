@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -367,6 +367,24 @@ class OpenFile:
         """Whether ``node`` is what a commit of ours has put there without hearing of it."""
         return self._promise.was_sent(node.hash, node.size)
 
+    def unheard(self) -> list[Node]:
+        """What commits may have made of the object, without being told so."""
+        with self._lock:
+            return [
+                Node(self.ref, self.attributes, size, merkle, (merkle,))
+                for merkle, size in self._promise.unsure
+            ]
+
+    def maybe_there(self) -> list[Node]:
+        """The same for a file of which the store is not known to have anything."""
+        with self._lock:
+            return self.unheard() if self.node is None else []
+
+    def inherit(self, others: Iterable[Node]) -> None:
+        """What another file, whose name this one takes, may have made there."""
+        with self._lock:
+            self._promise.inherit((node.hash, node.size) for node in others)
+
     def recognise(self, node: Node) -> bool:
         """Whether the object is ours already: sent by a commit whose answer was lost, maybe before a crash.
 
@@ -472,6 +490,14 @@ class OpenFile:
         """The journal need not keep the file any more."""
         with self._lock:
             self._promise.forget()
+
+    def forget_journal_if_sent(self) -> bool:
+        """The same, unless a program has changed the file again in this moment; whether it was done."""
+        with self._lock:
+            if self.dirty:
+                return False
+            self._promise.forget()
+            return True
 
     def discard(self) -> None:
         """Nothing of the changes is needed any more."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from pithosfs.blocks import Hashmap
@@ -72,6 +73,15 @@ class Promise:
     def settled(self) -> None:
         """It is known what became of all that was sent."""
         self._attempts.clear()
+
+    @property
+    def unsure(self) -> tuple[tuple[str, int], ...]:
+        """What was sent, Merkle hash and size, of which it is not known whether the store has it."""
+        return tuple(self._attempts)
+
+    def inherit(self, unsure: Iterable[tuple[str, int]]) -> None:
+        """What was sent of another file may be found where this one is to be."""
+        self._attempts.extend(unsure)
 
     def was_sent(self, merkle: str, size: int) -> bool:
         """Whether a commit has sent this content without hearing what became of it."""

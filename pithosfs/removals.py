@@ -53,6 +53,7 @@ class _Removal:
     delete: Callable[[], None]
     freed: Callable[[], None]
     due: float
+    nodes: list[Node] = field(default_factory=list)  # what may be there, if it is not sure to be the node
     key: str = field(default_factory=lambda: uuid.uuid4().hex)  # of its entry in the journal
     noted: bool = False  # the journal has it
     since: float = field(default_factory=time.time)
@@ -61,6 +62,10 @@ class _Removal:
     error: PithosError | None = None
     busy: bool = False
     ended: bool = False
+
+    def entry(self) -> dict[str, Any]:
+        """What the journal has of it."""
+        return pack_removal(self.nodes or [self.node])
 
 
 class Removals:
@@ -82,9 +87,27 @@ class Removals:
         ref, due = node.ref, time.monotonic() + _MOMENT
         self._add(_Removal(node, lambda: self._delete(ref), ended, due))
 
-    def resume(self, key: str, node: Node, delete: Callable[[], None], ended: Callable[[], None]) -> None:
+    def add_unsure(self, nodes: list[Node], delete: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Delete, by ``delete``, which of ``nodes`` is there, if one is; :meth:`withdraw` can undo it."""
+        removal = _Removal(nodes[-1], delete, ended, time.monotonic(), nodes)
+        self._note(removal)
+        self._add(removal)
+
+    def withdraw(self, ref: ObjectRef) -> bool:
+        """Whether there was such a deletion, which need not be any more."""
+        with self._lock:
+            found = self._idle(ref)
+            if found is None or not found.nodes:
+                return False
+            found.busy = True
+        self._end(ref, found)
+        return True
+
+    def resume(
+        self, key: str, nodes: list[Node], delete: Callable[[], None], ended: Callable[[], None]
+    ) -> None:
         """Go on with what a mount that died had in the journal, by ``delete``."""
-        self._add(_Removal(node, delete, ended, time.monotonic(), key, noted=True))
+        self._add(_Removal(nodes[-1], delete, ended, time.monotonic(), nodes, key, noted=True))
 
     def _add(self, removal: _Removal) -> None:
         with self._lock:
@@ -190,7 +213,7 @@ class Removals:
             left = list(self._waiting.values())
         for each in left:
             try:
-                self._journal.record(each.key, pack_removal(each.node))
+                self._journal.record(each.key, each.entry())
             except NoSpace as error:
                 log.warning("%s stays on the server: %s", each.node.ref, error)
 
@@ -229,7 +252,7 @@ class Removals:
         """From here on the next mount would know of it."""
         if not removal.noted:
             with contextlib.suppress(NoSpace):  # then it is as safe as it was
-                self._journal.note(removal.key, pack_removal(removal.node))
+                self._journal.note(removal.key, removal.entry())
                 removal.noted = True
 
 

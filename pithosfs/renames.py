@@ -65,7 +65,7 @@ class Renames:
             moved = self._directory(node, target, ref, place)
         else:
             with self._paths.using(node, from_, old_name) as file:
-                moved = self._file(file, target, ref, place)
+                moved = self._file(file, (from_.ref, old_name), target, ref, place)
         self._namespace.drop(from_.ref, old_name)
         self._namespace.put(*place, replace(moved, changed_ns=time.time_ns()))
         self._paths.came(into)
@@ -73,17 +73,21 @@ class Renames:
 
     # -- a file ---------------------------------------------------------------------------------
 
-    def _file(self, file: OpenFile, target: Node | None, ref: ObjectRef, place: Place) -> Node:
+    def _file(self, file: OpenFile, from_: Place, target: Node | None, ref: ObjectRef, place: Place) -> Node:
         if target is not None and target.is_directory:
             raise IsADirectory(f"{target.ref} is a directory")
         replaced = self._files.find(ref)
+        self._files.succeed(file, ref)
         with self._files.still(file, replaced), self._files.removals.taken_over(ref) as removed:
             if replaced is not None:
                 target = replaced.node  # None: it was never sent
+                file.inherit(replaced.unheard())
+            unsure = file.maybe_there()
             there = self._move_file(file, removed or target, ref)
             displaced = self._files.displaced(ref)
             self._files.renamed(file, ref, there, *place)
             self._files.forget(displaced)  # not before the journal has what takes its place
+            self._files.left_behind(unsure, from_)
             shown = file.view() if file.dirty or there is None else there
             self._namespace.put(*place, shown)
             return shown

@@ -79,8 +79,8 @@ def _leftover(found: staging.Entry) -> Leftover:
         return left
     try:
         removed = unpack_removal(found.entry)
-        if removed is not None:
-            return replace(left, what=TO_BE_DELETED, ref=removed.ref)
+        if removed:
+            return replace(left, what=TO_BE_DELETED, ref=removed[-1].ref)
         return _file(left, found.entry)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return replace(left, what=f"is damaged ({type(error).__name__}: {error})")

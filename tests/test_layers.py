@@ -46,7 +46,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("facts", "transfer"),
     # files
     ("content", "nodes", "services"),
-    ("base", "guard", "journal", "namespace", "promise", "siblings", "space"),
+    ("base", "guard", "journal", "lister", "promise", "siblings", "space"),
+    ("namespace",),
     ("filedata", "foreign", "past", "rescue", "trees"),
     ("openfile",),
     ("inuse", "outbox", "removals"),

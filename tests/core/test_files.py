@@ -8,6 +8,7 @@ import os
 import pytest
 
 from pithosfs.errors import Interrupted, NotFound, PithosError, Stale, Unavailable
+from pithosfs.openfile import OpenFile
 from pithosfs.waiting import patience
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
@@ -16,6 +17,32 @@ from tests.core.threads import InThread, eventually
 
 def conflicts(stack: Stack) -> list[str]:
     return [each for each in stack.names() if "(conflict" in each]
+
+
+def test_what_is_closed_at_the_end_of_a_commit_stays_in_the_journal(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With write-back, somebody writes and closes in the moment in which the content before is settled."""
+    stack = build(write_back=60.0)
+    handle = stack.fs.create("/file", 0o644)
+    stack.fs.handles.write(handle.number, 0, b"first")
+    stack.fs.handles.flush(handle.number)
+    forget = stack.files.outbox.forget
+
+    def while_it_is_forgotten(file: OpenFile) -> None:
+        monkeypatch.setattr(stack.files.outbox, "forget", forget)
+        stack.fs.handles.write(handle.number, 0, b"second")
+        stack.fs.handles.flush(handle.number)
+        forget(file)
+
+    monkeypatch.setattr(stack.files.outbox, "forget", while_it_is_forgotten)
+    stack.fs.handles.fsync(handle.number)
+    assert stack.get("file") == b"first"
+    assert len(list(stack.staging.directory.glob("*.json"))) == 1
+    stack.fs.handles.release(handle.number)
+    assert not stack.files.outbox.drain(10)
+    assert stack.get("file") == b"second"
+    assert not list(stack.staging.directory.glob("*.json"))
 
 
 # -- the answer of our own commit did not arrive --------------------------------------------------

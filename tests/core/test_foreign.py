@@ -124,6 +124,7 @@ def test_who_asks_waits_only_a_moment_and_sees_the_time_later(stack: Stack) -> N
 def test_one_that_is_gone_meanwhile_does_not_keep_the_others_from_being_known(stack: Stack) -> None:
     put(stack, "d/gone", mtime=TIME)
     put(stack, "d/here", mtime=TIME)
+    put(stack, "elsewhere/file", mtime=TIME)
 
     def vanish(request: Request) -> None:
         """Between the listing and the question, with all its history."""
@@ -136,4 +137,5 @@ def test_one_that_is_gone_meanwhile_does_not_keep_the_others_from_being_known(st
     stack.wire.before = vanish
     assert stack.fs.node("/d/gone").mtime_ns != TIME_NS
     assert stack.fs.node("/d/here").mtime_ns == TIME_NS
+    assert stack.fs.node("/elsewhere/file").mtime_ns == TIME_NS
     assert gone

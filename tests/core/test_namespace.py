@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pithosfs.errors import NotADirectory, NotFound, Unavailable
-from pithosfs.namespace import Arrival
+from pithosfs.lister import Arrival
 from pithosfs.transport import Request
 from pithosfs.walks import Subtree
 from tests.core.conftest import Build
@@ -253,7 +253,7 @@ def test_a_directory_seen_by_a_walk_is_what_a_listing_of_its_own_shows(build: Bu
     paths = ["/t", "/t/a", "/t/b", "/t/c", "/t/e", "/t/b/y", "/t/b/‛", "/t/b/q", "/t/e/‛.."]
     single = {path: sorted(first.namespace.children(first.namespace.find(path))) for path in paths}
     second = build(container=first.container)
-    second.namespace._list_tree(Subtree(first.ref("t"), 10_000), first.ref("t/a"), Arrival())
+    second.namespace._refresh(first.ref("t/a"), Subtree(first.ref("t"), 10_000), Arrival())
     walked = {path: sorted(second.namespace.children(second.namespace.find(path))) for path in paths}
     assert walked == single
 

@@ -65,7 +65,7 @@ def make(store: Store, staging: Staging, monkeypatch: pytest.MonkeyPatch) -> Cal
 def journalled(staging: Staging) -> list[str]:
     """Names of the objects that the next mount would delete."""
     entries = [json.loads(path.read_text()) for path in staging.directory.glob("*.json")]
-    return sorted(node.ref.name for node in map(unpack_removal, entries) if node)
+    return sorted(node.ref.name for entry in entries for node in unpack_removal(entry))
 
 
 def test_it_is_deleted_a_moment_later(store: Store, make: Callable[..., Removals]) -> None:

@@ -99,6 +99,12 @@ class Manifest:
                     self._write("maybe not", {name: ABSENT})
             self._removed.clear()
 
+    def was(self, name: str, state: str) -> str:
+        """Whether a file ever was to be this, for whoever has to find out."""
+        lines = Path(self._out.name).read_text().splitlines()
+        hits = [number for number, line in enumerate(lines) if f'"{name}": "{state[:12]}"' in line]
+        return f"written in line {hits[0] + 1} of {len(lines)}" if hits else "never written"
+
     def found(self, name: str, state: str) -> None:
         """After a round there is no doubt any more."""
         with self._lock:
@@ -325,7 +331,7 @@ class Harness:
                 self._say(
                     f"{name} is {kind}: {state[:12]} instead of {sorted(each[:12] for each in allowed)}"
                 )
-                self._say(f"its history: {self.manifest.history(name)}")
+                self._say(f"it was {self.manifest.was(name, state)}: {self.manifest.history(name)}")
             self.manifest.found(name, state)
         for name in sorted(there - set(self.manifest.names())):
             self.left_over += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -184,6 +185,52 @@ def test_a_removal_does_not_delete_what_others_made_since(scene: Scene) -> None:
     scene.settle(mount)
     assert scene.store.get("file") == b"theirs"
     assert (mount.mountpoint / "file").read_bytes() == b"theirs"
+
+
+def written_unheard(path: Path, data: bytes) -> None:
+    """The server has it, the mount was not told so."""
+    assert errno_of_write(path, data) in (errno.EIO, errno.ETIMEDOUT)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["goes on", "killed"])
+@pytest.mark.parametrize("existed", [False, True], ids=["new", "overwritten"])
+def test_names_change_though_the_answers_to_commits_were_lost(
+    scene: Scene, existed: bool, killed: bool
+) -> None:
+    """An editor saves twice by a temporary file: nothing is a conflict with itself, nothing stays behind."""
+    mount = scene.mount(timeout=10)
+    file, temporary = mount.mountpoint / "file", mount.mountpoint / "temporary"
+    if existed:
+        file.write_bytes(b"before")
+    scene.proxy.faults(Fault("lose_answer", method="PUT", times=0))
+    written_unheard(file, b"one")
+    for data in (b"two", b"three"):
+        written_unheard(temporary, data)
+        temporary.rename(file)
+        assert sorted(os.listdir(mount.mountpoint)) == ["file"]
+    if killed:
+        kill(mount)
+        scene.start(mount)
+    assert file.read_bytes() == b"three"
+    scene.proxy.faults()
+    scene.settle(mount)
+    assert scene.store.names() == ["file"]
+    assert scene.store.get("file") == b"three"
+    assert os.listdir(mount.mountpoint) == ["file"]
+
+
+def test_a_removed_file_does_not_stay_though_the_answer_to_its_commit_was_lost(scene: Scene) -> None:
+    mount = scene.mount(timeout=10)
+    scene.proxy.faults(Fault("lose_answer", method="PUT", times=0))
+    for name in ("gone", "again"):
+        written_unheard(mount.mountpoint / name, SMALL)
+        (mount.mountpoint / name).unlink()
+    written_unheard(mount.mountpoint / "again", LARGE)
+    assert os.listdir(mount.mountpoint) == ["again"]
+    scene.proxy.faults()
+    scene.settle(mount)
+    assert scene.store.names() == ["again"]
+    assert scene.store.get("again") == LARGE
 
 
 def test_umount_lists_what_is_not_sent_and_stays_mounted(scene: Scene) -> None:
