@@ -17,13 +17,17 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 
-from pithosfs.blocks import Buffer
+from pithosfs.blocks import BLOCK_SIZE, Buffer, cut
+from pithosfs.buffers import Buffers, new_buffer
 from pithosfs.disk import DiskCache
 
 log = logging.getLogger(__name__)
 
 #: Bytes that may wait to be written to the disk cache; what comes on top is not kept there.
 _WRITE_BEHIND = 64 * 1024 * 1024
+
+#: Buffers of blocks that are neither cached nor given back to the system, for those under way.
+_SPARE_BUFFERS = 8
 
 
 @dataclass(slots=True)
@@ -36,13 +40,14 @@ class CacheCounts:
 
 
 class BlockCache:
-    """Blocks in ``memory`` bytes of RAM, backed by ``disk`` if given."""
+    """Blocks of at most ``block_size`` in ``memory`` bytes of RAM, backed by ``disk`` if given."""
 
-    def __init__(self, memory: int, disk: DiskCache | None) -> None:
+    def __init__(self, memory: int, disk: DiskCache | None, block_size: int = BLOCK_SIZE) -> None:
         self.counts = CacheCounts()
         self.disk = disk
         self._lock = threading.Lock()
         self._memory: LRUCache[str, Buffer] = LRUCache(maxsize=memory, getsizeof=len)
+        self._buffers = Buffers(block_size, memory // block_size + _SPARE_BUFFERS)
         self._arriving: dict[str, Future[Buffer]] = {}
         self._writes: queue.SimpleQueue[tuple[str, Buffer] | None] = queue.SimpleQueue()
         self._write_bytes = 0
@@ -66,6 +71,15 @@ class BlockCache:
         """Bytes of RAM taken by blocks."""
         return int(self._memory.currsize)
 
+    def new_buffer(self, length: int) -> memoryview:
+        """``length`` bytes for a block, to be written before they are read.
+
+        The memory of blocks that were evicted is used again.
+        """
+        if self._buffers.length // 2 < length <= self._buffers.length:
+            return self._buffers.new()[:length]
+        return new_buffer(length)
+
     # -- blocks ------------------------------------------------------------------------
 
     def peek(self, key: str) -> Buffer | None:
@@ -80,7 +94,7 @@ class BlockCache:
             if found is not None:
                 self.counts.memory += 1
                 return found
-        stored = self.disk.get(key) if self.disk is not None else None
+        stored = self.disk.get(key, self.new_buffer) if self.disk is not None else None
         with self._lock:
             if stored is None:
                 self.counts.missed += 1
@@ -88,6 +102,17 @@ class BlockCache:
             self.counts.disk += 1
             self._remember(key, stored)
         return stored
+
+    def piece(self, key: str, start: int, stop: int) -> Buffer | None:
+        """A part of a block if that is in memory or on disk; what is on disk stays there."""
+        with self._lock:
+            found = self._memory.get(key)
+        if found is not None:
+            return cut(found, start, stop)
+        piece = self.disk.piece(key, start, stop) if self.disk is not None else None
+        if piece is not None:
+            self.counts.disk += 1
+        return piece
 
     def put(self, key: str, data: Buffer, *, on_disk: bool = True) -> None:
         """Keep a verified block; the caller must not change ``data`` any more.

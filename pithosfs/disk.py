@@ -14,16 +14,23 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cachetools import LRUCache
+
 from pithosfs import blocks
+from pithosfs.blocks import Buffer
+from pithosfs.buffers import new_buffer
+from pithosfs.directio import write_at
 
 log = logging.getLogger(__name__)
 
 #: The part of the file system the cache never takes, as a fraction.
 FREE_FLOOR = 0.05
 _FREE_CHECK_SECONDS = 2.0
+#: Blocks of which is remembered that they are what their name says.
+_VERIFIED = 20_000
 #: After so much of the limit was put, it is time to see what other processes have put.
 _SCAN_AFTER = 1 / 16
 _TICK = 0.02  # seconds
@@ -38,6 +45,7 @@ class DiskCache:
         self._algorithm = algorithm
         self._lock = threading.Lock()
         self._sizes: OrderedDict[str, int] = OrderedDict()  # oldest use first
+        self._verified: LRUCache[str, tuple[int, int, int]] = LRUCache(_VERIFIED)  # as they were then
         self._total = 0
         self._unscanned = 0  # bytes put since the last scan
         self._free_checked = 0.0
@@ -95,11 +103,14 @@ class DiskCache:
 
     # -- blocks --------------------------------------------------------------------
 
-    def get(self, block: str) -> bytes | None:
-        """The block of this hash, verified; None if it is not here (or no longer what it was)."""
+    def get(self, block: str, buffer: Callable[[int], memoryview] = new_buffer) -> Buffer | None:
+        """The block of this hash, verified, in memory from ``buffer``.
+
+        None if it is not here (or no longer what it was).
+        """
         path = self._path(block)
         try:
-            data = path.read_bytes()
+            data = _read(path, buffer)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -112,12 +123,27 @@ class DiskCache:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # the order of use survives a restart
+            self._remember(block, path.stat())
         with self._lock:
             if block in self._sizes:
                 self._sizes.move_to_end(block)
         return data
 
-    def put(self, block: str, data: blocks.Buffer) -> None:
+    def piece(self, block: str, start: int, stop: int) -> Buffer | None:
+        """Bytes ``start`` to ``stop`` of the block, zeros where it is shorter; None as in :meth:`get`.
+
+        The whole block is verified the first time only, as long as its file stays what it was then.
+        """
+        with self._lock:
+            known = self._verified.get(block)
+        if known is not None:
+            with contextlib.suppress(OSError), self._path(block).open("rb", buffering=0) as file:
+                if _signature(os.fstat(file.fileno())) == known:
+                    return blocks.cut(os.pread(file.fileno(), stop - start, start), 0, stop - start)
+        data = self.get(block)
+        return None if data is None else blocks.cut(data, start, stop)
+
+    def put(self, block: str, data: Buffer) -> None:
         """Keep a block whose hash was verified; nothing happens where there is no room."""
         with self._lock:
             if block in self._sizes or len(data) > self.limit:
@@ -127,7 +153,7 @@ class DiskCache:
         path = self._path(block)
         part = path.with_name(f"{block}.{os.getpid()}-{threading.get_ident()}")
         try:
-            self._write(part, data)
+            self._remember(block, self._write(part, data))
             part.rename(path)
         except OSError as error:
             self._complain("write", error)
@@ -143,15 +169,18 @@ class DiskCache:
             self.scan()
 
     @staticmethod
-    def _write(path: Path, data: blocks.Buffer) -> None:
+    def _write(path: Path, data: Buffer) -> os.stat_result:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
+            write_at(handle, memoryview(data), 0)
+            return os.fstat(handle)
         finally:
             os.close(handle)
+
+    def _remember(self, block: str, status: os.stat_result) -> None:
+        with self._lock:
+            self._verified[block] = _signature(status)
 
     def _path(self, block: str) -> Path:
         return self.directory / block[:2] / block
@@ -197,3 +226,20 @@ class DiskCache:
             log.warning(
                 "cannot %s the block cache in %s (%s): going on without", action, self.directory, error
             )
+
+
+def _read(path: Path, buffer: Callable[[int], memoryview]) -> memoryview:
+    with path.open("rb", buffering=0) as file:
+        data = buffer(os.fstat(file.fileno()).st_size)
+        done = 0
+        while done < len(data):
+            count = file.readinto(data[done:])
+            if not count:
+                break  # cut short meanwhile: its hash will tell
+            done += count
+    return data[:done]
+
+
+def _signature(status: os.stat_result) -> tuple[int, int, int]:
+    """What changes when somebody writes to the file: inode, size, time in nanoseconds."""
+    return status.st_ino, status.st_size, status.st_mtime_ns

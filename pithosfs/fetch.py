@@ -177,14 +177,15 @@ class Fetcher:
             ):
                 self._start_ahead(run)
                 run = []
-            if self.has(address) or self._is_on_disk(address):
+            if self.has(address) or self.on_disk(address):
                 self._start_ahead(run)
                 run = []
             else:
                 run.append(address)
         self._start_ahead(run)
 
-    def _is_on_disk(self, address: Address) -> bool:
+    def on_disk(self, address: Address) -> bool:
+        """Whether the block is in the disk cache, as far as is known without looking."""
         return self.cache.disk is not None and address.hash in self.cache.disk
 
     def _start_ahead(self, run: Sequence[Address]) -> None:
@@ -248,8 +249,8 @@ class Fetcher:
             at = time.monotonic()
             self.network.saw_latency(at - began)
             for address in run:
-                data = bytearray(address.length)
-                _fill(body, memoryview(data))
+                data = self.cache.new_buffer(address.length)
+                _fill(body, data)
                 self.network.saw_transfer(address.length, time.monotonic() - at)
                 yield address, self._verified(address, data)
                 at = time.monotonic()
@@ -267,11 +268,11 @@ class Fetcher:
             return data
         for _ in range(_ATTEMPTS - 1):
             log.warning("block %d of %s does not match its hash: again", address.index, address.origin.ref)
-            again = bytearray(address.length)
+            again = self.cache.new_buffer(address.length)
             with _open(
                 self._client_of, address.origin, address.start, address.start + address.length
             ) as body:
-                _fill(body, memoryview(again))
+                _fill(body, again)
             if blocks.block_hash(again) == address.hash:
                 self.cache.put(address.hash, again)
                 return again
@@ -286,9 +287,11 @@ class Fetcher:
     # -- pieces of blocks --------------------------------------------------------------------
 
     def piece(self, address: Address, start: int, stop: int) -> Buffer:
-        """Bytes ``start`` to ``stop`` of a block, without the rest where that is not here."""
-        found = self.cache.peek(address.hash)
-        if found is None and self.cache.arriving(address.hash) is None:
+        """Bytes ``start`` to ``stop`` of a block, without the rest where that is not in memory."""
+        if self.cache.arriving(address.hash) is None:
+            found = self.cache.piece(address.hash, start, stop)
+            if found is not None:
+                return found
             first = start - start % PIECE
             last = min(address.length, -(-stop // PIECE) * PIECE)
             if last - first < address.length:

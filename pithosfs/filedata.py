@@ -19,9 +19,9 @@ from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.content import Content, Local, Part, Remote
 from pithosfs.fetch import Address, Origin
 from pithosfs.promise import Promise
-from pithosfs.readahead import Readahead, Unit
+from pithosfs.readahead import Plan, Readahead, Unit
+from pithosfs.scratch import Scratch, pack_bytes
 from pithosfs.services import Services
-from pithosfs.staging import Scratch
 
 
 class Stamps:
@@ -123,8 +123,11 @@ class FileData:
             self._copy_local(parts, view)
             file_size = content.size
         if any(isinstance(part, Remote) for part in parts):
-            unit = self._look_ahead(ahead, offset, stop - offset, file_size)
-            self._copy_remote(parts, view, ahead, unit)
+            plan = self._look_ahead(ahead, offset, stop - offset, file_size)
+            began = time.monotonic()
+            self._copy_remote(parts, view, plan)
+            if plan.random:
+                ahead.waited(time.monotonic() - began)
         return stop - offset
 
     def _copy_local(self, parts: list[Part], view: memoryview) -> None:
@@ -140,17 +143,15 @@ class FileData:
                 view[at : at + length] = bytes(length)
             at += length
 
-    def _copy_remote(self, parts: list[Part], view: memoryview, ahead: Readahead, unit: Unit) -> None:
+    def _copy_remote(self, parts: list[Part], view: memoryview, plan: Plan) -> None:
         fetcher = self._services.fetcher
         at = 0
         for part in parts:
             if isinstance(part, Remote):
                 length = part.stop - part.start
-                began = time.monotonic()
                 with of_version(part.address.origin):
-                    if unit is Unit.PIECE:
+                    if plan.unit is Unit.PIECE or (plan.random and fetcher.on_disk(part.address)):
                         data = fetcher.piece(part.address, part.start, part.stop)
-                        ahead.waited(time.monotonic() - began)
                     else:
                         data = blocks.cut(fetcher.block(part.address), part.start, part.stop)
                 view[at : at + length] = data
@@ -158,7 +159,7 @@ class FileData:
                 length = part.stop - part.start if isinstance(part, Local) else part.length
             at += length
 
-    def _look_ahead(self, ahead: Readahead, offset: int, size: int, total: int) -> Unit:
+    def _look_ahead(self, ahead: Readahead, offset: int, size: int, total: int) -> Plan:
         network = self._services.fetcher.network
         plan = ahead.plan(offset, size, total, network.latency, network.rate, self._services.window_limit)
         first, stop = plan.ahead
@@ -167,7 +168,7 @@ class FileData:
             with self._lock:
                 found = [content.block(index) for index in range(first, min(stop, content.count))]
             self._services.fetcher.prefetch(each[0] for each in found if each)
-        return plan.unit
+        return plan
 
     # -- changing -----------------------------------------------------------------------------------
 
@@ -225,11 +226,12 @@ class FileData:
     def _hole(self, index: int, length: int) -> Address:
         return Address(self._content.origin, index, blocks.ZERO_HASH, length, self.block_size)
 
-    def persist(self) -> str | None:
-        """Make all local bytes durable; returns their scratch's key, None if none is needed.  NoSpace."""
+    def persist(self) -> dict[str, str | None]:
+        """Make all local bytes durable: what the journal has to say of them.  NoSpace if they cannot be."""
         with self._lock:
-            self._scratch.persist()
-            return self._scratch.key if self._content.dirty else None
+            if not self._content.dirty:
+                return pack_bytes(None, None)
+            return pack_bytes(self._scratch.key, self._scratch.persist())
 
     def discard(self) -> None:
         """No local byte is needed any more."""
@@ -249,28 +251,36 @@ class FileData:
             return self._stamps.of(index)
 
     def read(self, index: int) -> tuple[int, Buffer]:
-        """The block's stamp and a copy of its bytes; fetches what is not local."""
+        """The block's stamp and its bytes, which nobody changes; fetches what is not local."""
         content = self._content
         while True:
             with self._lock:
                 stamp = self._stamps.of(index)
+                if content.complete(index):
+                    return stamp, self._local_block(index)
                 start = index * content.block_size
                 stop = min(start + content.block_size, content.size)
                 parts = list(content.parts(start, stop)) if stop > start else []
-                data = bytearray(max(0, stop - start))
-                self._copy_local(parts, memoryview(data))
-            self._copy_remote(parts, memoryview(data), Readahead(content.block_size), Unit.BLOCK)
+                data = self._services.fetcher.cache.new_buffer(max(0, stop - start))
+                self._copy_local(parts, data)
+            self._copy_remote(parts, data, Plan(Unit.BLOCK))
             if self.stamp(index) == stamp:
                 return stamp, data
 
     def read_complete(self, index: int) -> tuple[int, Buffer] | None:
-        """Stamp and copy of a full block whose bytes are all local; None of any other."""
+        """Stamp and bytes of a full block that are all local; None of any other."""
         with self._lock:
             if not self._content.complete(index):
                 return None
-            data = bytearray(self.block_size)
-            self._scratch.read_into(index * self.block_size, memoryview(data))
-            return self._stamps.of(index), data
+            return self._stamps.of(index), self._local_block(index)
+
+    def _local_block(self, index: int) -> Buffer:
+        """All of a block that is complete in the scratch; nobody changes it."""
+        data = self._scratch.lend(index)
+        if data is None:
+            data = self._services.fetcher.cache.new_buffer(self.block_size)
+            self._scratch.read_into(index * self.block_size, data)
+        return data
 
     def freeze(self) -> Frozen:
         """The file as it is now, for a commit: what changes from here on is told apart."""

@@ -30,8 +30,8 @@ from pithosfs.openfile import OpenFile
 from pithosfs.outbox import Outbox
 from pithosfs.readahead import Readahead
 from pithosfs.removals import Removals
+from pithosfs.scratch import Scratch
 from pithosfs.services import Services
-from pithosfs.staging import Scratch
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pithosfs import binding, moments
+from pithosfs import binding, moments, mountpoints
 from pithosfs.accounting import AccountedClient
 from pithosfs.api import Client
 from pithosfs.cache import BlockCache
@@ -31,13 +31,14 @@ from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
 from pithosfs.openfile import OpenFile
-from pithosfs.operations import Operations, Owner
+from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
 from pithosfs.removals import delete
 from pithosfs.rights import Rights
+from pithosfs.scratch import Memory, Room
 from pithosfs.services import Services
-from pithosfs.staging import Staging
+from pithosfs.staging import BLOCK_ROOM, SMALL_ROOM, Staging
 from pithosfs.transport import Transport
 from pithosfs.upload import Uploader
 
@@ -87,7 +88,7 @@ class Mount:
         site = options.cache_path() / directory_name(client.endpoint, client.account_id)
         self._store = MetaStore(site / "meta.sqlite3")
         self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
-        self._cache = BlockCache(options.memory // 2, self._disk)
+        self._cache = BlockCache(options.memory // 2, self._disk, block_size)
         self._fetcher = Fetcher(
             self._client_of,
             self._cache,
@@ -105,7 +106,15 @@ class Mount:
             threads=_UPLOADS,
             block_size=block_size,
         )
-        self._staging = Staging(site / "staging")
+        self._staging = Staging(
+            site / "staging",
+            Memory(
+                Room(SMALL_ROOM),
+                Room(min(BLOCK_ROOM, options.memory // 4)),
+                self._cache.new_buffer,
+                block_size,
+            ),
+        )
         services = Services(
             self._fetcher,
             self._uploader,
@@ -185,6 +194,8 @@ class Mount:
 
         def started() -> None:
             self._start()
+            # Now: the kernel compares it with what it is answered.  Fewer, larger reads cost much less.
+            mountpoints.set_read_ahead(mountpoint, READ_AHEAD)
             ready()
 
         self._operations = Operations(self.filesystem, owner, started=started)

@@ -35,8 +35,8 @@ from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, committed, new_inode_number
 from pithosfs.promise import Promise
 from pithosfs.readahead import Readahead
+from pithosfs.scratch import Scratch
 from pithosfs.services import Services
-from pithosfs.staging import Scratch
 from pithosfs.traits import Traits
 from pithosfs.upload import Ahead, Terms
 
@@ -461,7 +461,7 @@ class OpenFile:
         with self._lock:
             kept = self.attributes
             entry = {
-                "scratch": data.persist(),
+                **data.persist(),
                 "ref": list(self.ref),
                 "node": pack_node(self.node),
                 "emptied": self._emptied,

@@ -68,6 +68,8 @@ _MAX_XATTR_NAME, _MAX_XATTR_SIZE = 255, 64 * 1024
 _HIDDEN = re.compile(r"\.fuse_hidden[0-9a-f]{16}")
 _TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 _BLOCK = 4096
+#: Bytes the kernel may read ahead: the largest single read libfuse takes.
+READ_AHEAD = 1024 * 1024
 _SIZES = 200_000
 
 
@@ -167,6 +169,7 @@ class Operations:
             config.entry_timeout = config.attr_timeout = self._kernel_cache_seconds
             config.negative_timeout = 0.0
         if connection is not None:
+            connection.max_readahead = READ_AHEAD  # the kernel takes the smaller of this and its own
             connection.max_background = 64
             connection.congestion_threshold = 48
         self._kernel.begin()

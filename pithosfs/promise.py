@@ -5,15 +5,14 @@ Not thread-safe: the file's lock is held around every call.
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
 from pithosfs.blocks import Hashmap
-from pithosfs.errors import NoSpace
-from pithosfs.staging import Scratch, Staging
+from pithosfs.scratch import Scratch
+from pithosfs.staging import Staging
 
 #: How many of a file's last commits are remembered while it is not known whether they worked.
 _ATTEMPTS = 16
@@ -69,8 +68,7 @@ class Promise:
         """Note what is about to be sent, for the next mount too: it must not take it for a foreign change."""
         self._attempts.append((content.merkle, content.size))
         if self.made:
-            with contextlib.suppress(NoSpace):
-                self._staging.record(self._key, self._entry | {"attempts": list(self._attempts)})
+            self._staging.tried(self._key, list(self._attempts))
 
     def settled(self) -> None:
         """It is known what became of all that was sent."""

@@ -32,10 +32,14 @@ class Unit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``unit`` for the blocks read; blocks ``ahead`` (first, behind the last) to begin on."""
+    """``unit`` for the blocks read; blocks ``ahead`` (first, behind the last) to begin on.
+
+    ``random`` is a read that went on from no other: how long it waits is to be told.
+    """
 
     unit: Unit
     ahead: tuple[int, int] = (0, 0)
+    random: bool = False
 
 
 @dataclass(slots=True)
@@ -79,7 +83,7 @@ class Readahead:
         if self._should_take_all(file_size, rate):
             self._took_all = True
             return Plan(Unit.BLOCK, (0, count))
-        return Plan(self._unit(offset, latency, rate))
+        return Plan(self._unit(offset, latency, rate), random=True)
 
     def _follow(self, offset: int, size: int) -> _Stream:
         end = offset + size

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from pithosfs.extents import Extents
 from pithosfs.fetch import Address
 from pithosfs.journal import TO_BE_DELETED, unpack_content, unpack_removal
 from pithosfs.names import ObjectRef
+from pithosfs.scratch import unpack_bytes
 
 #: Bytes copied at once.
 _PIECE = blocks.BLOCK_SIZE
@@ -40,7 +42,7 @@ class Leftover:
     ``content`` is where the bytes of a file are, None where none of them
     changed; ``what`` says in words what waits.  An entry that cannot be read has
     no ``ref``.  ``since`` is in seconds since 1970; ``pid`` the process that had
-    it, ``held`` whether it still has.
+    it, ``held`` whether it still has; ``data`` its changed bytes or the file of them.
     """
 
     entry: Path
@@ -51,7 +53,7 @@ class Leftover:
     ref: ObjectRef | None = None
     content: Content | None = None
     attributes: Attributes = field(default_factory=Attributes)
-    data: Path | None = None
+    data: Path | bytes | None = None
 
     @property
     def size(self) -> int:
@@ -85,12 +87,12 @@ def _leftover(found: staging.Entry) -> Leftover:
 
 
 def _file(left: Leftover, entry: dict[str, Any]) -> Leftover:
-    content, key = unpack_content(entry["content"]), entry["scratch"]
+    content, (key, small) = unpack_content(entry["content"]), unpack_bytes(entry)
     left = replace(left, ref=ObjectRef(*entry["ref"]), attributes=Attributes(*entry["attributes"]))
     if entry["node"] is not None and not entry["emptied"] and not content.changed:
         return replace(left, what="times, mode or attributes")
-    data = None if key is None else left.entry.with_name(f"{Path(key).name}.data")
-    return replace(left, what="not sent", content=content, data=data)
+    data = None if key is None else left.entry.with_name(f"{key}.data")
+    return replace(left, what="not sent", content=content, data=data if small is None else small)
 
 
 # -- reading --------------------------------------------------------------------------------
@@ -101,14 +103,16 @@ def opened(left: Leftover, fetch: Fetch) -> Iterator[Read]:
     """A reader of the file; ``fetch`` gets what of it is on the server only."""
     assert left.content is not None  # noqa: S101 - asked before
     content = left.content
-    handle = None
-    if left.data is not None:
-        handle = os.open(left.data, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with contextlib.ExitStack() as cleanup:
+        handle = None
+        if isinstance(left.data, bytes):
+            held = cleanup.enter_context(tempfile.TemporaryFile(buffering=0))
+            held.write(left.data)
+            handle = held.fileno()
+        elif left.data is not None:
+            handle = os.open(left.data, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            cleanup.callback(os.close, handle)
         yield lambda offset, view: _read(content, handle, fetch, offset, view)
-    finally:
-        if handle is not None:
-            os.close(handle)
 
 
 def _read(content: Content, handle: int | None, fetch: Fetch, offset: int, view: memoryview) -> Extents:

@@ -17,6 +17,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # without the store: this machine, settings, pure parts
     (
         "attributes",
+        "buffers",
+        "directio",
         "callers",
         "due",
         "extents",
@@ -35,8 +37,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "daemon",
         "notify",
     ),
-    ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "staging"),
-    ("cache", "inodes", "server", "traits", "transport"),
+    ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "scratch"),
+    ("cache", "inodes", "server", "staging", "traits", "transport"),
     # the store
     ("identity",),
     ("api",),

@@ -25,6 +25,7 @@ from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import KEPT, Namespace
 from pithosfs.removals import delete
+from pithosfs.scratch import Memory, Room
 from pithosfs.services import Services
 from pithosfs.staging import Staging
 from pithosfs.transport import Request, Response, StreamedBody, Transport
@@ -152,7 +153,11 @@ class Stack:
         self.cache = BlockCache(memory, None)
         self.fetcher = Fetcher(self.client_of, self.cache, threads=4, timeout=timeout)
         self.uploader = Uploader(self.client_of, self.client, self.cache, threads=4, block_size=block_size)
-        self.staging = Staging(directory / "staging")
+        # So little that scratches of a few blocks move to files.
+        room = Memory(
+            Room(64 * 1024 * 1024), Room(2 * block_size), block_size=block_size, small_limit=block_size
+        )
+        self.staging = Staging(directory / "staging", room)
         self.services = Services(
             self.fetcher, self.uploader, self.staging, self.store, block_size, window_limit=8
         )

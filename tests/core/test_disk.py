@@ -185,6 +185,36 @@ def test_two_processes_share_a_directory(tmp_path: Path) -> None:
         assert cache.get(name) is not None
 
 
+def test_a_part_is_read_without_the_rest_once_the_whole_was_verified(tmp_path: Path) -> None:
+    name, data = block(1, 4000)
+    DiskCache(tmp_path, 10_000).put(name, data)
+    cache = DiskCache(tmp_path, 10_000)  # which has not seen it yet
+    asked: list[int] = []
+
+    def buffer(length: int) -> memoryview:
+        asked.append(length)
+        return memoryview(bytearray(length))
+
+    assert cache.get(name, buffer) == data
+    assert cache.piece(name, 10, 30) == data[10:30]
+    assert cache.piece(name, len(data) - 3, len(data) + 3) == data[-3:] + b"\0\0\0"
+    assert asked == [len(data)]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_part_of_a_damaged_block_is_a_miss(tmp_path: Path, seen: bool) -> None:
+    cache = DiskCache(tmp_path, 10_000)
+    name, data = block(1, 4000)
+    cache.put(name, data)
+    if seen:
+        assert cache.piece(name, 0, 10) == data[:10]
+    (path,) = (each for each in tmp_path.rglob("*") if each.is_file())
+    path.write_bytes(b"?" * len(data))
+    assert cache.piece(name, 0, 10) is None
+    assert not path.exists()
+    assert cache.piece("f" * 64, 0, 10) is None
+
+
 def test_two_processes_together_stay_within_the_limit(tmp_path: Path) -> None:
     """Each of the two learns what the other has put, and both forget what the other has removed."""
     limit = 200_000

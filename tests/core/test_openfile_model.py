@@ -10,7 +10,6 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -205,7 +204,7 @@ class Model(RuleBasedStateMachine):
         crashed = self.stack.staging
         assert crashed._held is not None
         os.close(crashed._held)  # as the end of a process does
-        self.stack.staging = staging.Staging(crashed.root)
+        self.stack.staging = staging.Staging(crashed.root, crashed.memory)
         self.stack.services = replace(self.stack.services, staging=self.stack.staging)
         found = {name: (entry, scratch) for name, entry, scratch in self.stack.staging.adopt()}
         assert list(found) == [key]
@@ -257,8 +256,7 @@ class Model(RuleBasedStateMachine):
         data[size:] = bytes(max(0, size - len(data)))
 
 
-def test_an_open_file_is_a_bytearray(build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(staging, "_SMALL", 2 * SMALL)  # so that scratches move to files
+def test_an_open_file_is_a_bytearray(build: Build, tmp_path: Path) -> None:
     stack = build()
 
     class Bound(Model):

@@ -23,8 +23,8 @@ def test_a_small_file_is_one_block() -> None:
 
 def test_who_only_looks_at_the_beginning_gets_a_piece() -> None:
     ahead = Readahead(BLOCK)
-    assert read(ahead, 0, 4096) == Plan(Unit.PIECE)
-    assert read(ahead, 4096, 4096) == Plan(Unit.PIECE)
+    assert read(ahead, 0, 4096) == Plan(Unit.PIECE, random=True)
+    assert read(ahead, 4096, 4096) == Plan(Unit.PIECE, random=True)
 
 
 def test_a_sequential_reader_never_waits_for_a_block_that_was_not_asked_for() -> None:
@@ -58,7 +58,7 @@ def test_a_reader_that_jumps_starts_small_again() -> None:
     for offset in range(0, 8 * BLOCK, STEP):
         read(ahead, offset)
     plan = read(ahead, 50 * BLOCK, 4096)
-    assert plan == Plan(Unit.PIECE)
+    assert plan == Plan(Unit.PIECE, random=True)
 
 
 def test_two_interleaved_readers_each_keep_their_window() -> None:

@@ -34,7 +34,8 @@ def small_disk(path: Path, size: int) -> Iterator[Path]:
 @needs_root
 def test_a_full_staging_disk_is_enospc_and_nothing_acknowledged_is_lost(scene: Scene) -> None:
     with small_disk(scene.folder / "disk", 8 * MIB) as disk:
-        mount = scene.mount("--cache-dir", str(disk / "cache"))
+        # With so little memory for blocks they move to the disk.
+        mount = scene.mount("--cache-dir", str(disk / "cache"), "--memory", "32M")
         top = mount.mountpoint
         (top / "before").write_bytes(LARGE[: 2 * MIB])
         with opened(top / "file", os.O_RDWR | os.O_CREAT) as fd:

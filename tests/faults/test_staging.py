@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pithosfs.scratch import Memory, Room, pack_bytes
 from pithosfs.staging import Staging
 from tests.support.processes import run_together
 
@@ -17,6 +18,7 @@ from tests.support.processes import run_together
 COMING_AND_GOING = """
 import sys
 from pathlib import Path
+from pithosfs.scratch import pack_bytes
 from pithosfs.staging import Staging
 print("ready")
 input()
@@ -25,8 +27,8 @@ for _ in range(150):
     assert not list(staging.adopt())
     scratch = staging.scratch()
     scratch.write(0, b"data")
-    scratch.persist()
-    staging.record("a" * 32, {"scratch": scratch.key})
+    staging.record("a" * 32, pack_bytes(scratch.key, scratch.persist()))
+    staging.tried("a" * 32, [])
     staging.forget("a" * 32)
     scratch.discard()
     staging.close()
@@ -39,13 +41,14 @@ def test_processes_that_start_together_do_not_take_each_others_directory(tmp_pat
     assert os.listdir(tmp_path) == []
 
 
-def leave(root: Path, key: str, data: bytes) -> Path:
-    """What a process that died leaves behind."""
-    staging = Staging(root)
+def leave(root: Path, key: str, data: bytes, *, in_file: bool = True) -> Path:
+    """What a process that died leaves behind: its data in a file, or in the entry."""
+    staging = Staging(root, Memory(Room(0), Room(0)) if in_file else None)
     scratch = staging.scratch()
     scratch.write(0, data)
-    scratch.persist()
-    staging.record(key, {"scratch": scratch.key})
+    staging.record(key, pack_bytes(scratch.key, scratch.persist()))
+    staging.tried(key, [("hash", 7)])
+    assert len(list(staging.directory.glob("*.data"))) == in_file
     assert staging._held is not None
     os.close(staging._held)
     return staging.directory
@@ -55,19 +58,21 @@ def adopted(root: Path) -> tuple[Staging, dict[str, bytes]]:
     """Take over what is left; the data by key."""
     staging = Staging(root)
     found = {}
-    for key, _, scratch in staging.adopt():
+    for key, entry, scratch in staging.adopt():
+        assert entry["attempts"] == [["hash", 7]]
         view = bytearray(100)
         scratch.read_into(0, memoryview(view))
         found[key] = bytes(view).rstrip(b"\0")
     return staging, found
 
 
-@pytest.mark.parametrize("done", range(4))
+@pytest.mark.parametrize("in_file", [True, False])
+@pytest.mark.parametrize("done", range(5))
 def test_taking_over_can_itself_be_interrupted(
-    tmp_path: Path, done: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, done: int, in_file: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process that takes over dies after ``done`` of its changes to the directories."""
-    leave(tmp_path, "a" * 32, b"one")
+    leave(tmp_path, "a" * 32, b"one", in_file=in_file)
     left = done
 
     def step(real):  # type: ignore[no-untyped-def]
@@ -105,6 +110,8 @@ def test_taking_over_can_itself_be_interrupted(
         b'{"format": 1, "scratch": "../../../etc/passwd"}',
         b'{"format": 1, "scratch": 7}',
         b'{"format": 1, "scratch": "' + b"f" * 32 + b'"}',
+        b'{"format": 2, "scratch": null, "bytes": "?"}',
+        b'{"format": 2, "scratch": null, "bytes": 7}',
         b"[" * 100_000,
     ],
 )
@@ -113,7 +120,7 @@ def test_a_damaged_entry_is_set_aside_and_the_others_are_recovered(
 ) -> None:
     one = leave(tmp_path, "a" * 32, b"one")
     (one / ("0" * 32 + ".json")).write_bytes(damage)
-    leave(tmp_path, "b" * 32, b"two")
+    leave(tmp_path, "b" * 32, b"two", in_file=False)
     _, found = adopted(tmp_path)
     assert found == {"a" * 32: b"one", "b" * 32: b"two"}
     assert [path.read_bytes() for path in tmp_path.rglob("*.damaged")] == [damage]
@@ -124,10 +131,20 @@ def test_everything_is_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         leave(tmp_path / "root", "a" * 32, b"one")
+        leave(tmp_path / "root", "b" * 32, b"two", in_file=False)
     finally:
         os.umask(before)
     for path in (tmp_path / "root").rglob("*"):
         wanted = 0o700 if path.is_dir() else 0o600
         assert stat.S_IMODE(path.stat().st_mode) == wanted, path
     assert stat.S_IMODE((tmp_path / "root").stat().st_mode) == 0o700
-    assert json.loads(next(tmp_path.rglob("*.json")).read_text())["format"] == 1
+    assert json.loads(next(tmp_path.rglob("*.json")).read_text())["format"] == 2
+
+
+def test_an_entry_of_the_version_before_is_read(tmp_path: Path) -> None:
+    directory = leave(tmp_path, "a" * 32, b"one")
+    (path,) = directory.glob("*.json")
+    entry = json.loads(path.read_text())
+    path.write_text(json.dumps({"format": 1, "scratch": entry["scratch"]}))
+    _, found = adopted(tmp_path)
+    assert found == {"a" * 32: b"one"}

@@ -1,0 +1,313 @@
+"""The changed bytes of one open file, until they are on the server.
+
+They lie at their own offsets, zeros where nothing was written:
+
+* all of a small file in memory;
+* of a file that is written from one end to the other, the last few blocks in
+  memory, each in a buffer of its own that is hashed, sent and cached as it is:
+  :meth:`Scratch.lend` gives it away, and from then on it is never changed;
+* everything else in a sparse file, which the page cache keeps in memory as
+  long as there is room, and which no budget has to count.
+
+What is in memory moves to the file when the room is used up, when a block is
+written to again after it was lent, or when it has to survive a crash.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pithosfs import blocks
+from pithosfs.blocks import Buffer
+from pithosfs.buffers import new_buffer
+from pithosfs.directio import write_at
+from pithosfs.errors import NoSpace
+
+#: Flags for a file that is ours alone and not there yet.
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Room:
+    """So many bytes of memory for all together.  Thread-safe."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Whether ``size`` more bytes may be in memory; counts them if so."""
+        with self._lock:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """``size`` bytes are no longer in memory."""
+        with self._lock:
+            self._left += size
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What all scratches of a mount share: room for small ones and for blocks, and the blocks' buffers.
+
+    A scratch is small up to ``small_limit`` bytes.
+    """
+
+    small: Room
+    large: Room
+    new_buffer: Callable[[int], memoryview] = new_buffer
+    block_size: int = blocks.BLOCK_SIZE
+    small_limit: int = 256 * 1024
+
+
+@dataclass(slots=True)
+class _Block:
+    """The beginning of a block, ``filled`` bytes of ``buffer``."""
+
+    buffer: memoryview
+    filled: int = 0
+    lent: bool = False
+    saved: bool = False  # in the file as well
+
+
+class Scratch:
+    """Changed bytes of one open file; in ``directory``, if they have to be on disk.
+
+    The caller holds the file's lock around every call.
+    """
+
+    def __init__(
+        self, directory: Path, memory: Memory, key: str | None = None, small: bytes | None = None
+    ) -> None:
+        """An empty one; or, after a crash, the one whose file is ``key``, or whose bytes were ``small``."""
+        self.key = key or uuid.uuid4().hex
+        self._memory = memory
+        self._path = directory / f"{self.key}.data"
+        self._small: bytearray | None = bytearray()
+        self._blocks: dict[int, _Block] = {}
+        self._next = 0  # behind the last byte written
+        self._handle: int | None = None
+        if key is not None and self._path.exists():
+            self._small = None
+            self._handle = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
+        elif small:
+            self.write(0, small)
+
+    # -- reading and writing ----------------------------------------------------------------
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Keep ``data``; NoSpace if the local disk cannot."""
+        stop = offset + len(data)
+        if self._small is not None and stop <= self._memory.small_limit and self._write_small(offset, data):
+            return
+        self._outgrow_small(sequential=offset == self._next)
+        self._write_blocks(offset, memoryview(data))
+
+    def read_into(self, start: int, view: memoryview) -> None:
+        """Fill ``view`` with what is at ``start``."""
+        if self._small is not None:
+            piece = self._small[start : start + len(view)]
+            view[: len(piece)] = piece
+            view[len(piece) :] = bytes(len(view) - len(piece))
+            return
+        for span in blocks.spans(start, len(view), self._memory.block_size):
+            self._read_span(span, view[: span.stop - span.start])
+            view = view[span.stop - span.start :]
+
+    def lend(self, index: int) -> memoryview | None:
+        """All of block ``index`` as it is now and stays, if it is in memory."""
+        block = self._blocks.get(index)
+        if block is None or block.filled < self._memory.block_size:
+            return None
+        block.lent = True
+        return block.buffer.toreadonly()
+
+    def truncate(self, size: int) -> None:
+        """Forget what is at ``size`` and beyond."""
+        if self._small is not None:
+            if size < len(self._small):
+                self._memory.small.give_back(len(self._small) - size)
+                del self._small[size:]
+            return
+        for index in list(self._blocks):
+            left = size - index * self._memory.block_size
+            if left <= 0:
+                self._drop(index)
+            else:
+                block = self._blocks[index]
+                block.filled = min(block.filled, left)
+        if self._handle is not None and os.fstat(self._handle).st_size > size:
+            os.ftruncate(self._handle, size)
+
+    # -- the life of it ---------------------------------------------------------------------
+
+    def persist(self) -> bytes | None:
+        """Make everything written so far survive a power loss.  NoSpace if it cannot.
+
+        All bytes of a small one are returned: they are the caller's to keep.
+        """
+        if self._small is not None:
+            return bytes(self._small)
+        handle = self._file()
+        for index in self._blocks:
+            self._save(index)
+        try:
+            os.fsync(handle)
+            sync_directory(self._path.parent)
+        except OSError as error:
+            raise NoSpace(f"cannot keep unsent data in {self._path}: {error.strerror}") from error
+        return None
+
+    def discard(self) -> None:
+        """Forget everything; the scratch can be used again."""
+        if self._small is not None:
+            self._memory.small.give_back(len(self._small))
+        for index in list(self._blocks):
+            self._drop(index)
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+            self._path.unlink(missing_ok=True)
+        self._small = bytearray()
+        self._next = 0
+
+    # -- small ones -------------------------------------------------------------------------
+
+    def _write_small(self, offset: int, data: Buffer) -> bool:
+        assert self._small is not None  # noqa: S101 - the caller looked
+        stop = offset + len(data)
+        grow = stop - len(self._small)
+        if grow > 0:
+            if not self._memory.small.take(grow):
+                return False
+            self._small.extend(bytes(grow))
+        self._small[offset:stop] = data
+        self._next = stop
+        return True
+
+    def _outgrow_small(self, *, sequential: bool) -> None:
+        small = self._small
+        if small is None:
+            return
+        self._small = None
+        self._memory.small.give_back(len(small))
+        if sequential:
+            self._next = 0
+            self._write_blocks(0, memoryview(small))
+        elif small:
+            self._write_file(0, memoryview(small))
+
+    # -- blocks in memory -------------------------------------------------------------------
+
+    def _write_blocks(self, offset: int, view: memoryview) -> None:
+        for span in blocks.spans(offset, len(view), self._memory.block_size):
+            length = span.stop - span.start
+            self._write_span(span, view[:length], self._next)
+            view = view[length:]
+            self._next = span.index * self._memory.block_size + span.stop
+
+    def _write_span(self, span: blocks.Span, data: memoryview, behind: int) -> None:
+        start = span.index * self._memory.block_size
+        block = self._blocks.get(span.index)
+        if block is None and behind == start + span.start == start:
+            block = self._new_block(span.index)  # the file is written from one end to the other
+        if block is not None and span.start <= block.filled and not block.lent:
+            block.buffer[span.start : span.stop] = data
+            block.filled = max(block.filled, span.stop)
+            block.saved = False
+            return
+        if block is not None:
+            self._save(span.index)
+            self._drop(span.index)
+        self._write_file(start + span.start, data)
+
+    def _new_block(self, index: int) -> _Block | None:
+        """An empty block in memory; earlier ones make room for it."""
+        size = self._memory.block_size
+        while not self._memory.large.take(size):
+            oldest = next(iter(self._blocks), None)
+            if oldest is None:
+                return None
+            self._save(oldest)
+            self._drop(oldest)
+        block = self._blocks[index] = _Block(self._memory.new_buffer(size))
+        return block
+
+    def _read_span(self, span: blocks.Span, view: memoryview) -> None:
+        block = self._blocks.get(span.index)
+        here = 0
+        if block is not None and span.start < block.filled:
+            here = min(span.stop, block.filled) - span.start
+            view[:here] = block.buffer[span.start : span.start + here]
+        if here < len(view):
+            self._read_file(span.index * self._memory.block_size + span.start + here, view[here:])
+
+    def _save(self, index: int) -> None:
+        block = self._blocks[index]
+        if not block.saved:
+            self._write_file(index * self._memory.block_size, block.buffer[: block.filled])
+            block.saved = True
+
+    def _drop(self, index: int) -> None:
+        del self._blocks[index]
+        self._memory.large.give_back(self._memory.block_size)
+
+    # -- the file ----------------------------------------------------------------------------
+
+    def _file(self) -> int:
+        if self._handle is None:
+            try:
+                self._handle = os.open(self._path, NEW, 0o600)
+            except OSError as error:
+                raise NoSpace(f"cannot create {self._path}: {error.strerror}") from error
+        return self._handle
+
+    def _write_file(self, offset: int, data: memoryview) -> None:
+        try:
+            write_at(self._file(), data, offset)
+        except OSError as error:
+            raise NoSpace(f"no room for unsent data in {self._path.parent}: {error.strerror}") from error
+
+    def _read_file(self, start: int, view: memoryview) -> None:
+        got = 0
+        while self._handle is not None and got < len(view):
+            step = os.preadv(self._handle, [view[got:]], start + got)
+            if not step:
+                break
+            got += step
+        if got < len(view):
+            view[got:] = bytes(len(view) - got)
+
+
+def pack_bytes(key: str | None, small: bytes | None) -> dict[str, str | None]:
+    """Where changed bytes are, for the journal: in its entry if small, or else in the scratch ``key``."""
+    if small is None:
+        return {"scratch": key, "bytes": None}
+    return {"scratch": None, "bytes": base64.b64encode(small).decode("ascii")}
+
+
+def unpack_bytes(entry: dict[str, Any]) -> tuple[str | None, bytes | None]:
+    """Inverse of :func:`pack_bytes`; ValueError if it is none."""
+    key, small = entry.get("scratch"), entry.get("bytes")
+    if key is not None and not re.fullmatch("[0-9a-f]{32}", key):
+        raise ValueError("its data has no proper name")
+    return key, None if small is None else base64.b64decode(small, validate=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in ``directory`` survive a power loss.  Raises OSError."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

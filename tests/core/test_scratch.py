@@ -1,0 +1,123 @@
+"""A scratch against a bytearray; what it lends; the memory of blocks; writing past the page cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pithosfs.buffers import Buffers
+from pithosfs.directio import write_at
+from pithosfs.scratch import Memory, Room, Scratch
+
+BLOCK = 16
+MIB = 1024 * 1024
+
+writes = st.tuples(st.just("write"), st.integers(0, 80), st.integers(1, 50))
+#: Goes on behind the last write, as most programs do.
+appends = st.tuples(st.just("append"), st.just(0), st.integers(1, 40))
+cuts = st.tuples(st.just("truncate"), st.integers(0, 100), st.just(0))
+lends = st.tuples(st.just("lend"), st.integers(0, 6), st.just(0))
+persists = st.tuples(st.just("persist"), st.just(0), st.just(0))
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=st.lists(st.one_of(writes, appends, cuts, lends, persists), max_size=30), room=st.integers(0, 4))
+def test_a_scratch_is_a_bytearray_that_lends_blocks(
+    steps: list[tuple[str, int, int]], room: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    memory = Memory(Room(100), Room(room * BLOCK), block_size=BLOCK, small_limit=20)
+    scratch = Scratch(tmp_path_factory.mktemp("scratch"), memory)
+    model, end, fill = bytearray(), 0, 0
+    lent: list[tuple[memoryview, bytes]] = []
+    for what, where, length in steps:
+        fill = fill % 250 + 1
+        if what in ("write", "append"):
+            at = where if what == "write" else end
+            model.extend(bytes(max(0, at + length - len(model))))
+            model[at : at + length] = bytes([fill]) * length
+            scratch.write(at, bytes([fill]) * length)
+            end = at + length
+        elif what == "truncate":
+            del model[where:]
+            scratch.truncate(where)
+        elif what == "persist":
+            scratch.persist()
+        elif (view := scratch.lend(where)) is not None:
+            expected = bytes(model[where * BLOCK : (where + 1) * BLOCK])
+            lent.append((view, expected))
+        found = memoryview(bytearray(b"?" * 120))
+        scratch.read_into(0, found)
+        assert bytes(found) == bytes(model[:120]).ljust(120, b"\0")
+    for view, expected in lent:
+        assert bytes(view) == expected, "a block changed after it was lent"
+    scratch.discard()
+    assert memory.small.take(100), "memory was lost"
+    assert memory.large.take(room * BLOCK)
+    assert not list(scratch._path.parent.iterdir())
+
+
+def test_a_block_that_is_lent_is_not_copied_and_touches_no_disk(tmp_path: Path) -> None:
+    buffers = Buffers(MIB, 4)
+    memory = Memory(Room(MIB), Room(4 * MIB), lambda _: buffers.new(), MIB)
+    scratch = Scratch(tmp_path, memory)
+    for at in range(0, 2 * MIB, 128 * 1024):
+        scratch.write(at, bytes([at >> 17]) * (128 * 1024))
+    first, second = scratch.lend(0), scratch.lend(0)
+    assert first is not None
+    assert second is not None
+    assert first.obj is second.obj
+    assert bytes(first) == b"".join(bytes([each]) * (128 * 1024) for each in range(8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_written_at_random_goes_to_the_file(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path, Memory(Room(MIB), Room(8 * MIB), block_size=MIB))
+    scratch.write(3 * MIB, b"x" * 4096)
+    scratch.write(MIB, b"y" * 4096)
+    assert scratch.lend(3) is None
+    assert [each.stat().st_size for each in tmp_path.iterdir()] == [3 * MIB + 4096]
+
+
+def test_the_memory_of_a_block_is_used_again_when_nobody_looks_at_it() -> None:
+    buffers = Buffers(MIB, 8)
+    first = buffers.new()
+    part = first[10:20]
+    where = first.obj
+    first.release()
+    others = [buffers.new() for _ in range(4)]
+    assert all(each.obj is not where for each in others), "somebody still looks at a part of it"
+    part.release()
+    again = [buffers.new() for _ in range(8)]
+    assert sum(each.obj is where for each in again) == 1
+
+
+@pytest.mark.parametrize("offset", [0, 4096, 4 * MIB, 100])
+@pytest.mark.parametrize("length", [1, 4096, MIB, MIB + 4096, 3 * MIB + 17])
+@pytest.mark.parametrize("skew", [0, 1])
+def test_direct_writes_arrive_whole(tmp_path: Path, offset: int, length: int, skew: int) -> None:
+    data = Buffers(4 * MIB, 0).new()
+    data[:] = os.urandom(4 * MIB)
+    piece = data[skew : skew + length]
+    path = tmp_path / "file"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        write_at(handle, piece, offset)
+        assert os.pread(handle, length + 1, offset) == bytes(piece)
+        assert os.fstat(handle).st_size == offset + length
+        os.pwrite(handle, b"not a page", 5)  # the file is an ordinary one afterwards
+        assert os.pread(handle, 10, 5) == b"not a page"
+    finally:
+        os.close(handle)
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    handle = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            write_at(handle, memoryview(bytes(10)), 0)
+    finally:
+        os.close(handle)
