@@ -30,6 +30,7 @@ def test_a_thousand_open_files_stay_within_the_memory_budget(scene: Scene) -> No
         for number, fd in enumerate(handles):
             assert os.pread(fd, 1, BLOCK) == bytes([number % 20])
             assert os.pread(fd, 4096, 4096 * (number % 1000)) == content[4096 * (number % 1000) :][:4096]
+        print(f"peak memory with 1,000 handles: {mount.peak_memory() / MIB:.0f} MiB")
         assert mount.peak_memory() < LIMIT
         assert scene.status(mount)["open_files"] == 20
     finally:
@@ -69,6 +70,9 @@ def test_a_file_larger_than_the_memory_budget(scene: Scene) -> None:
     with path.open("rb") as file:
         for block in blocks:
             assert file.read(BLOCK) == block
+    print(
+        f"peak memory with a file of {len(blocks) * BLOCK / MIB:.0f} MiB: {mount.peak_memory() / MIB:.0f} MiB"
+    )
     assert mount.peak_memory() < LIMIT, written
 
 
