@@ -267,7 +267,7 @@ class NetProxy:
                     self._accept()
                 elif key.fileobj is self._wake_out:
                     self._answer_calls()
-                else:
+                elif key.data is not None:  # else a listener that was just closed
                     self._serve(key.data, events)
             while self._timers and self._timers[0][0] <= self.now() + EARLY:
                 heapq.heappop(self._timers)[2]()
