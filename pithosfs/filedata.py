@@ -310,7 +310,7 @@ class FileData:
 
 
 class Frozen:
-    """A file as a commit sees it (``upload.Source``): its size stays, its blocks are read as they are."""
+    """A file as a commit sees it (``commit.Source``): its size stays, its blocks are read as they are."""
 
     def __init__(self, data: FileData, size: int, changes: int) -> None:
         self.size = size

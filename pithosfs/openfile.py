@@ -22,7 +22,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pithosfs import attributes
+from pithosfs import attributes, commit
+from pithosfs.ahead import Ahead
 from pithosfs.attributes import Attributes
 from pithosfs.base import hashmap_of, meta_of
 from pithosfs.blocks import Buffer, Hashmap
@@ -38,7 +39,7 @@ from pithosfs.readahead import Readahead
 from pithosfs.scratch import Scratch
 from pithosfs.services import Services
 from pithosfs.traits import Traits
-from pithosfs.upload import Ahead, Terms
+from pithosfs.upload import Terms
 
 #: The largest file: its hashmap is some 30 MB of JSON.
 MAX_SIZE = 2 * 1024**4
@@ -325,7 +326,9 @@ class OpenFile:
             ahead, self._ahead = self._ahead, None
             self._sending = True
         try:
-            written, hashmap = self._services.uploader.commit(ref, frozen, terms, ahead, self._attempted)
+            written, hashmap = commit.commit(
+                self._services.uploader, ref, frozen, terms, ahead, self._attempted
+            )
         except BaseException:
             with self._lock:
                 data.thaw()
@@ -397,7 +400,7 @@ class OpenFile:
             frozen = data.freeze()
             found: Hashmap | None = None
             try:
-                found = self._services.uploader.hashmap(self.ref, frozen)
+                found = commit.hashmap_of(self._services.uploader, self.ref, frozen)
             finally:
                 if found is None or found.merkle != node.hash:
                     data.thaw()

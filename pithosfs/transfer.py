@@ -35,10 +35,11 @@ from pithosfs import blocks
 from pithosfs.api import Client
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
+from pithosfs.commit import Changed, commit
 from pithosfs.errors import InvalidArgument, MissingBlocks, ProtocolError
 from pithosfs.fetch import Address, Fetcher, Origin
 from pithosfs.names import ObjectRef
-from pithosfs.upload import Changed, Terms, Uploader
+from pithosfs.upload import Terms, Uploader
 from pithosfs.waiting import wait
 from pithosfs.wire import DATA, Written
 
@@ -116,7 +117,7 @@ def upload(
         source = _File(file.fileno(), block_size, progress)
         terms = Terms(content_type, dict(meta or {}), only_new=only_new)
         with _uploading(client, progress, block_size) as uploader:
-            done = uploader.commit(ObjectRef(container, name), source, terms)
+            done = commit(uploader, ObjectRef(container, name), source, terms)
             source.check_unchanged(path)
             return Transferred(
                 source.size, done.hashmap.merkle, done.written.version, uploader.counts.sent_bytes

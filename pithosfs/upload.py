@@ -1,28 +1,17 @@
-"""Commit: PUT the hashmap, POST the blocks the server lacks in parallel, PUT again.
+"""The requests of uploads: blocks, hashmaps, small bodies; what they sent and what they spared.
 
-What travels is decided by what the server has, in as few requests as can be:
-
-* a new object of one block is one PUT with its body;
-* blocks that are complete while the program still writes are hashed and sent
-  ahead (:class:`Ahead`), after one question whether the server has them;
-* one changed block in a large object is surely new: POST, then PUT;
-* else the PUT itself is the question.
-
-A commit that returns means the server answered 201 for exactly these bytes.
-Waiting is done in the caller's thread, requests in a pool; nothing in the
-pool waits for the pool.
+``commit`` and ``ahead`` decide what has to travel.  Waiting is done in the
+caller's thread, requests in a pool; nothing in the pool waits for the pool.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_all
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from cachetools import LRUCache
 
@@ -30,44 +19,10 @@ from pithosfs import blocks
 from pithosfs.api import Client, Written
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
-from pithosfs.errors import MissingBlocks, PithosError, ProtocolError, Unavailable
+from pithosfs.errors import ProtocolError, Unavailable
 from pithosfs.names import ObjectRef
-from pithosfs.waiting import if_cancelled, wait
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-#: Blocks to be hashed before the server is first asked which of them it has.
-_ASK_AT = 3
-#: As long as the server has all of them, ask again after so many.
-_ASK_AGAIN = 128
-#: How often a commit begins anew because the file changed under it.
-_ROUNDS = 5
-
-
-class Changed(PithosError):
-    """The bytes of a block are no longer those that were hashed; commit again."""
-
-
-class Source(Protocol):
-    """What is to become an object, block by block."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole."""
-
-    @property
-    def block_size(self) -> int:
-        """Bytes of a block."""
-
-    def hash_of(self, index: int) -> str | None:
-        """The block's hash if it is known without looking at its bytes."""
-
-    def read(self, index: int) -> tuple[int, Buffer]:
-        """The block's bytes, a copy nobody changes, and a stamp that changes when they do."""
-
-    def stamp(self, index: int) -> int:
-        """The block's present stamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +37,6 @@ class Terms:
     meta: Mapping[str, str]
     if_match: tuple[str, ...] = ()
     only_new: bool = False
-
-
-class Committed(NamedTuple):
-    """A commit's outcome: what the server answered and what is there now."""
-
-    written: Written
-    hashmap: Hashmap
 
 
 @dataclass(slots=True)
@@ -253,275 +201,3 @@ class Uploader:
             self.counts.sent += 1
             self.counts.sent_bytes += len(data)
         return written
-
-    # -- commit --------------------------------------------------------------------------
-
-    def commit(
-        self,
-        ref: ObjectRef,
-        source: Source,
-        terms: Terms,
-        ahead: Ahead | None = None,
-        attempted: Callable[[Hashmap], object] = lambda _: None,
-    ) -> Committed:
-        """Make ``source`` the object ``ref``.
-
-        ``attempted`` is told what is about to be put; whether that worked may stay unknown.
-        Raises what the store raised; Changed after too many rounds.
-        """
-        hashes = ahead.finish() if ahead else {}
-        job = _Job(self, ref, source, hashes, ahead.sent if ahead else set(), attempted)
-        try:
-            for attempt in range(_ROUNDS):
-                try:
-                    return job.run(terms)
-                except Changed:
-                    if attempt == _ROUNDS - 1:
-                        raise
-        finally:
-            self.under_way.ended(ref)
-        raise AssertionError("unreachable")
-
-    def hashmap(self, ref: ObjectRef, source: Source) -> Hashmap:
-        """What ``source`` is as a hashmap, without sending anything."""
-        return _Job(self, ref, source, {}, set()).hash_all()
-
-
-@dataclass(slots=True)
-class _Job:
-    """One commit: which blocks have to be looked at, their hashes, and where each is."""
-
-    uploader: Uploader
-    ref: ObjectRef
-    source: Source
-    hashed: dict[int, tuple[int, str]]
-    sent: set[str]
-    attempted: Callable[[Hashmap], object] = lambda _: None
-    where: dict[str, int] = field(default_factory=dict)
-
-    def run(self, terms: Terms) -> Committed:
-        if self.source.size <= self.source.block_size:
-            done = self._small(terms)
-            if done:
-                return done
-        content = self.hash_all()
-        fresh = self._unsent(content)
-        if len(fresh) == 1 and len(content.hashes) > 1:
-            self._send(fresh)  # an edit in place: surely new, asking would be a request more
-        lacking: set[str] = set()
-        try:
-            written = self._put(content, terms)
-        except MissingBlocks as missing:
-            lacking = set(missing.hashes)
-            self._send(missing.hashes)
-            written = self._put(content, terms)
-        looked_at = {block for block in content.hashes if block in self.where}
-        self._count_spared([each for each in looked_at if each not in lacking and each not in self.sent])
-        return Committed(written, content)
-
-    def _small(self, terms: Terms) -> Committed | None:
-        """An object of at most one block: its body is the PUT, unless the server may have the block."""
-        size = self.source.size
-        known = self.source.hash_of(0) if size else None
-        if known is not None:
-            return None
-        _, data = self.source.read(0) if size else (0, b"")
-        content = blocks.hashmap_of(data, self.source.block_size)
-        for block in content.hashes:
-            self.where[block] = 0
-            self.uploader.cache.put(block, data)
-            if block in self.uploader.known or block in self.sent:
-                try:
-                    written = self._put(content, terms)
-                except MissingBlocks:
-                    break
-                self._count_spared([block])
-                return Committed(written, content)
-        self.attempted(content)
-        written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, content.merkle, terms))
-        self.uploader.known.add(content.hashes)
-        return Committed(written, content)
-
-    def _put(self, content: Hashmap, terms: Terms) -> Written:
-        self.attempted(content)
-        return wait(self.uploader.submit(self.uploader.put_hashmap, self.ref, content, terms))
-
-    def hash_all(self) -> Hashmap:
-        """The whole as a hashmap; blocks that changed are hashed."""
-        size, block_size = self.source.size, self.source.block_size
-        hashes: list[str] = []
-        todo: list[int] = []
-        for index in range(blocks.block_count(size, block_size)):
-            block = self.source.hash_of(index)
-            if block is None:
-                stamp, block = self.hashed.get(index, (-1, ""))
-                if stamp != self.source.stamp(index):
-                    todo.append(index)
-                else:
-                    self.where[block] = index
-            hashes.append(block)
-        for index, block in zip(todo, self._in_parallel(self._hash, todo), strict=True):
-            hashes[index] = block
-        return Hashmap(size, tuple(hashes), block_size)
-
-    def _hash(self, index: int) -> str:
-        stamp, data = self.source.read(index)
-        block = blocks.block_hash(data)
-        self.hashed[index] = (stamp, block)
-        self.where[block] = index
-        self.uploader.cache.put(block, data)
-        return block
-
-    def _unsent(self, content: Hashmap) -> list[str]:
-        """Hashes of changed blocks nobody has sent or seen on the server, each once."""
-        known = self.uploader.known
-        fresh = {block for block in self.where if block not in self.sent and block not in known}
-        return list(dict.fromkeys(block for block in content.hashes if block in fresh))
-
-    def _send(self, hashes: Sequence[str]) -> None:
-        self._in_parallel(self._send_one, hashes)
-        self.sent.update(hashes)
-
-    def _send_one(self, block: str) -> None:
-        if block == blocks.ZERO_HASH:
-            self.uploader.send_block(self.ref, block, b"\0")
-            return
-        data = self.uploader.cache.get(block)
-        if data is None:
-            data = self._look_again(block)
-        self.uploader.send_block(self.ref, block, data)
-
-    def _look_again(self, block: str) -> Buffer:
-        index = self.where.get(block)
-        if index is None:  # a block of the base the server claims not to have
-            count = blocks.block_count(self.source.size, self.source.block_size)
-            index = next((each for each in range(count) if self.source.hash_of(each) == block), None)
-        if index is None:
-            raise Changed(f"{self.ref} changed while it was sent")
-        _, data = self.source.read(index)
-        if blocks.block_hash(data) != block:
-            raise Changed(f"{self.ref} changed while it was sent")
-        return data
-
-    def _in_parallel(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """``work`` on each item in the pool, a bounded number at a time; the first error is raised."""
-        results: list[Result] = []
-        pending: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                if len(pending) >= self.uploader.threads:
-                    results.append(wait(pending.popleft()))
-                pending.append(self.uploader.submit(work, item))
-            while pending:
-                results.append(wait(pending.popleft()))
-        finally:
-            for each in pending:
-                each.cancel()
-            wait_all(pending)
-        return results
-
-    def _count_spared(self, hashes: Sequence[str]) -> None:
-        self.uploader.spared(len(hashes), len(hashes) * self.source.block_size)
-
-
-class Ahead:
-    """Hashes and sends complete blocks of one file while the program still writes it.
-
-    ``read`` gives a block's stamp and bytes, or None if it is no longer worth
-    sending.  Never waits, never raises: what did not work is left to the commit.
-    """
-
-    def __init__(
-        self, uploader: Uploader, ref: ObjectRef, read: Callable[[int], tuple[int, Buffer] | None]
-    ) -> None:
-        self.sent: set[str] = set()
-        self._uploader = uploader
-        self._ref = ref
-        self._read = read
-        self._lock = threading.Lock()
-        self._queue: deque[int] = deque()
-        self._offered: set[int] = set()
-        self._workers = 0
-        self._idle: Future[None] = Future()
-        self._idle.set_result(None)
-        self._hashed: dict[int, tuple[int, str]] = {}
-        self._unasked: list[str] = []
-        self._ask_at = _ASK_AT
-        self._server_has_all: bool | None = None
-        self._failed = False
-
-    def offer(self, index: int) -> None:
-        """Block ``index`` is complete, and probably stays as it is."""
-        with self._lock:
-            if index in self._offered or self._failed:
-                return
-            self._offered.add(index)
-            self._queue.append(index)
-            if self._workers >= self._uploader.threads:
-                return
-            if not self._workers:
-                self._idle = Future()
-            self._workers += 1
-        self._go_on()
-
-    def finish(self) -> dict[int, tuple[int, str]]:
-        """Wait for what is under way; returns the stamp and hash of each block looked at."""
-        with self._lock:
-            idle = self._idle
-        wait(idle)
-        with self._lock:
-            return dict(self._hashed)
-
-    def _go_on(self) -> None:
-        try:
-            if_cancelled(self._uploader.submit(self._work), self._rest)
-        except PithosError:
-            self._failed = True
-            self._rest()
-
-    def _work(self) -> None:
-        """One block, then to the end of the pool's queue: other files get their turn."""
-        with self._lock:
-            index = self._queue.popleft() if self._queue and not self._failed else None
-        if index is None:
-            self._rest()
-            return
-        try:
-            self._one(index)
-        except Exception:
-            self._failed = True  # the commit meets the same trouble and reports it
-        self._go_on()
-
-    def _rest(self) -> None:
-        with self._lock:
-            self._workers -= 1
-            last = not self._workers
-            idle = self._idle
-        if last:
-            idle.set_result(None)
-
-    def _one(self, index: int) -> None:
-        found = self._read(index)
-        if found is None:
-            return
-        stamp, data = found
-        block = blocks.block_hash(data)
-        self._uploader.cache.put(block, data)
-        with self._lock:
-            self._hashed[index] = (stamp, block)
-        if block in self._uploader.known or block == blocks.ZERO_HASH:
-            return
-        if self._server_has_all is not False:
-            self._consider_asking(block)
-        if self._server_has_all is False and block not in self.sent and block not in self._uploader.known:
-            self._uploader.send_block(self._ref, block, data)
-            self.sent.add(block)
-
-    def _consider_asking(self, block: str) -> None:
-        with self._lock:
-            self._unasked.append(block)
-            if len(self._unasked) < self._ask_at:
-                return
-            batch, self._unasked = self._unasked, []
-            self._ask_at = _ASK_AGAIN
-        self._server_has_all = not self._uploader.missing(self._ref, batch)

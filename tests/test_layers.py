@@ -43,6 +43,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("identity",),
     ("api",),
     ("accounting", "fetch", "history", "rights", "sharing", "upload", "usage"),
+    ("ahead",),
+    ("commit",),
     ("facts", "transfer"),
     # files
     ("content", "nodes", "services"),

@@ -6,8 +6,8 @@ import contextlib
 
 import pytest
 
+from pithosfs.ahead import Ahead
 from pithosfs.errors import PithosError
-from pithosfs.upload import Ahead
 from tests.core.conftest import SMALL
 from tests.core.stack import Stack
 from tests.core.threads import InThread
