@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ settings.load_profile("pithosfs")
 
 #: Why nothing can be mounted here, or nothing.
 NO_FUSE = "" if Path("/dev/fuse").exists() else "no /dev/fuse on this machine"
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs tests start: what a background job of a shell starts ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
