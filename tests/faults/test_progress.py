@@ -13,7 +13,7 @@ from tests.support.processes import wait_until
 def test_status_tells_how_far_an_upload_is(scene: Scene) -> None:
     mount = scene.mount(timeout=60)
     scene.proxy.shape(rate=80_000_000)  # bits a second
-    size = 40 * MIB
+    size = 80 * MIB  # eight blocks travel at a time, and count when they have arrived
     writer = threading.Thread(target=(mount.mountpoint / "film").write_bytes, args=(noise(size, seed=1),))
     writer.start()
     seen: list[dict[str, Any]] = []

@@ -193,7 +193,7 @@ def test_a_listing_does_not_wait_for_an_upload(mounted: MountedDisk, tmp_path: P
     with over_a_slow_network(mounted, tmp_path, rate=20e6) as path:
 
         def upload() -> None:
-            (path / "film").write_bytes(noise(3 * BLOCK))
+            (path / "film").write_bytes(noise(6 * BLOCK))
             sent.set()
 
         writer = threading.Thread(target=upload)
@@ -208,8 +208,8 @@ def test_a_listing_does_not_wait_for_an_upload(mounted: MountedDisk, tmp_path: P
                 assert not sent.is_set(), "everything else waited for the upload"
         finally:
             writer.join()
-        assert (path / "film").stat().st_size == 3 * BLOCK
-    assert mounted.store.get(f"{mounted.name}/film") == noise(3 * BLOCK)
+        assert (path / "film").stat().st_size == 6 * BLOCK
+    assert mounted.store.get(f"{mounted.name}/film") == noise(6 * BLOCK)
 
 
 _THUNAR = ("thunar", "Xvfb", "dbus-daemon", "gdbus", "xdotool")
