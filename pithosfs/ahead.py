@@ -102,7 +102,7 @@ class Ahead:
             return
         stamp, data = found
         block = blocks.block_hash(data)
-        self._uploader.cache.put(block, data)
+        self._uploader.cache.put(block, data, on_disk=False)
         with self._lock:
             self._hashed[index] = (stamp, block)
         if block in self._uploader.known or block == blocks.ZERO_HASH:

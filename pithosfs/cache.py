@@ -118,7 +118,8 @@ class BlockCache:
         """Keep a verified block; the caller must not change ``data`` any more.
 
         ``on_disk`` is False for what may not be found under a hash later
-        (pieces of blocks, blocks that do not match their hash).
+        (pieces of blocks, blocks that do not match their hash), and for what
+        is being written, which the kernel has and the local disk is busy with.
         """
         with self._lock:
             self._remember(key, data)

@@ -181,7 +181,7 @@ class _Job:
         block = blocks.block_hash(data)
         self.hashed[index] = (stamp, block)
         self.where[block] = index
-        self.uploader.cache.put(block, data)
+        self.uploader.cache.put(block, data, on_disk=False)
         return block
 
     def _unsent(self, content: Hashmap) -> list[str]:

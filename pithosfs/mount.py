@@ -110,7 +110,7 @@ class Mount:
             site / "staging",
             Memory(
                 Room(SMALL_ROOM),
-                Room(min(BLOCK_ROOM, options.memory // 4)),
+                Room(min(BLOCK_ROOM, options.memory // 2)),
                 self._cache.new_buffer,
                 block_size,
             ),

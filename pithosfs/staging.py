@@ -37,7 +37,7 @@ FORMAT = 2
 #: Entries that can be read: the first had no bytes of their own.
 _READABLE = (1, FORMAT)
 #: Bytes of all small scratches together, and of the blocks of others, that may be in memory.
-SMALL_ROOM, BLOCK_ROOM = 32 * 1024 * 1024, 64 * 1024 * 1024
+SMALL_ROOM, BLOCK_ROOM = 32 * 1024 * 1024, 128 * 1024 * 1024
 
 
 class Staging:

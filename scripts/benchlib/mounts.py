@@ -191,7 +191,7 @@ class PithosFSWriteBack(PithosFS):
     """Ours, returning from close when the data is in the local journal."""
 
     name = "pithosfs+wb"
-    options = ("--write-back",)
+    options = ("--write-back=0.05",)  # as soon as rclone is told to
 
 
 class Rclone(Mount):
