@@ -30,7 +30,7 @@ class Sizes:
     listed_dirs: int
     reads: int  # random reads
     moved: int  # files in the directory that is renamed and deleted
-    patience: float = 120.0  # seconds any single action may take
+    patience: float = 60.0  # seconds any single action may take
 
 
 FULL = Sizes(256 * MIB, 300, 10, 2000, 20, 300, 200)
