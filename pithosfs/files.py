@@ -94,9 +94,12 @@ class Files:
         return self._in_use.find(ref)
 
     def view(self, node: Node) -> Node:
-        """``node`` as this mount has it: with changes that are not sent yet."""
+        """``node`` as this mount has it: with changes that are not sent yet, or as it is being read."""
         file = self.find(node.ref)
-        return file.view() if file is not None and file.dirty else node
+        if file is None:
+            return node
+        here = file.dirty or (_was_replaced(file.node, node) and file.stays())
+        return file.view() if here else node
 
     def all(self) -> list[OpenFile]:
         """Every file in use."""
@@ -115,12 +118,13 @@ class Files:
         """
         with self._in_use.lock:
             file = self._in_use.find(node.ref)
-            if file is not None and not file.dirty and _was_replaced(file.node, node):
+            replaced = file is not None and not file.dirty and _was_replaced(file.node, node)
+            if file is not None and replaced and not file.stays():
                 file = None  # its handles go on reading what they opened
             if file is None:
                 file = OpenFile(self.services, node.ref, node, node.attributes, inode_number(node))
                 self._in_use.put(file, (directory, component))
-            elif not file.dirty and file.node is not None and node.version > file.node.version:
+            elif not replaced and not file.dirty and file.node and node.version > file.node.version:
                 file.adopt(node)
             file.uses += 1
             return file
@@ -154,6 +158,7 @@ class Files:
         with self._in_use.lock:
             file.handles += 1
             file.uses -= 1
+            file.looked_at()
 
     def closed(self, file: OpenFile) -> None:
         """One handle less; what is still not sent is from here on nobody's but ours."""

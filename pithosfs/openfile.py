@@ -43,6 +43,8 @@ from pithosfs.upload import Terms
 
 #: The largest file: its hashmap is some 30 MB of JSON.
 MAX_SIZE = 2 * 1024**4
+#: Seconds after which a reader is taken to have stopped, and that a replaced version is shown at most.
+_READING, _LONGEST_STAY = 3.0, 60.0
 
 
 class OpenFile:
@@ -55,6 +57,8 @@ class OpenFile:
         self.node = node
         self.ino = ino
         self.handles = 0
+        self._looked_at = time.monotonic()  # when it was last opened or read
+        self._replaced_at: float | None = None  # when others' version was first seen
         self.uses = 0  # operations under way that will need it when they go on
         self.gone = False  # removed: lives on without a name until the last handle closes
         self._services = services
@@ -85,6 +89,22 @@ class OpenFile:
     def dirty(self) -> bool:
         """Whether anything is not on the server yet, or on its way."""
         return not self.gone and (self._traits.changed or self._sending or self.content_changed)
+
+    def stays(self) -> bool:
+        """Whether this version is still the one to show, though others have replaced it.
+
+        It is while somebody reads it: the kernel has one size for a name, and
+        would end this version where the next one ends, or go on with zeros.
+        """
+        now = time.monotonic()
+        if self._replaced_at is None:
+            self._replaced_at = now
+        read = (self.handles or self.uses) and now - self._looked_at < _READING
+        return bool(read) and now - self._replaced_at < _LONGEST_STAY
+
+    def looked_at(self) -> None:
+        """Somebody opened it, or reads it."""
+        self._looked_at = time.monotonic()
 
     @property
     def content_changed(self) -> bool:
@@ -181,6 +201,7 @@ class OpenFile:
 
     def read_into(self, offset: int, view: memoryview, ahead: Readahead) -> int:
         """Fill ``view`` from ``offset``; fewer bytes only at the end of the file."""
+        self.looked_at()
         return self.load().read_into(offset, view, ahead)
 
     def seek(self, offset: int, *, data: bool) -> int | None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.scene import Scene
 from tests.faults.soak import lost_updates
-from tests.support.files import noise, opened, refused
+from tests.support.files import MIB, noise, opened, refused
 from tests.support.kamaki import Kamaki, kamaki_program
 from tests.support.processes import python, wait_until
 from tests.support.server import Server
@@ -132,6 +132,26 @@ def test_many_writers_of_one_file_lose_nothing(tmp_path: Path, options: tuple[st
     assert result.acknowledged > 5
     assert result.lost == []
     assert threading.active_count() < 50
+
+
+@pytest.mark.parametrize("size", [5, 13 * MIB])
+def test_a_version_that_is_being_read_is_the_one_shown(scene: Scene, size: int) -> None:
+    """Size and content stay those of one version, for who reads it and for who opens it meanwhile."""
+    mount = scene.mount()
+    path = mount.mountpoint / "file"
+    old, new = noise(11 * MIB, 1), noise(size, 2)
+    scene.store.put("file", old)
+    wait_until(path.exists, 10, "the file")
+    with path.open("rb", buffering=0) as file:
+        read = file.read(MIB)
+        scene.store.put("file", new)
+        while piece := file.read(MIB):
+            read += piece
+            time.sleep(0.2)  # together longer than listings are believed
+            assert path.stat().st_size == len(old)
+    assert read == old
+    wait_until(lambda: path.stat().st_size == size, 10, "the new size")
+    assert path.read_bytes() == new
 
 
 @pytest.mark.xfail(strict=True, reason="the kernel has one size for a name and all its open handles")
