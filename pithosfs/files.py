@@ -290,6 +290,7 @@ class Files:
     def left_behind(self, nodes: list[Node], place: Place) -> None:
         """A file has left its name: what it may have there (``maybe_there``, before) is deleted."""
         if nodes:
+            self.services.late.add(nodes[-1].ref, [(each.hash, each.size) for each in nodes])
             self.removals.add_unsure(nodes, *self._unsure_removal(nodes, place))
 
     def _unsure_removal(

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pithosfs.api import Client
 from pithosfs.due import next_due
 from pithosfs.errors import NotFound, PithosError, Stale
+from pithosfs.late import Late
 from pithosfs.ledger import Ledger, Mark
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
@@ -59,12 +60,14 @@ class Guard:
         conflict_name: Callable[[ObjectRef, int], ObjectRef],
         found: Callable[[ObjectRef, ObjectRef], None],
         quiet: Callable[[float, float], None],
+        late: Late | None = None,
     ) -> None:
         self._client_of = client_of
         self._ledger = ledger
         self._conflict_name = conflict_name
         self._found = found
         self._quiet = quiet
+        self._late = late or Late()
         self._lock = threading.Condition()
         self._waiting: list[_Commit] = []
         self._chain: Mark | None = None  # since when every number is accounted for ...
@@ -178,8 +181,9 @@ class Guard:
     def _keep(self, client: Client, commit: _Commit, serial: int) -> None:
         """Keep a version somebody else wrote and we replaced unseen."""
         ref = commit.ref
-        if client.head(ref.container, ref.name, serial).entry.hash in (commit.hash, commit.base_hash):
-            return  # the same content: nothing of anybody's was replaced
+        entry = client.head(ref.container, ref.name, serial).entry
+        if entry.hash in (commit.hash, commit.base_hash) or self._late.has(ref, entry.hash, entry.size):
+            return  # the same content, or our own: nothing of anybody's was replaced
         for attempt in range(100):
             copy = self._conflict_name(ref, attempt)
             try:

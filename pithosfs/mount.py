@@ -25,6 +25,7 @@ from pithosfs.guard import Guard
 from pithosfs.identity import directory_name, resolve
 from pithosfs.inodes import Inodes
 from pithosfs.journal import TO_BE_DELETED
+from pithosfs.late import Late
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
@@ -115,6 +116,7 @@ class Mount:
                 block_size,
             ),
         )
+        self._late = Late()
         services = Services(
             self._fetcher,
             self._uploader,
@@ -122,6 +124,7 @@ class Mount:
             self._store,
             block_size,
             max(1, min(32, options.memory // 4 // block_size)),
+            self._late,
         )
         self._namespace = Namespace(
             self._client_of,
@@ -371,6 +374,7 @@ class Mount:
             conflict_name=conflict_ref,
             found=found,
             quiet=self._namespace.quiet,
+            late=self._late,
         )
 
     def _delete(self, ref: ObjectRef) -> None:

@@ -380,7 +380,7 @@ class OpenFile:
             self.node, self._sending = node, False
             clean = data.rebase(frozen, hashmap, Origin(node.ref, node.version))
             self._emptied = False
-            self._promise.settled()
+            self._services.late.add(node.ref, self._promise.settled())
             if clean:
                 self._promise.forget()
                 data.settle()
@@ -389,7 +389,8 @@ class OpenFile:
 
     def was_sent(self, node: Node) -> bool:
         """Whether ``node`` is what a commit of ours has put there without hearing of it."""
-        return self._promise.was_sent(node.hash, node.size)
+        late = self._services.late.has(node.ref, node.hash, node.size)
+        return late or self._promise.was_sent(node.hash, node.size)
 
     def unheard(self) -> list[Node]:
         """What commits may have made of the object, without being told so."""

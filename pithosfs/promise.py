@@ -70,9 +70,11 @@ class Promise:
         if self.made:
             self._staging.tried(self._key, list(self._attempts))
 
-    def settled(self) -> None:
-        """It is known what became of all that was sent."""
+    def settled(self) -> list[tuple[str, int]]:
+        """The last one was answered, and is what there is; returns those before, which may only be late."""
+        unheard = list(self._attempts)[:-1]
         self._attempts.clear()
+        return unheard
 
     @property
     def unsure(self) -> tuple[tuple[str, int], ...]:

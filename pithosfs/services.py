@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pithosfs import blocks
 from pithosfs.fetch import Fetcher
+from pithosfs.late import Late
 from pithosfs.metastore import MetaStore
 from pithosfs.staging import Staging
 from pithosfs.upload import Uploader
@@ -25,3 +26,4 @@ class Services:
     store: MetaStore
     block_size: int = blocks.BLOCK_SIZE
     window_limit: int = 32
+    late: Late = field(default_factory=Late)

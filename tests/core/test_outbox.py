@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pithosfs import outbox as outbox_module
-from pithosfs.errors import QuotaExceeded, Unavailable
+from pithosfs.errors import QuotaExceeded, Stale, Unavailable
 from pithosfs.outbox import Outbox
 from tests.core.conftest import Build
 from tests.core.stack import Stack
@@ -167,3 +168,33 @@ def test_a_removed_file_is_not_sent(stack: Stack) -> None:
     stack.files.removals.drain()
     assert not list(stack.staging.directory.glob("*.json"))
     assert not list(stack.staging.directory.glob("*.data"))
+
+
+def test_what_arrives_late_is_not_taken_for_somebody_elses(stack: Stack) -> None:
+    """The server gets an upload that timed out after the file was removed; then the name is used again."""
+    stack.wire.refuse("PUT")
+    kept(stack, "/file", b"old")
+    stack.fs.unlink("/file")
+    stack.wire.reset()
+    stack.files.removals.drain()
+    stack.write("/file", b"new")  # ends the doubt about what may be there
+    stack.fs.unlink("/file")
+    stack.files.removals.drain()
+    assert stack.names() == []
+    stack.put("file", b"old")
+    stack.write("/file", b"newest")
+    assert stack.names() == ["file"]
+    assert stack.get("file") == b"newest"
+
+
+def test_what_somebody_else_made_meanwhile_is_kept(stack: Stack) -> None:
+    stack.wire.refuse("PUT")
+    kept(stack, "/file", b"old")
+    stack.fs.unlink("/file")
+    stack.wire.reset()
+    stack.files.removals.drain()
+    stack.put("file", b"foreign")
+    with contextlib.suppress(Stale):
+        stack.write("/file", b"newest")
+    assert len(stack.names()) == 2
+    assert {stack.get(name) for name in stack.names()} == {b"foreign", b"newest"}

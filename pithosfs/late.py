@@ -1,0 +1,38 @@
+"""What was sent and never answered for: the network may still deliver it, to our own surprise.
+
+A PUT that timed out can reach the server much later: after the file was sent
+again, renamed or removed.  Its condition keeps it from replacing anything, but
+where there is nothing under the name any more, it makes an object.  Whoever
+finds that must not take it for somebody else's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from cachetools import LRUCache
+
+from pithosfs.names import ObjectRef
+
+#: Contents remembered.
+_LIMIT = 20_000
+
+
+class Late:
+    """Contents, as Merkle hash and size, that may still arrive under a name.  Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sent: LRUCache[tuple[ObjectRef, str, int], bool] = LRUCache(_LIMIT)
+
+    def add(self, ref: ObjectRef, contents: Iterable[tuple[str, int]]) -> None:
+        """These were sent as ``ref``, and nobody answered."""
+        with self._lock:
+            for merkle, size in contents:
+                self._sent[ref, merkle, size] = True
+
+    def has(self, ref: ObjectRef, merkle: str, size: int) -> bool:
+        """Whether what is found under the name is one of them."""
+        with self._lock:
+            return (ref, merkle, size) in self._sent
