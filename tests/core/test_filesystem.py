@@ -495,7 +495,22 @@ def test_holes_are_found_and_cost_no_block(stack: Stack) -> None:
     assert stack.get("sparse") == bytes(5 * SMALL) + b"end"
 
 
-def test_a_reader_keeps_its_version_when_others_replace_the_object(stack: Stack) -> None:
+def test_a_version_that_is_being_read_is_opened_again(stack: Stack) -> None:
+    old = bytes(range(256)) * 20
+    stack.put("file", old)
+    handle = stack.fs.open("/file")
+    stack.put("file", b"theirs")
+    stack.namespace.forget()
+    assert stack.fs.node("/file").size == len(old)
+    assert stack.read("/file") == old
+    stack.fs.handles.release(handle.number)
+    assert stack.read("/file") == b"theirs"
+
+
+def test_a_reader_keeps_its_version_when_others_replace_the_object(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pithosfs.openfile._READING", 0.0)  # it has stopped reading for a while
     old = bytes(range(256)) * 20
     stack.put("file", old)
     handle = stack.fs.open("/file")

@@ -197,7 +197,11 @@ class Writer(threading.Thread):
         if len(states) > 1 or ABSENT in states:
             return
         data = bytearray((self._top / name).read_bytes())
-        assert digest(data) in states, f"{name} reads as something that was never written"
+        found = digest(data)
+        assert found in states, (
+            f"{name} reads as {len(data)} bytes {found[:12]} ({self._manifest.was(name, found)}), "
+            f"not as {states}; its history: {self._manifest.history(name)}"
+        )
         offset, piece = where(data)
         data[offset : offset + len(piece)] = piece
         with self._manifest.change(**{name: digest(data)}), opened(self._top / name, os.O_WRONLY) as fd:
