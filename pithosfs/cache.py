@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -127,6 +127,13 @@ class BlockCache:
                 return
             self._write_bytes += len(data)
         self._writes.put((key, data))
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Have these on disk as well, as far as they are in memory and there is time for it."""
+        for key in keys:
+            data = self.peek(key)
+            if data is not None:
+                self.put(key, data)
 
     def claim(self, key: str) -> tuple[Future[Buffer], bool]:
         """The future of a block on its way, and whether the caller is the one to fetch it.

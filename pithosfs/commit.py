@@ -85,10 +85,14 @@ def commit(
     try:
         for attempt in range(_ROUNDS):
             try:
-                return job.run(terms)
+                done = job.run(terms)
             except Changed:
                 if attempt == _ROUNDS - 1:
                     raise
+            else:
+                # Not before: while it is sent the local disk may be the server's, too.
+                uploader.cache.keep(list(job.where))
+                return done
     finally:
         uploader.under_way.ended(ref)
     raise AssertionError("unreachable")
