@@ -97,8 +97,8 @@ class Files:
         """``node`` as this mount has it: with changes that are not sent yet, or as it is being read."""
         file = self.find(node.ref)
         if file is None:
-            return node
-        here = file.dirty or (_was_replaced(file.node, node) and file.stays())
+            return self._in_use.latest(node)
+        here = file.dirty or _is_older(node, file.node) or (_was_replaced(file.node, node) and file.stays())
         return file.view() if here else node
 
     def all(self) -> list[OpenFile]:
@@ -117,7 +117,7 @@ class Files:
         It stays in use until :meth:`done`, or :meth:`opened` and :meth:`closed`.
         """
         with self._in_use.lock:
-            file = self._in_use.find(node.ref)
+            file, node = self._in_use.find(node.ref), self._in_use.latest(node)
             replaced = file is not None and not file.dirty and _was_replaced(file.node, node)
             if file is not None and replaced and not file.stays():
                 file = None  # its handles go on reading what they opened
@@ -219,7 +219,6 @@ class Files:
         except Stale:
             if file.dirty:
                 raise  # else both versions are kept, and it was said
-        self.release(file)
 
     def _keep(self, file: OpenFile, error: PithosError) -> None:
         log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)
@@ -238,6 +237,14 @@ class Files:
 
     def _commit(self, file: OpenFile) -> None:
         """Send the file; Stale if others changed it meanwhile (both versions are kept then)."""
+        with self._in_use.lock:
+            file.uses += 1  # who closes it meanwhile must not forget it: the tree is not told yet
+        try:
+            self._commit_used(file)
+        finally:
+            self.done(file)
+
+    def _commit_used(self, file: OpenFile) -> None:
         with file.committing:
             conflict = self._commit_or_give_way(file)
             if file.forget_journal_if_sent():
@@ -433,6 +440,11 @@ def _is_still(node: Node, there: Node) -> bool:
     if node.version:
         return there.version == node.version
     return there.uuid == (node.uuid or there.uuid) and (there.hash, there.size) == (node.hash, node.size)
+
+
+def _is_older(node: Node, base: Node | None) -> bool:
+    """Whether ``node`` was found in the tree before ``base`` was sent."""
+    return base is not None and 0 < node.version < base.version
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:

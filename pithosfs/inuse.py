@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 
+from cachetools import LRUCache
+
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, Place, is_below
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
+
+#: Files whose last commit is remembered when they are not in use any more.
+_SENT = 1000
 
 
 class InUse:
@@ -22,11 +27,18 @@ class InUse:
         self._namespace = namespace
         self._files: dict[ObjectRef, OpenFile] = {}
         self._places: dict[OpenFile, Place] = {}
+        self._sent: LRUCache[ObjectRef, Node] = LRUCache(_SENT)
 
     def find(self, ref: ObjectRef) -> OpenFile | None:
         """The file of this name."""
         with self.lock:
             return self._files.get(ref)
+
+    def latest(self, node: Node) -> Node:
+        """``node``, or what this mount has sent since somebody found that in the tree."""
+        with self.lock:
+            sent = self._sent.get(node.ref)
+        return sent if sent is not None and node.version and sent.version > node.version else node
 
     def all(self) -> list[OpenFile]:
         """Every file that has a name."""
@@ -91,6 +103,7 @@ class InUse:
             place = self._places.get(file)
             if place is not None and file.node is not None and not file.gone:
                 self._namespace.put(*place, file.node)
+                self._sent[file.ref] = file.node
                 if not file.dirty:
                     self._namespace.unpin(*place)
 

@@ -82,6 +82,8 @@ class Renames:
             if replaced is not None:
                 target = replaced.node  # None: it was never sent
                 file.inherit(replaced.unheard())
+            elif target is not None:
+                target = self._files.view(target)  # it may have been sent since it was looked up
             unsure = file.maybe_there()
             there = self._move_file(file, removed or target, ref)
             displaced = self._files.displaced(ref)

@@ -45,6 +45,67 @@ def test_what_is_closed_at_the_end_of_a_commit_stays_in_the_journal(
     assert not list(stack.staging.directory.glob("*.json"))
 
 
+def test_a_reader_who_leaves_at_the_end_of_a_commit_leaves_its_content_in_the_tree(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With write-back: the last handle goes when all is sent, just before the tree is told."""
+    stack = build(write_back=60.0)
+    stack.put("file", b"old")
+    stack.write("/file", b"newer")
+    reader = stack.fs.open("/file")
+    in_use = stack.files._in_use
+    show_sent = in_use.show_sent
+
+    def after_the_reader_left(file: OpenFile) -> None:
+        stack.fs.handles.release(reader.number)
+        show_sent(file)
+
+    monkeypatch.setattr(in_use, "show_sent", after_the_reader_left)
+    assert not stack.files.outbox.drain(10)
+    monkeypatch.undo()
+    assert not stack.files.all()
+    assert stack.fs.node("/file").size == 5
+    assert stack.read("/file") == b"newer"
+    stack.write("/file", b"newest")
+    assert not stack.files.outbox.drain(10)
+    assert stack.names() == ["file"]  # nobody else changed it
+    assert stack.get("file") == b"newest"
+
+
+@pytest.mark.parametrize("change", ["write", "rename"])
+def test_what_is_sent_between_a_lookup_and_its_use_is_what_is_used(
+    build: Build, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    stack = build(write_back=60.0)
+    stack.put("file", b"old")
+    stack.write("/file", b"sent meanwhile")
+    stack.write("/other", b"other")
+    step = {"write": "use", "rename": "find"}[change]
+    use_it = getattr(stack.files, step)
+
+    def after_it_was_sent(*args: object) -> object:
+        file = stack.files._in_use.find(stack.ref("file"))
+        if file is not None and file.dirty:
+            stack.files._send(file)
+        return use_it(*args)
+
+    monkeypatch.setattr(stack.files, step, after_it_was_sent)
+    if change == "rename":
+        stack.fs.rename("/other", "/file")
+        monkeypatch.undo()
+    else:
+        handle = stack.fs.open("/file", write=True)
+        monkeypatch.undo()
+        assert stack.read_handle(handle.number) == b"sent meanwhile"
+        stack.fs.handles.write(handle.number, 0, b"other")
+        stack.fs.handles.truncate(handle.number, 5)
+        stack.fs.handles.flush(handle.number)
+        stack.fs.handles.release(handle.number)
+    assert not stack.files.outbox.drain(10)
+    assert stack.get("file") == b"other"
+    assert not conflicts(stack)
+
+
 # -- the answer of our own commit did not arrive --------------------------------------------------
 
 
