@@ -16,6 +16,7 @@ before ``_lock``.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -40,6 +41,8 @@ from pithosfs.scratch import Scratch
 from pithosfs.services import Services
 from pithosfs.traits import Traits
 from pithosfs.upload import Terms
+
+log = logging.getLogger(__name__)
 
 #: The largest file: its hashmap is some 30 MB of JSON.
 MAX_SIZE = 2 * 1024**4
@@ -88,7 +91,8 @@ class OpenFile:
     @property
     def dirty(self) -> bool:
         """Whether anything is not on the server yet, or on its way."""
-        return not self.gone and (self._traits.changed or self._sending or self.content_changed)
+        with self._lock:
+            return not self.gone and (self._traits.changed or self._sending or self.content_changed)
 
     def stays(self) -> bool:
         """Whether this version is still the one to show, though others have replaced it.
@@ -372,6 +376,7 @@ class OpenFile:
     def _attempted(self, content: Hashmap) -> None:
         with self._lock:
             self._promise.attempted(content)
+            log.debug("%s is sent as %s over %s", self.ref, content.merkle[:12], _etags(self.node))
 
     def _rebase(self, node: Node, hashmap: Hashmap, frozen: Frozen) -> None:
         """What the file was when it was frozen is on the server as ``node``."""
@@ -390,6 +395,7 @@ class OpenFile:
     def was_sent(self, node: Node) -> bool:
         """Whether ``node`` is what a commit of ours has put there without hearing of it."""
         late = self._services.late.has(node.ref, node.hash, node.size)
+        log.debug("%s: there is %s, sent was %s", self.ref, _etags(node), self._promise.unsure)
         return late or self._promise.was_sent(node.hash, node.size)
 
     def unheard(self) -> list[Node]:
@@ -530,3 +536,8 @@ class OpenFile:
             self._promise.forget()
             if self._data is not None:
                 self._data.discard()
+
+
+def _etags(node: Node | None) -> str:
+    """A version for the log."""
+    return "nothing" if node is None else f"{node.version} {' '.join(each[:12] for each in node.etags)}"
