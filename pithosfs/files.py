@@ -21,7 +21,7 @@ from pithosfs.errors import NoSpace, NotFound, PithosError, Stale
 from pithosfs.extents import Extents
 from pithosfs.fetch import Origin
 from pithosfs.guard import Guard
-from pithosfs.inuse import InUse
+from pithosfs.inuse import InUse, is_older
 from pithosfs.journal import unpack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, Place, parent_of, place_of, rebase
@@ -98,7 +98,8 @@ class Files:
         file = self.find(node.ref)
         if file is None:
             return self._in_use.latest(node)
-        here = file.dirty or _is_older(node, file.node) or (_was_replaced(file.node, node) and file.stays())
+        ahead = file.node is not None and is_older(node, file.node)
+        here = file.dirty or ahead or (_was_replaced(file.node, node) and file.stays())
         return file.view() if here else node
 
     def all(self) -> list[OpenFile]:
@@ -148,6 +149,7 @@ class Files:
 
     def _put_and_show(self, file: OpenFile, place: Place) -> None:
         with self._in_use.lock:
+            self._in_use.forget_sent(file.ref)
             self._in_use.put(file, place)
             self._in_use.show(file)
 
@@ -351,6 +353,8 @@ class Files:
             place = self._in_use.drop(file, file.ref)
             if place is not None:
                 self._namespace.unpin(*place)
+            for name in (file.ref, ref):
+                self._in_use.forget_sent(name)
             file.moved(ref, node)
             if file.handles or file.uses or file.dirty:
                 self._in_use.put(file, (directory, component))
@@ -364,6 +368,8 @@ class Files:
     def directory_renamed(self, old: ObjectRef, new: ObjectRef, place: Place) -> None:
         """Everything below ``old`` is below ``new`` now, which is at ``place`` in the tree."""
         with self._in_use.lock:
+            for name in (old, new):
+                self._in_use.forget_sent(name)
             for file in self.below(old):
                 ref = rebase(file.ref, old, new)
                 directory, component = self._in_use.place(file) or place_of(file.ref)
@@ -440,11 +446,6 @@ def _is_still(node: Node, there: Node) -> bool:
     if node.version:
         return there.version == node.version
     return there.uuid == (node.uuid or there.uuid) and (there.hash, there.size) == (node.hash, node.size)
-
-
-def _is_older(node: Node, base: Node | None) -> bool:
-    """Whether ``node`` was found in the tree before ``base`` was sent."""
-    return base is not None and 0 < node.version < base.version
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:

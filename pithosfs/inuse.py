@@ -38,7 +38,7 @@ class InUse:
         """``node``, or what this mount has sent since somebody found that in the tree."""
         with self.lock:
             sent = self._sent.get(node.ref)
-        return sent if sent is not None and node.version and sent.version > node.version else node
+        return sent if sent is not None and is_older(node, sent) else node
 
     def all(self) -> list[OpenFile]:
         """Every file that has a name."""
@@ -82,6 +82,12 @@ class InUse:
             file.gone = True
             return file
 
+    def forget_sent(self, ref: ObjectRef) -> None:
+        """Something else has this name now, and maybe those below it."""
+        with self.lock:
+            for each in [each for each in self._sent if is_below(each, ref)]:
+                del self._sent[each]
+
     # -- what the tree shows ------------------------------------------------------------------------
 
     def show(self, file: OpenFile) -> None:
@@ -114,3 +120,9 @@ class InUse:
             if place is not None:
                 self._namespace.put(*place, node)
                 self._namespace.unpin(*place)
+
+
+def is_older(node: Node, sent: Node) -> bool:
+    """Whether ``node``, of the tree, is from before ``sent`` was."""
+    # Without a version it is what was made or moved here, and not sent then, or a directory nobody made.
+    return node.exists and node.version < sent.version

@@ -29,7 +29,7 @@ from pithosfs.attributes import Attributes
 from pithosfs.base import hashmap_of, meta_of
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.content import Content
-from pithosfs.errors import InvalidArgument, TooLarge
+from pithosfs.errors import InvalidArgument, StoreError, TooLarge
 from pithosfs.fetch import Address, Origin
 from pithosfs.filedata import FileData, Frozen
 from pithosfs.journal import pack_content, pack_node, unpack_content, unpack_node
@@ -354,8 +354,10 @@ class OpenFile:
             written, hashmap = commit.commit(
                 self._services.uploader, ref, frozen, terms, ahead, self._attempted
             )
-        except BaseException:
+        except BaseException as error:
             with self._lock:
+                if isinstance(error, StoreError) and not error.maybe_done:
+                    self._promise.refused()
                 data.thaw()
                 self._traits.give_back(taken)
                 self._sending = False

@@ -14,8 +14,8 @@ from pithosfs.blocks import Hashmap
 from pithosfs.scratch import Scratch
 from pithosfs.staging import Staging
 
-#: How many of a file's last commits are remembered while it is not known whether they worked.
-_ATTEMPTS = 16
+#: How many of the contents sent last are remembered while it is not known whether that worked.
+_ATTEMPTS = 64
 
 
 class Promise:
@@ -31,6 +31,7 @@ class Promise:
         self._attempts: deque[tuple[str, int]] = deque(
             ((merkle, size) for merkle, size in found), maxlen=_ATTEMPTS
         )
+        self._last_is_new = False  # the last attempt is the only one of this content
 
     def make(self, entry: dict[str, Any]) -> None:
         """Make ``entry`` durable in place of the one before, its bytes are already.  NoSpace if it cannot."""
@@ -66,14 +67,25 @@ class Promise:
 
     def attempted(self, content: Hashmap) -> None:
         """Note what is about to be sent, for the next mount too: it must not take it for a foreign change."""
-        self._attempts.append((content.merkle, content.size))
-        if self.made:
+        attempt = (content.merkle, content.size)
+        self._last_is_new = attempt not in self._attempts
+        if not self._last_is_new:
+            self._attempts.remove(attempt)
+        self._attempts.append(attempt)
+        if self.made and self._last_is_new:
             self._staging.tried(self._key, list(self._attempts))
+
+    def refused(self) -> None:
+        """The last one has certainly changed nothing: tries without end must not push others out."""
+        if self._last_is_new:
+            self._attempts.pop()
+            self._last_is_new = False
 
     def settled(self) -> list[tuple[str, int]]:
         """The last one was answered, and is what there is; returns those before, which may only be late."""
         unheard = list(self._attempts)[:-1]
         self._attempts.clear()
+        self._last_is_new = False
         return unheard
 
     @property

@@ -72,6 +72,43 @@ def test_a_reader_who_leaves_at_the_end_of_a_commit_leaves_its_content_in_the_tr
     assert stack.get("file") == b"newest"
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["changed", "new"])
+def test_a_file_never_looks_as_it_was_while_its_commit_ends(
+    build: Build, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    stack = build(write_back=60.0)
+    if there:
+        stack.put("file", b"old")
+    stack.write("/file", b"newer")
+    in_use, sizes = stack.files._in_use, []
+    show_sent = in_use.show_sent
+
+    def while_somebody_looks(file: OpenFile) -> None:
+        sizes.append(stack.fs.node("/file").size)
+        show_sent(file)
+
+    monkeypatch.setattr(in_use, "show_sent", while_somebody_looks)
+    assert not stack.files.outbox.drain(10)
+    assert sizes == [5]
+
+
+def test_a_file_moved_away_and_back_is_not_taken_for_what_was_sent_before(stack: Stack) -> None:
+    stack.write("/file", b"content")
+    stack.write("/other", b"other")
+    stack.fs.rename("/file", "/away")
+    stack.fs.rename("/other", "/file")
+    assert stack.fs.node("/file").size == 5
+    assert stack.read("/file") == b"other"
+    stack.fs.mkdir("/dir", 0o755)
+    stack.write("/dir/file", b"below")
+    stack.fs.rename("/dir", "/dir2")
+    stack.fs.mkdir("/dir3", 0o755)
+    stack.write("/dir3/file", b"another below")
+    stack.fs.rename("/dir3", "/dir")
+    assert stack.fs.node("/dir/file").size == 13
+    assert stack.read("/dir/file") == b"another below"
+
+
 @pytest.mark.parametrize("change", ["write", "rename"])
 def test_what_is_sent_between_a_lookup_and_its_use_is_what_is_used(
     build: Build, monkeypatch: pytest.MonkeyPatch, change: str
@@ -121,6 +158,29 @@ def test_a_commit_whose_answer_was_lost_is_no_conflict_with_itself(stack: Stack,
     assert not stack.files.outbox.drain(10)
     assert stack.names() == ["new"]
     assert stack.get("new") == data
+    assert not stack.files.conflicts.seen
+
+
+@pytest.mark.parametrize("tries", [1, 100])
+def test_a_version_whose_answer_was_lost_is_ours_however_often_the_next_is_tried(
+    stack: Stack, tries: int
+) -> None:
+    handle = stack.fs.create("/new", 0o644)
+    stack.fs.handles.write(handle.number, 0, b"first")
+    stack.wire.lose_answer("PUT", "/new")
+    with pytest.raises(Unavailable):
+        stack.fs.handles.fsync(handle.number)
+    stack.fs.handles.write(handle.number, 0, b"second")
+    stack.wire.reset()
+    stack.wire.refuse()
+    for _ in range(tries):
+        with pytest.raises(Unavailable):
+            stack.fs.handles.fsync(handle.number)
+        stack.fs.handles.write(handle.number, 6, b"%d" % _)
+    stack.wire.reset()
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
+    assert stack.names() == ["new"]
     assert not stack.files.conflicts.seen
 
 
