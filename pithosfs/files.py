@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: How long a change of attributes waits for a rename that could carry it.
 HOLD_SECONDS = 1.0
+#: Seconds until it is looked at again whether a program is done with a file.
+_LOOK_AGAIN = 0.2
 #: Seconds at the end to look what the last commits replaced.
 _LAST_LOOK = 5.0
 #: How often a commit begins anew because the object is another one each time.
@@ -216,6 +218,9 @@ class Files:
             self.outbox.hold(file, HOLD_SECONDS)
 
     def _send(self, file: OpenFile) -> None:
+        if file.in_the_middle:
+            self.outbox.postpone(file, _LOOK_AGAIN)
+            return
         try:
             self._commit(file)
         except Stale:
@@ -406,7 +411,13 @@ class Files:
     def recover(self) -> int:
         """Take over what mounts that died had not sent or deleted; returns how much that is."""
         count = 0
-        for key, entry, scratch in self.services.staging.adopt():
+        found = list(self.services.staging.adopt())
+        void = {key for _, entry, _ in found for key in entry.get("replaces", ())}
+        for key, entry, scratch in found:
+            if key in void:  # its name was taken by another file, just before the mount died
+                self.services.staging.forget(key)
+                scratch.discard()
+                continue
             try:
                 self._recover(key, entry, scratch)
             except (KeyError, TypeError, ValueError) as error:

@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 MAX_SIZE = 2 * 1024**4
 #: Seconds after which a reader is taken to have stopped, and that a replaced version is shown at most.
 _READING, _LONGEST_STAY = 3.0, 60.0
+#: Seconds a program is given to close a file it changes before others see it unfinished.
+_FINISHING = 5.0
 
 
 class OpenFile:
@@ -129,6 +131,11 @@ class OpenFile:
     def journalled(self) -> bool:
         """Whether the journal has an entry of it."""
         return self._promise.made
+
+    @property
+    def in_the_middle(self) -> bool:
+        """Whether a program changes what was promised, and soon may close it: then it is whole again."""
+        return bool(self.handles) and 0 < self._promise.outdated < _FINISHING
 
     @property
     def size(self) -> int:
@@ -218,7 +225,7 @@ class OpenFile:
         bytes_ = self.load()
         with self._lock:
             complete = bytes_.write(offset, data)
-            self._traits.modified()
+            self._modified()
         self._send_ahead(complete)
         return len(data)
 
@@ -236,7 +243,7 @@ class OpenFile:
         data = self.load()
         with self._lock:
             data.truncate(size)
-            self._traits.modified()
+            self._modified()
 
     def _check_size(self, size: int) -> None:
         if size < 0:
@@ -253,7 +260,7 @@ class OpenFile:
                 return False
             self._data = self._data_of(self._no_content())
             self._emptied = True
-            self._traits.modified()
+            self._modified()
             return True
 
     def zero(self, start: int, stop: int) -> None:
@@ -261,7 +268,7 @@ class OpenFile:
         data = self.load()
         with self._lock:
             complete = data.zero(start, stop)
-            self._traits.modified()
+            self._modified()
         self._send_ahead(complete)
 
     def splice_into(self, target: OpenFile, offset: int, to: int, length: int) -> int:
@@ -290,7 +297,11 @@ class OpenFile:
         data = self.load()
         with self._lock:
             data.splice(index, address, length)
-            self._traits.modified()
+            self._modified()
+
+    def _modified(self) -> None:
+        self._traits.modified()
+        self._promise.outdate()
 
     def _send_ahead(self, complete: list[int]) -> None:
         if not complete or self.gone:
@@ -347,7 +358,7 @@ class OpenFile:
         terms = self._terms(etags)
         with self._lock:
             frozen = data.freeze()
-            kept, taken = self.attributes, self._traits.take()
+            kept, taken, promised = self.attributes, self._traits.take(), self._promise.count
             ahead, self._ahead = self._ahead, None
             self._sending = True
         try:
@@ -366,6 +377,7 @@ class OpenFile:
             self.ino = new_inode_number()
         node = committed(ref, kept, hashmap, written, self.node if ref == self.ref else None)
         self._rebase(replace(node, ino=self.ino, changed_ns=self._traits.changed_ns), hashmap, frozen)
+        self._kept_until(promised)
         self._services.store.remember_meta(written.version, dict(terms.meta))
         self._services.store.remember_hashmap(hashmap)
 
@@ -392,6 +404,12 @@ class OpenFile:
                 self._promise.forget()
                 data.settle()
 
+    def _kept_until(self, promised: int) -> None:
+        """What was promised so far is on the server: what has changed since nobody has been told is kept."""
+        with self._lock:
+            if self._promise.count == promised:
+                self._promise.forget()
+
     # -- what others did ------------------------------------------------------------------------
 
     def was_sent(self, node: Node) -> bool:
@@ -412,6 +430,12 @@ class OpenFile:
         """The same for a file of which the store is not known to have anything."""
         with self._lock:
             return self.unheard() if self.node is None else []
+
+    def take_place_of(self, other: OpenFile) -> None:
+        """This file gets the name of ``other``, and what that may have made there; its promise is void."""
+        self.inherit(other.unheard())
+        with self._lock:
+            self._promise.replace(other._promise)
 
     def inherit(self, others: Iterable[Node]) -> None:
         """What another file, whose name this one takes, may have made there."""

@@ -5,6 +5,7 @@ Not thread-safe: the file's lock is held around every call.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterable
@@ -32,20 +33,40 @@ class Promise:
             ((merkle, size) for merkle, size in found), maxlen=_ATTEMPTS
         )
         self._last_is_new = False  # the last attempt is the only one of this content
+        self._replaces: list[str] = self._entry.get("replaces", [])  # keys of entries this one is in place of
+        self._changed_since: float | None = None  # when (monotonic) the file was first changed after make()
+        self.count = 0  # how often anything was promised
 
     def make(self, entry: dict[str, Any]) -> None:
         """Make ``entry`` durable in place of the one before, its bytes are already.  NoSpace if it cannot."""
-        entry = entry | {"attempts": list(self._attempts)}
+        entry = entry | {"attempts": list(self._attempts), "replaces": self._replaces}
         self._staging.record(self._key, entry)
         self._entry, self.made = entry, True
+        self._changed_since = None
+        self.count += 1
         self._drop_whole()
+
+    def replace(self, other: Promise) -> None:
+        """From the next :meth:`make` on ``other`` is void, even if its entry is still there after a crash."""
+        if other.made:
+            self._replaces = [*self._replaces, other._key]
+
+    def outdate(self) -> None:
+        """The file has changed, which is not promised to be kept."""
+        if self.made and self._changed_since is None:
+            self._changed_since = time.monotonic()
+
+    @property
+    def outdated(self) -> float:
+        """For how many seconds the file has been another one than was promised."""
+        return 0.0 if self._changed_since is None else time.monotonic() - self._changed_since
 
     def forget(self) -> None:
         """The file need not be kept any more; the entry goes before the bytes it tells of."""
         if self.made:
             self._staging.forget(self._key)
             self._drop_whole()
-            self.made = False
+            self.made, self._changed_since, self._replaces = False, None, []
 
     def begin_anew(self, scratch: Scratch) -> Scratch:
         """An empty scratch for a file of which no byte is needed any more.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 
@@ -235,6 +236,91 @@ def test_a_recovered_file_that_was_sent_after_all_is_no_conflict(build: Build) -
     assert not second.files.outbox.drain(10)
     assert second.names() == ["file"]
     assert second.get("file") == b"new"
+
+
+def dies(stack: Stack) -> None:
+    """The process is gone, its lock with it; what it had on disk stays."""
+    stack.files.outbox.stop()
+    assert stack.staging._held is not None
+    os.close(stack.staging._held)
+    stack.staging._held = None
+
+
+def next_mount(build: Build, before: Stack) -> Stack:
+    """The mount after ``before`` died, when it has sent all it found."""
+    stack = build(directory=before.staging.root.parent, container=before.container, write_back=60.0)
+    stack.files.recover()
+    assert not stack.files.outbox.drain(10)
+    assert not conflicts(stack)
+    return stack
+
+
+def test_a_mount_that_dies_in_a_rename_leaves_one_version(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both files were only in the journal, and so they were found there."""
+    first = build(outbox=False, write_back=60.0)
+    first.write("/file", b"before")
+    first.write("/tmp", b"after")
+
+    def die(file: OpenFile | None) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(first.files, "forget", die)
+    with pytest.raises(RuntimeError):
+        first.fs.rename("/tmp", "/file")
+    assert len(list(first.staging.directory.glob("*.json"))) == 2
+    dies(first)
+    second = next_mount(build, first)
+    assert second.names() == ["file"]
+    assert second.get("file") == b"after"
+    assert not list(second.staging.root.rglob("*.json"))
+
+
+def test_what_a_file_was_before_never_takes_the_place_of_another(build: Build) -> None:
+    """The temporary file was there already; its new content is promised, not sent."""
+    stack = build(outbox=False, write_back=60.0)
+    stack.put("file", b"the file")
+    stack.put("tmp", b"what the temporary file was")
+    stack.write("/tmp", b"what it was to be..........")
+    stack.wire.refuse("PUT", "/tmp")
+    with pytest.raises(Unavailable):
+        stack.fs.rename("/tmp", "/file")
+    assert stack.get("file") == b"the file"
+    stack.wire.reset()
+    stack.fs.rename("/tmp", "/file")
+    assert stack.get("file") == b"what it was to be.........."
+    assert stack.names() == ["file"]
+
+
+def test_a_file_that_is_cut_while_it_is_sent_is_not_promised_empty(build: Build) -> None:
+    first = build(outbox=False, write_back=60.0)
+    first.write("/file", b"acknowledged")
+    file = first.files.find(first.ref("file"))
+    assert file is not None
+    held = first.wire.hold("PUT", "/file")
+    sending = InThread(lambda: first.files._send(file))
+    held.wait()
+    handle = first.fs.open("/file", write=True, truncate=True)
+    held.release()
+    sending.result()
+    assert first.fs.handles.node(handle.number).size == 0
+    dies(first)
+    assert next_mount(build, first).get("file") == b"acknowledged"
+
+
+def test_a_file_a_program_is_writing_anew_is_not_sent_half_way(build: Build) -> None:
+    stack = build(write_back=0.3)
+    stack.write("/file", b"acknowledged")
+    handle = stack.fs.open("/file", write=True, truncate=True)
+    time.sleep(1.0)
+    assert not stack.names()
+    stack.fs.handles.write(handle.number, 0, b"written anew")
+    stack.fs.handles.flush(handle.number)
+    eventually(stack.names)
+    assert stack.get("file") == b"written anew"
+    assert len(stack.client.versions(stack.container, "file")) == 1
+    stack.fs.handles.release(handle.number)
 
 
 # -- others changed it, too -----------------------------------------------------------------------
