@@ -70,6 +70,9 @@ _TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: st
 _BLOCK = 4096
 #: Bytes the kernel may read ahead: the largest single read libfuse takes.
 READ_AHEAD = 1024 * 1024
+#: Bytes a program should write at once to a file that is empty yet: the largest single write libfuse takes.
+#: (Who reads should not: many programs read as much to look at the head of a file.)
+_WRITE = 1024 * 1024
 _SIZES = 200_000
 
 
@@ -215,7 +218,7 @@ class Operations:
             "st_gid": self._owner.gid,
             "st_size": node.size if kind is not Kind.DIRECTORY else _BLOCK,
             "st_blocks": -(-self._fs.stored_size(node) // 512),
-            "st_blksize": _BLOCK,
+            "st_blksize": _BLOCK if node.size or kind is not Kind.FILE else _WRITE,
             "st_atime": mtime,
             "st_mtime": mtime,
             "st_ctime": node.changed_ns or mtime,
