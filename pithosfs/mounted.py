@@ -66,6 +66,10 @@ class MountedTree(FileSystem):
         hidden = _hidden(path)
         return super().entries(path) if hidden is None else self._past.entries(hidden)
 
+    def known(self, path: str) -> Callable[[str], Node | None]:
+        """As in FileSystem; of the past nothing is known before it is asked for."""
+        return super().known(path) if _hidden(path) is None else lambda _: None
+
     def _take(self, path: str, *, write: bool) -> tuple[OpenFile, bool]:
         """As in FileSystem; of others' files only what they allow."""
         hidden = _hidden(path)

@@ -62,7 +62,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("filesystem",),
     ("mounted",),
     # the mount
-    ("binding",),
+    ("binding", "directories"),
     ("operations",),
     ("mount",),
     ("cli",),
