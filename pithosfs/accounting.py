@@ -34,6 +34,10 @@ class AccountedClient(Client):
         """As in Client; one number."""
         return self._entered(lambda: super(AccountedClient, self).put_hashmap(*args, **options), _of_written)
 
+    def put_copy(self, *args: Any, **options: Any) -> Written:
+        """As in Client; one number, and one for a copy that was not as wanted."""
+        return self._entered(lambda: super(AccountedClient, self).put_copy(*args, **options), _of_written)
+
     def copy(self, *args: Any, **options: Any) -> Written:
         """As in Client; one number (a recursive copy's others are not told)."""
         return self._entered(lambda: super(AccountedClient, self).copy(*args, **options), _of_written)

@@ -49,6 +49,7 @@ def _ask(services: Services, node: Node) -> tuple[Info, Hashmap]:
     version = info.entry.version
     if not node.hash or (found.merkle, found.size) == (node.hash, node.size):
         services.store.remember_hashmap(found)
+        services.uploader.twins.add(found, node.readable_at.ref, version, info.etag, info.meta)
     # An object cut short inside a block has another Merkle hash than its hashmap makes.
     elif not version or (node.version and version != node.version):
         raise Stale(f"{node.ref} was replaced meanwhile", 412)

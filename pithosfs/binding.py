@@ -42,6 +42,7 @@ IS_3 = VERSION >= (3, 0)
 _UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 _READDIR_PLUS = 1
 _FILL_PLUS = 2
+_CAPABILITIES = b"security.capability"
 _ENCODING = ("utf-8", "surrogateescape")
 #: The kernel may read names without attributes where it thinks that nobody wants them.
 CAN_CHOOSE_READDIR_PLUS = 1 << 14
@@ -274,6 +275,10 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
     def write(self, path: bytes | None, buf: Any, size: int, offset: int, fip: Any) -> int:
         """Write straight from libfuse's buffer."""
         return int(self.operations.write(fip.contents.fh, offset, _view(buf, size)))
+
+    def getxattr(self, path: bytes, name: bytes, value: Any, size: int) -> int:
+        """One extended attribute; the kernel asks before each write for one that no file here has."""
+        return -errno.ENODATA if name == _CAPABILITIES else int(super().getxattr(path, name, value, size))
 
     def flush(self, path: bytes | None, fip: Any) -> int:
         """A descriptor is closed."""

@@ -56,8 +56,16 @@ class Listed:
     stamp: str | None = None
 
 
+class Unchanged(Exception):
+    """The container has still the stamp that was given."""
+
+
 class Lister:
-    """Asks for listings, as they are or as they were at ``until`` (seconds), ``page`` objects a request."""
+    """Asks for listings, as they are or as they were at ``until`` (seconds), ``page`` objects a request.
+
+    Where a container's ``stamp`` is given, :class:`Unchanged` is raised if nothing changed in it since:
+    one request tells that, or is already the listing.
+    """
 
     def __init__(
         self,
@@ -72,14 +80,7 @@ class Lister:
         self._accounts = accounts
         self._page = page
 
-    def is_unchanged(self, ref: ObjectRef, stamp: str) -> bool:
-        """Whether the container has still this stamp."""
-        page = self._client_of(ref).list_page(
-            ref.container, prefix=ref.prefix, delimiter=True, limit=1, modified_since=stamp
-        )
-        return page is None
-
-    def directory(self, ref: ObjectRef, arrival: Arrival) -> Listed:
+    def directory(self, ref: ObjectRef, arrival: Arrival, stamp: str | None = None) -> Listed:
         """One directory: the top of all accounts, an account, or one in a container."""
         began = time.monotonic()
         if self._accounts is not None and not any(ref):
@@ -88,19 +89,21 @@ class Lister:
         if not ref.container:
             return Listed({ref: self._containers(ref)}, began)
         builder = TreeBuilder(ref)
-        for page in self._pages(ref, arrival, delimiter=True):
+        for page in self._pages(ref, arrival, stamp, delimiter=True):
             builder.add_entries(page.entries)
             builder.add_subdirs(page.subdirs)
         return _listed({ref: builder.directories[ref]}, began, arrival)
 
-    def tree(self, tree: Subtree, wanted: ObjectRef, arrival: Arrival) -> Listed | None:
+    def tree(
+        self, tree: Subtree, wanted: ObjectRef, arrival: Arrival, stamp: str | None = None
+    ) -> Listed | None:
         """Everything below a directory, ``wanted`` in it; None if that is too much."""
         top, limit = tree
         builder = TreeBuilder(top)
         builder.directories[wanted] = {}  # nothing may be below it any more
         began = time.monotonic()
         count = 0
-        for page in self._pages(top, arrival, delimiter=False):
+        for page in self._pages(top, arrival, stamp, delimiter=False):
             builder.add_entries(page.entries)
             count += len(page.entries)
             if page.marker is not None and count >= limit:
@@ -108,13 +111,22 @@ class Lister:
                 return None
         return _listed(builder.directories, began, arrival)
 
-    def _pages(self, ref: ObjectRef, arrival: Arrival, *, delimiter: bool) -> Iterator[Page]:
+    def _pages(
+        self, ref: ObjectRef, arrival: Arrival, stamp: str | None, *, delimiter: bool
+    ) -> Iterator[Page]:
         arrival.pages = 0
         for page in self._client_of(ref).list_all(
-            ref.container, prefix=ref.prefix, delimiter=delimiter, until=self._until, limit=self._page
+            ref.container,
+            prefix=ref.prefix,
+            delimiter=delimiter,
+            until=self._until,
+            limit=self._page,
+            modified_since=stamp,
         ):
             arrival.came(page)
             yield page
+        if stamp and not arrival.pages:
+            raise Unchanged
 
     def _containers(self, ref: ObjectRef) -> dict[str, Node]:
         return {

@@ -29,7 +29,7 @@ from pithosfs.api import PAGE, Client
 from pithosfs.attributes import Attributes
 from pithosfs.errors import NotADirectory, NotFound, NotSupported, TimedOut, Unavailable
 from pithosfs.inodes import Inodes
-from pithosfs.lister import Arrival, Listed, Lister
+from pithosfs.lister import Arrival, Listed, Lister, Unchanged
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, new_inode_number, virtual_directory
@@ -41,6 +41,11 @@ log = logging.getLogger(__name__)
 #: Entries of directories that are kept, at about a kilobyte each; the directories not looked at for
 #: longest are listed anew when they are needed.
 KEPT = 150_000
+#: A subtree of so many objects is listed anew as a whole where one of its directories is old: that costs
+#: the store about as much as one request more, and most often saves several ...
+_SMALL = 500
+#: ... if its directories have been in use within so many seconds.
+_IN_USE_SECONDS = 60.0
 #: How many of the containers' stamps are remembered as confirmed.
 _CONFIRMATIONS = 100
 
@@ -150,6 +155,9 @@ class Namespace:
         if found is None:
             names.check_length(component)
             raise NotFound(f"{directory.ref} has no {component}", 404)
+        if found.is_directory and found.ref not in self._listings:
+            with self._lock:
+                self._walks.looked_up(found.ref, directory.ref)
         return found
 
     def children(self, directory: Node, *, reading: bool = False) -> dict[str, Node]:
@@ -169,7 +177,7 @@ class Namespace:
                 mine = arrival is None
                 if arrival is None:
                     arrival = self._arriving[ref] = Arrival()
-                tree = self._walks.subtree(ref, parent_of(ref), reading=reading) if mine else None
+                tree = self._worth(ref, listing, reading=reading) if mine else None
             if mine:
                 self._submit(ref, tree, arrival)
             try:
@@ -190,6 +198,29 @@ class Namespace:
         with self._lock:
             self._walks.read(ref)
             return dict(listing.children)
+
+    def _worth(self, ref: ObjectRef, before: _Listing | None, *, reading: bool) -> Subtree | None:
+        """What to list in place of one directory, if anything.  ``_lock`` is held."""
+        walked = self._walks.subtree(ref, parent_of(ref), reading=reading)
+        if walked is None and before is not None and ref.container and self._is_small_and_in_use(before):
+            return Subtree(ref, _SMALL)
+        return walked
+
+    def _is_small_and_in_use(self, listing: _Listing) -> bool:
+        """Whether all below is known, little, and was looked at a short time ago: it will be again."""
+        below, count, used = [listing], 0, float("-inf")
+        for each in below:
+            count += len(each.children)
+            if count > _SMALL:
+                return False
+            for node in each.children.values():
+                if node.is_directory:
+                    found = self._listings.get(node.ref)
+                    if found is None:
+                        return False
+                    below.append(found)
+                    used = max(used, found.used)
+        return time.monotonic() - used < _IN_USE_SECONDS
 
     def _wait(self, arrival: Arrival) -> None:
         """Wait for a listing, as long as its pages keep coming."""
@@ -299,20 +330,30 @@ class Namespace:
             give_up()
 
     def _refresh(self, ref: ObjectRef, tree: Subtree | None, arrival: Arrival) -> None:
-        if self._still_valid(ref):
+        with self._lock:
+            listing = self._listings.get(ref)
+            stamp = listing.stamp if listing else None
+        began = time.monotonic()
+        try:
+            listed = self._ask(ref, tree, arrival, stamp)
+        except Unchanged:
+            if stamp:
+                self._confirm(ref, stamp, began)
             return
-        listed: Listed | None = None
-        if tree is not None:
-            listed = self._lister.tree(tree, ref, arrival)
-            if listed is None:
-                with self._lock:
-                    self._walks.too_large(tree)
-        if listed is None:
-            listed = self._lister.directory(ref, arrival)
         for each, children in listed.directories.items():
             self._store(each, _Listing(children, listed.began, listed.took, listed.stamp))
         with self._lock:
             self._make_room(ref)
+
+    def _ask(self, ref: ObjectRef, tree: Subtree | None, arrival: Arrival, stamp: str | None) -> Listed:
+        """One listing; Unchanged if the container has still the ``stamp`` of when it was listed last."""
+        if tree is not None:
+            listed = self._lister.tree(tree, ref, arrival, stamp)
+            if listed is not None:
+                return listed
+            with self._lock:
+                self._walks.too_large(tree)
+        return self._lister.directory(ref, arrival, stamp)
 
     def _make_room(self, wanted: ObjectRef) -> None:
         """Forget the directories not looked at for longest.  ``_lock`` is held."""
@@ -324,19 +365,6 @@ class Namespace:
                 count -= len(self._listings.pop(ref).children) + 1
             if count <= self._kept * 0.9:
                 return
-
-    def _still_valid(self, ref: ObjectRef) -> bool:
-        """Ask whether the container changed at all since this directory was listed."""
-        with self._lock:
-            listing = self._listings.get(ref)
-            stamp = listing.stamp if listing else None
-        if stamp is None:
-            return False
-        began = time.monotonic()
-        if not self._lister.is_unchanged(ref, stamp):
-            return False
-        self._confirm(ref, stamp, began)
-        return True
 
     def _confirm(self, ref: ObjectRef, stamp: str, began: float) -> None:
         """Every listing of this container with this stamp was still right at ``began``."""

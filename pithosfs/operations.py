@@ -71,6 +71,9 @@ _TYPE = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: st
 _BLOCK = 4096
 #: Bytes the kernel may read ahead: the largest single read libfuse takes.
 READ_AHEAD = 1024 * 1024
+#: Bytes a program should write at once to a file that is empty yet: the largest single write libfuse takes.
+#: (Who reads should not: many programs read as much to look at the head of a file.)
+_WRITE = 1024 * 1024
 _SIZES = 200_000
 
 
@@ -218,7 +221,7 @@ class Operations:
             self._owner.uid,
             self._owner.gid,
             node.size if kind is not Kind.DIRECTORY else _BLOCK,
-            _BLOCK,
+            _BLOCK if node.size or kind is not Kind.FILE else _WRITE,
             -(-self._fs.stored_size(node) // 512),
             mtime,
             mtime,

@@ -19,8 +19,9 @@ from pithosfs import blocks
 from pithosfs.api import Client, Written
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
-from pithosfs.errors import ProtocolError, Unavailable
+from pithosfs.errors import BadRequest, Forbidden, NotFound, ProtocolError, Unavailable
 from pithosfs.names import ObjectRef
+from pithosfs.twins import Twins
 
 Result = TypeVar("Result")
 
@@ -123,6 +124,7 @@ class Uploader:
     ) -> None:
         self.cache = cache
         self.known = KnownBlocks()
+        self.twins = Twins()
         self.under_way = UnderWay()
         self.counts = UploadCounts()
         self.threads = threads
@@ -171,8 +173,8 @@ class Uploader:
             self.counts.spared_bytes += size
 
     def put_hashmap(self, ref: ObjectRef, content: Hashmap, terms: Terms) -> Written:
-        """One hashmap PUT; MissingBlocks if the server lacks some."""
-        written = self._client_of(ref).put_hashmap(
+        """One hashmap PUT, or a copy of what is the same; MissingBlocks if the server lacks some."""
+        written = self._put_copy(ref, content, terms) or self._client_of(ref).put_hashmap(
             ref.container,
             ref.name,
             content,
@@ -182,7 +184,27 @@ class Uploader:
             if_none_match="*" if terms.only_new else None,
         )
         self.known.add(content.hashes[:1024])
+        self.twins.add(content, ref, written.version, written.etag, terms.meta)
         return written
+
+    def _put_copy(self, ref: ObjectRef, content: Hashmap, terms: Terms) -> Written | None:
+        """A new object as a copy of one with its content, on the server; None if there is none to copy."""
+        twin = self.twins.of(content, ref, terms.meta) if terms.only_new else None
+        if twin is None:
+            return None
+        try:
+            return self._client_of(ref).put_copy(
+                ref.container,
+                ref.name,
+                content,
+                source=(twin.ref.container, twin.ref.name, twin.version),
+                etag=twin.etag,
+                content_type=terms.content_type,
+                meta=terms.meta,
+            )
+        except (NotFound, Forbidden, BadRequest):  # whatever it is about, a PUT will tell
+            self.twins.forget(content)
+            return None
 
     def put_body(self, ref: ObjectRef, data: Buffer, merkle: str, terms: Terms) -> Written:
         """One PUT with the object's bytes, whose Merkle hash is ``merkle``."""

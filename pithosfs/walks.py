@@ -1,9 +1,10 @@
 """Walks through a tree, seen in the directories that are listed.  No I/O.
 
-A program that goes from a directory it has just read into one of its
-directories, or from one directory to its sibling, will most likely want the
-others, too.  One flat listing then answers for all of them; the first sign
-is worth one page of it, siblings that are read are worth all.
+A program that goes from a directory it has just read, or after looking at
+several of its directories, into one of them, or from one directory to its
+sibling, will most likely want the others, too.  One flat listing then answers
+for all of them; the first sign is worth one page of it, siblings that are
+read are worth all.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ class Walks:
             OrderedDict()
         )  # parent -> last child
         self._read: OrderedDict[ObjectRef, float] = OrderedDict()
+        self._looked_up: OrderedDict[ObjectRef, tuple[ObjectRef, ObjectRef, float]] = (
+            OrderedDict()
+        )  # parent -> the last two children
         self._too_large: OrderedDict[ObjectRef, int] = OrderedDict()
 
     def subtree(self, directory: ObjectRef, parent: ObjectRef, *, reading: bool) -> Subtree | None:
@@ -55,10 +59,27 @@ class Walks:
         limit = 0
         if last != directory and now - at < _SIBLING_SECONDS:
             limit = _LIMIT if reading else _ONE_PAGE
-        elif reading and now - self._read.get(parent, -_DESCENT_SECONDS) < _DESCENT_SECONDS:
+        elif self._goes_down(parent, now, reading=reading):
             limit = _ONE_PAGE
         _remember(self._children, parent, (directory, now))
         return Subtree(parent, limit) if limit > self._too_large.get(parent, 0) else None
+
+    def _goes_down(self, parent: ObjectRef, now: float, *, reading: bool) -> bool:
+        """Whether a program has just read the parent, or looked at more than one of its directories."""
+        if reading and now - self._read.get(parent, -_DESCENT_SECONDS) < _DESCENT_SECONDS:
+            return True
+        last, before, at = self._looked_up.get(parent, (parent, parent, now))
+        return last != before and now - at < _DESCENT_SECONDS
+
+    def looked_up(self, directory: ObjectRef, parent: ObjectRef) -> None:
+        """A program has looked at a directory that is not listed."""
+        now = time.monotonic()
+        last, before, at = self._looked_up.get(parent, (directory, directory, now))
+        if now - at >= _DESCENT_SECONDS:
+            before = directory
+        elif last != directory:
+            before = last
+        _remember(self._looked_up, parent, (directory, before, now))
 
     def read(self, directory: ObjectRef) -> None:
         """A program has read a directory."""

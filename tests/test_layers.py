@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "late",
         "moments",
         "readahead",
+        "twins",
         "walks",
         "waiting",
         "wire",

@@ -101,8 +101,12 @@ class Listings(Calls):
         shared: bool = False,
         public: bool = False,
         limit: int = PAGE,
+        modified_since: str | None = None,
     ) -> Iterator[Page]:
-        """All pages of a listing, one request each; parameters as of :meth:`list_page`."""
+        """All pages of a listing, one request each; parameters as of :meth:`list_page`.
+
+        With ``modified_since`` there is no page if nothing changed.
+        """
         marker: str | None = None
         while True:
             page = self.list_page(
@@ -115,13 +119,16 @@ class Listings(Calls):
                 meta=meta,
                 shared=shared,
                 public=public,
+                modified_since=modified_since,
             )
+            if page is None and modified_since:
+                return
             if page is None:
                 raise ProtocolError(
                     f"{container}: the server answers 304 to a listing without a condition", 304
                 )
             yield page
-            marker = page.marker
+            marker, modified_since = page.marker, None
             if marker is None:
                 return
 

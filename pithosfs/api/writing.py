@@ -21,7 +21,7 @@ from pithosfs.api.reading import Reading
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.errors import MissingBlocks, ProtocolError, Stale
 from pithosfs.transport import Response
-from pithosfs.wire import Written
+from pithosfs.wire import Info, Written
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,47 @@ class Writing(Reading):
         if len(written.etag) == len(hashmap.merkle) and written.etag != hashmap.merkle:
             raise ProtocolError(f"{container}/{name}: the store got another hashmap than was sent", 201)
         return written
+
+    def put_copy(
+        self,
+        container: str,
+        name: str,
+        hashmap: Hashmap,
+        *,
+        source: tuple[str, str, int],
+        etag: str,
+        content_type: str,
+        meta: Mapping[str, str],
+    ) -> Written:
+        """Write a new object as a copy of a version that has this content; as :meth:`put_hashmap` would.
+
+        ``source`` is its container, name and version, ``etag`` its MD5.  A copy inherits metadata, and
+        its answer tells nothing of the content: it is looked at, and written over if it is not as wanted.
+        Raises NotFound if there is no such version, Stale if there is an object of the name.
+        """
+        headers = _writing(content_type, meta, None, "*")
+        headers["X-Copy-From"] = wire.path_of(*source[:2])
+        headers["X-Source-Version"] = str(source[2])
+        try:
+            version = written_of(self._send("PUT", container, name, headers=headers)).version
+        except Stale as error:
+            if not error.maybe_done:
+                raise
+            sent = (hashmap.merkle, hashmap.size, content_type)
+            version = self._own_success(error, container, name, sent).version
+        info = self.head(container, name, version)
+        if info.etag == etag and _is_as_put(info, hashmap, content_type, meta):
+            return Written(version, info.etag)
+        log.info("%s/%s: a copy of %s/%s is not as wanted, and put anew", container, name, *source[:2])
+        written = self.put_hashmap(
+            container,
+            name,
+            hashmap,
+            content_type=content_type,
+            meta=meta,
+            if_match=tuple(each for each in (info.etag, info.entry.hash) if each),
+        )
+        return replace(written, damaged=(version,))
 
     def missing_blocks(
         self, container: str, name: str, hashes: Sequence[str], *, block_size: int = blocks.BLOCK_SIZE
@@ -180,6 +221,17 @@ def _writing(
     if if_none_match is not None:
         headers["If-None-Match"] = wire.etag_condition(if_none_match)
     return headers
+
+
+def _is_as_put(info: Info, hashmap: Hashmap, content_type: str, meta: Mapping[str, str]) -> bool:
+    """Whether an object is what a PUT of this hashmap, type and metadata makes."""
+    entry = info.entry
+    return (
+        (entry.hash, entry.size, entry.content_type) == (hashmap.merkle, hashmap.size, content_type)
+        and dict(info.meta) == {key.lower(): value for key, value in meta.items()}
+        and info.encoding is None
+        and info.disposition is None
+    )
 
 
 def _agrees(etag: str, merkle: str, data: Buffer) -> bool:

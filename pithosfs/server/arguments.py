@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from pithosfs.options import parse_path, parse_text, typed
+from pithosfs.options import parse_duration, parse_path, parse_text, typed
 from pithosfs.server import DEFAULT_PORT
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     serving.add_argument(
         "--access-log", metavar="FILE", type=path, default=None, help="one line of JSON for each request"
+    )
+
+    serving.add_argument(
+        "--request-cost",
+        metavar="TIME",
+        type=typed(parse_duration),
+        default=0.0,
+        help="for measurements: CPU time (like 12ms) that each request takes beyond what it needs",
     )
 
     other = parser.add_argument_group("instead of serving (also while it serves)")
@@ -102,6 +110,7 @@ def _options(given: argparse.Namespace) -> run.Options:
         racy_conditions=given.racy_conditions,
         durable=not given.no_fsync,
         access_log=given.access_log,
+        request_cost=given.request_cost,
     )
 
 

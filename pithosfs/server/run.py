@@ -15,6 +15,7 @@ from pithosfs.errors import PithosError
 from pithosfs.server import DEFAULT_PORT, users
 from pithosfs.server.accesslog import AccessLog
 from pithosfs.server.app import App, Settings
+from pithosfs.server.costly import costly
 from pithosfs.server.listener import Listener
 from pithosfs.server.store import Store
 from pithosfs.server.store import check as checking
@@ -34,12 +35,14 @@ class Options:
 
     ``durable`` false leaves out every fsync: faster, and a power cut may take
     what was answered 201.  ``access_log`` gets one JSON line for each request.
+    Each takes ``request_cost`` seconds of CPU time more than it has to.
     """
 
     md5_etags: bool = False
     racy_conditions: bool = False
     durable: bool = True
     access_log: Path | None = None
+    request_cost: float = 0.0
 
 
 def serve(
@@ -108,7 +111,7 @@ def _running(directory: Path, host: str, port: int, options: Options) -> Iterato
             cleanup.callback(log.close)
         app = App(store, Settings(md5_etags=options.md5_etags, racy_conditions=options.racy_conditions))
         try:
-            listener = Listener(host, port, app, log)
+            listener = Listener(host, port, costly(app, options.request_cost), log)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ServerProblem(f"cannot listen on {host}:{port}: {reason}") from None

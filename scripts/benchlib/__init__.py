@@ -2,7 +2,7 @@
 
 Layers, imports go downwards only::
 
-    cli → report → targets
-     └→ runner → workloads → systems (pithosfs, rclone, raw, kamaki)
-           └→ growth            └→ store, network, processes, corpus
+    cli → plots → report → targets, growth
+     └→ growth → runner → workloads, systems (pithosfs, rclone, raw, kamaki)
+                             └→ store, network, processes, corpus
 """

@@ -64,11 +64,21 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="less of everything, two minutes, RTT 0 and 20 ms"
     )
     parser.add_argument("--long", action="store_true", help="growth up to a file of 10 GiB")
-    parser.add_argument("--only", metavar="KEYS", default=keys, help=f"some of the workloads {keys}")
+    parser.add_argument("--only", metavar="KEYS", default=keys, help=f"some of the workloads {keys}, or none")
     parser.add_argument("--networks", metavar="NAMES", help=f"some of {', '.join(NETWORKS)} (ms, +Mbit/s)")
     parser.add_argument("--systems", metavar="NAMES", help=f"some of {', '.join(SYSTEMS)}")
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat all, report medians")
-    parser.add_argument("--no-growth", action="store_true", help="leave out the growth curves")
+    parser.add_argument(
+        "--growth", metavar="NAMES", help=f"some of the growth curves {', '.join(growth.PARTS)}, or none"
+    )
+    parser.add_argument("--no-growth", dest="growth", action="store_const", const="none", help="none of them")
+    parser.add_argument(
+        "--request-cost",
+        metavar="MS",
+        type=float,
+        default=0.0,
+        help="let the embedded server spend so much CPU time on each request, as a real one does",
+    )
     parser.add_argument(
         "--requests", type=Path, metavar="FILE", help="log every request there, as JSON lines"
     )
@@ -110,12 +120,11 @@ def _run(options: argparse.Namespace) -> int:
                     bench.run(network, systems, workloads)
             points = _growth(bench, options, systems, ours)
     results = report.Results.of(bench.sizes, ours.name, bench.results, bench.totals)
-    report.print_tables(results)
+    report.print_tables(results, points)
     folder = options.output or REPOSITORY / "docs"
     pictures = plots.draw(folder, results, points)
-    server = f"Server: {options.endpoint}" if options.endpoint else "Server: the embedded one, with MD5 ETags"
     command = " ".join(["scripts/bench", *sys.argv[1:]])
-    report.write_page(folder / "benchmark.md", results, command, server, pictures)
+    report.write_page(folder / "benchmark.md", results, points, command, _describe_server(options), pictures)
     say(f"{time.monotonic() - began:.0f} s; written: {folder / 'benchmark.md'}")
     return int(any(each.error for each in bench.results if each.system == ours.name))
 
@@ -123,22 +132,37 @@ def _run(options: argparse.Namespace) -> int:
 def _growth(
     bench: Bench, options: argparse.Namespace, systems: list[type[Any]], ours: type[Mount]
 ) -> list[growth.Point]:
-    if options.no_growth or ours not in systems:
+    parts = [] if options.growth == "none" else _chosen(options.growth, growth.PARTS, None)
+    if not parts or ours not in systems:
         return []
     scale = growth.LONG if options.long else growth.QUICK if options.quick else growth.FULL
-    return growth.measure(bench, NETWORKS["0"], ours, scale)
+    return growth.measure(bench, NETWORKS["0"], ours, scale, parts)
 
 
 def _server(options: argparse.Namespace, work: Path) -> Any:
     if not options.endpoint:
-        return servers.embedded(work)
+        return servers.embedded(work, options.request_cost)
     if not (options.account and options.token_file):
         raise Failed("--endpoint needs --account and --token-file too")
     place: Place = servers.external(options.endpoint, options.account, options.token_file, options.identity)
     return nullcontext(place)
 
 
+def _describe_server(options: argparse.Namespace) -> str:
+    if options.endpoint:
+        return f"Server: {options.endpoint}"
+    server = "Server: the embedded one, with MD5 ETags"
+    if options.request_cost:
+        server += (
+            f"; each request costs it {options.request_cost:g} ms of CPU time more than it has to, to model a"
+            " real one (10 to 25 ms, this one 1 to 2): the same for every request, nothing for bytes"
+        )
+    return server
+
+
 def _chosen_workloads(only: str) -> list[Workload]:
+    if only == "none":
+        return []
     keys = set(only.split(","))
     chosen = [each for each in WORKLOADS if each.key in keys or each.key[0] in keys]
     unknown = keys - {each.key for each in WORKLOADS} - {each.key[0] for each in WORKLOADS}

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from .corpus import MIB, SMALL, Corpus, Sizes
 from .mounts import Mount, read_through
 from .network import Network
-from .processes import Failed, run, say
+from .processes import Cost, Failed, run, say
 from .runner import Bench
 from .store import Store
 from .workloads import plant
@@ -28,7 +28,7 @@ NOTHING = Sizes(MIB, 0, 1, 0, 1, 0, 0, patience=1800.0)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """``count`` items cost ``seconds`` and ``requests``; memory was ``rss`` bytes at the peak."""
+    """``count`` items cost ``seconds``, ``requests``, ``cpu`` seconds of the mount; ``rss`` bytes at most."""
 
     curve: str
     system: str
@@ -36,6 +36,7 @@ class Point:
     seconds: float
     requests: int
     rss: int
+    cpu: float
 
     @property
     def each(self) -> float:
@@ -66,14 +67,16 @@ CURVES = {
 }
 
 
-def measure(bench: Bench, network: Network, system: type[Mount], scale: Scale) -> list[Point]:
-    """All curves of one system."""
+def measure(
+    bench: Bench, network: Network, system: type[Mount], scale: Scale, parts: Sequence[str]
+) -> list[Point]:
+    """The curves of one system, those of ``PARTS`` that are in ``parts``."""
     bench.proxy.shape(network)
     points: list[Point] = []
-    for curve in (_objects, _sizes, _opened, _readers):
+    for part in parts:
         try:
             with _mounted(bench, system) as case:
-                points += curve(case, scale)
+                points += PARTS[part](case, scale)
         except Failed as error:
             say(f"growth of {system.name}: {error}")
     return points
@@ -97,16 +100,20 @@ class _Case:
     def time_on(self, curve: str, count: float, call: Callable[[], Any]) -> Point:
         """Measure one call on the mount as it is."""
         self.bench.proxy.reset()
+        before = self._cost()
         began = time.monotonic()
         call()
         seconds = time.monotonic() - began
-        rss = self.mount.process.cost().rss if self.mount.process else 0
-        point = Point(curve, self.mount.name, count, seconds, self.bench.proxy.traffic().requests, rss)
+        cost, requests = self._cost(), self.bench.proxy.traffic().requests
+        point = Point(curve, self.mount.name, count, seconds, requests, cost.rss, cost.cpu - before.cpu)
         say(
             f"growth {curve:<8} {self.mount.name:<10} {count:>8g}: {point.seconds:8.2f} s,"
-            f" {point.each:8.3f} ms each, {point.requests} requests, {rss / 1e6:.0f} MB"
+            f" {point.each:8.3f} ms each, CPU {point.cpu:.2f} s, {requests} requests, {cost.rss / 1e6:.0f} MB"
         )
         return point
+
+    def _cost(self) -> Cost:
+        return self.mount.process.cost() if self.mount.process else Cost()
 
 
 @contextmanager
@@ -216,3 +223,11 @@ def _read_together(top: Path, count: int, data: bytes) -> None:
         thread.join()
     if wrong:
         raise Failed(f"readers {wrong} got other bytes")
+
+
+PARTS: dict[str, Callable[[_Case, Scale], list[Point]]] = {
+    "objects": _objects,
+    "sizes": _sizes,
+    "open": _opened,
+    "readers": _readers,
+}

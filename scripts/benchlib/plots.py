@@ -37,6 +37,8 @@ def draw(folder: Path, results: Results, points: Sequence[Point]) -> list[tuple[
         ),
         ("Requests", "benchmark-requests.svg", lambda each: each.traffic.requests, "requests"),
     ]
+    if not results.results:
+        pictures = []
     for title, name, value, unit in pictures:
         _bars(folder / name, title, results, value, unit)
     drawn = [(title, name) for title, name, _, _ in pictures]
@@ -72,10 +74,14 @@ def _bars(path: Path, title: str, results: Results, value: Callable[[Result], fl
 
 
 def _curves(path: Path, points: Sequence[Point]) -> None:
-    figure, axes = plt.subplots(2, len(CURVES), figsize=(2.6 * len(CURVES), 4.6), layout="constrained")
+    figure, axes = plt.subplots(3, len(CURVES), figsize=(2.6 * len(CURVES), 6.6), layout="constrained")
     for column, (curve, title) in enumerate(CURVES.items()):
         for row, (value, unit) in enumerate(
-            ((lambda each: each.each, "ms for each"), (lambda each: each.rss / 1e6, "peak RSS, MB"))
+            (
+                (lambda each: each.each, "ms for each"),
+                (lambda each: each.cpu / each.count * 1000, "CPU ms for each"),
+                (lambda each: each.rss / 1e6, "peak RSS, MB"),
+            )
         ):
             axis = axes[row, column]
             for system in dict.fromkeys(each.system for each in points):

@@ -13,9 +13,10 @@ from importlib import metadata
 from pathlib import Path
 
 from .corpus import Sizes
+from .growth import CURVES, Point
 from .network import NETWORKS, Network
 from .runner import Result, Total
-from .targets import Verdict, judge, judge_write_back
+from .targets import COUNTS, Limit, Verdict, Waits, judge, judge_write_back, limit
 from .workloads import WORKLOADS
 
 SCENE = """\
@@ -32,6 +33,10 @@ rclone mounts its swift backend with the full cache and uploads 50 ms after clos
 usually it waits 5 s). raw is plain HTTP, eight requests at a time where that helps, and no filesystem at
 all. The proxy's round trip is a delay line, its rate is shared by all connections; slow start and loss are
 not modelled."""
+LIMITS = """\
+"At least" is what the same takes by plain HTTP in the same run, which asks for the least that does it; where
+each close or removal has to be answered before the next, it is their number times one such request (raw, d).
+A target below that is out of reach of whatever asks this server."""
 PEERS = ("rclone", "raw", "kamaki")
 
 
@@ -74,6 +79,11 @@ class Results:
         back = self.get(workload, f"{self.ours}+wb", network)
         return verdicts + (judge_write_back(back, rclone, raw) if back else [])
 
+    def limit(self, workload: str, network: str, waits: Waits) -> Limit | None:
+        """What the workload takes at least there."""
+        raw, reads = self.get(workload, "raw", network), self.get("d", "raw", network)
+        return limit(workload, raw, reads, self.sizes, waits)
+
 
 def _median(group: list[Result]) -> Result:
     failed = [each for each in group if each.error]
@@ -115,11 +125,64 @@ def kinds_table(results: Results, network: Network) -> list[list[str]]:
     return table
 
 
+def limits_table(results: Results) -> list[list[str]]:
+    """The times that were not reached, and what stands against each by the figures of the same run."""
+    table = [["workload", "network", "target", "that is", "ours", "at least", "because"]]
+    for workload in WORKLOADS:
+        for network in results.networks():
+            for verdict in results.verdicts(workload.key, network.name):
+                if verdict.met or verdict.seconds is None:
+                    continue
+                least = results.limit(workload.key, network.name, verdict.waits)
+                line = [workload.key, network.name, verdict.text]
+                line += [f"{verdict.seconds:.2f} s", f"{verdict.ours:.2f} s"]
+                out_of_reach = least and least.seconds > verdict.seconds
+                line.append(
+                    f"{least.seconds:.2f} s{' (out of reach)' if out_of_reach else ''}" if least else "-"
+                )
+                table.append([*line, least.why if least else ""])
+    return table
+
+
+def _least(least: Limit, wanted: float) -> list[str]:
+    return [f"{least.seconds:.2f} s" + (" (out of reach)" if least.seconds > wanted else ""), least.why]
+
+
+def counts_not_met(results: Results) -> list[str]:
+    """Why there were more requests than wanted, for each workload that had them."""
+    missed = {
+        workload.key
+        for workload in WORKLOADS
+        for network in results.networks()
+        for verdict in results.verdicts(workload.key, network.name)
+        if not verdict.met and verdict.text.endswith("requests")
+    }
+    return [f"- {key}: {COUNTS[key]}." for key in sorted(missed & COUNTS.keys())]
+
+
+def growth_table(points: Sequence[Point]) -> list[list[str]]:
+    """The curves as figures."""
+    head = ["what", "system", "how many", "s", "ms each", "CPU ms each", "requests", "peak RSS"]
+    return [head] + [
+        [
+            CURVES[each.curve],
+            each.system,
+            f"{each.count:g}",
+            f"{each.seconds:.2f}",
+            f"{each.each:.3f}",
+            f"{each.cpu / each.count * 1000:.3f}",
+            str(each.requests),
+            f"{each.rss / 1e6:.0f} MB",
+        ]
+        for each in points
+    ]
+
+
 def cpu_table(results: Results) -> list[list[str]]:
     """CPU seconds of the mount process by workload, on the first network."""
     mounted = {total.system for total in results.totals if total.cost.cpu}
     systems = [name for name in results.systems() if name in mounted]
-    network = results.networks()[0].name
+    network = results.networks()[0].name if results.networks() else ""
     table = [["workload", *systems]]
     for workload in WORKLOADS:
         found = [results.get(workload.key, name, network) for name in systems]
@@ -184,18 +247,25 @@ def plain(table: list[list[str]]) -> str:
 # -- the page ----------------------------------------------------------------------------
 
 
-def print_tables(results: Results) -> None:
+def print_tables(results: Results, points: Sequence[Point]) -> None:
     """Everything, on standard output."""
     for network in results.networks():
         print(f"\n{describe_network(network)}\n{plain(network_table(results, network))}".replace("**", ""))
-    print(f"\n{plain(cost_table(results))}")
+    for table in (limits_table(results), cost_table(results), growth_table(points)):
+        if len(table) > 1:
+            print(f"\n{plain(table)}")
     for result in results.results.values():
         if result.error:
             print(f"{result.workload} {result.system} RTT {result.network}: {result.error}")
 
 
 def write_page(
-    path: Path, results: Results, command: str, server: str, pictures: list[tuple[str, str]]
+    path: Path,
+    results: Results,
+    points: Sequence[Point],
+    command: str,
+    server: str,
+    pictures: list[tuple[str, str]],
 ) -> None:
     """The page ``path``; ``pictures`` are (title, file name) beside it."""
     sizes = results.sizes
@@ -209,15 +279,30 @@ def write_page(
     for network in results.networks():
         parts += [f"## {describe_network(network)}", markdown(network_table(results, network))]
         parts += ["Requests by kind:", markdown(kinds_table(results, network))]
-    parts += ["## Memory and CPU of the mount processes", markdown(cost_table(results))]
-    first = describe_network(results.networks()[0])
-    parts += [f"CPU seconds by workload, {first}:", markdown(cpu_table(results))]
+    parts += _limits(results)
+    if results.totals:
+        parts += ["## Memory and CPU of the mount processes", markdown(cost_table(results))]
+        first = describe_network(results.networks()[0])
+        parts += [f"CPU seconds by workload, {first}:", markdown(cpu_table(results))]
+    if points:
+        parts += ["## Growth", markdown(growth_table(points))]
     errors = [each for each in results.results.values() if each.error]
     if errors:
         lines = [f"- {each.workload}, {each.system}, RTT {each.network} ms: {each.error}" for each in errors]
         parts += ["## What failed, and how", "\n".join(lines)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _limits(results: Results) -> list[str]:
+    """The part of the page about targets that were not met."""
+    table, counts = limits_table(results), counts_not_met(results)
+    parts = []
+    if len(table) > 1:
+        parts += ["## Times not reached, and what this server allows", LIMITS, markdown(table)]
+    if counts:
+        parts += ["Requests beyond the target:", "\n".join(counts)]
+    return parts
 
 
 def describe_network(network: Network) -> str:

@@ -674,6 +674,89 @@ def test_copy(real: Callable[..., Any]) -> None:
         real("copy/put-from-if-none-match-star-exists", "copy", *source[1:], *target, if_none_match="*")
 
 
+CONTENT = blocks.Hashmap(3 * blocks.BLOCK_SIZE, ("aa" * 32, "bb" * 32, "cc" * 32))
+MD5 = "5d41402abc4b2a76b9719d911017c592"
+
+
+def is_there(**headers: str) -> Step:
+    """The answer to HEAD of a copy, with these headers different."""
+    found = {
+        "Content-Length": str(CONTENT.size),
+        "X-Object-Hash": CONTENT.merkle,
+        "X-Object-Version": "9",
+        "X-Object-Meta-Mtime": "1.5",
+        "ETag": MD5,
+        "Content-Type": "a/b; mtime=1.5",
+    }
+    changed = {key.replace("_", "-"): value for key, value in headers.items()}
+    return lambda each: each.answer(200, b"", found | changed)
+
+
+def made(version: str) -> Step:
+    """201, as a copy or a hashmap is answered."""
+    return lambda each: each.answer(201, b"", {"X-Object-Version": version})
+
+
+def put_copy(client: Client) -> Written:
+    return client.put_copy(
+        "c",
+        "new é",
+        CONTENT,
+        source=("c2", "old %", 7),
+        etag=MD5,
+        content_type="a/b; mtime=1.5",
+        meta={"Mtime": "1.5"},
+    )
+
+
+def test_a_copy_in_place_of_a_hashmap(pithos: Callable[..., Any]) -> None:
+    client, server = pithos(made("9"), is_there())
+    assert put_copy(client) == Written(9, MD5)
+    copy, look = server.requests
+    assert (copy.method, copy.body) == ("PUT", b"")
+    assert copy.target.endswith("/c/new%20%C3%A9")
+    assert copy.headers["x-copy-from"] == "/c2/old%20%25"
+    assert (copy.headers["x-source-version"], copy.headers["if-none-match"]) == ("7", "*")
+    assert (copy.headers["content-type"], copy.headers["x-object-meta-mtime"]) == ("a/b; mtime=1.5", "1.5")
+    assert (look.method, look.target.partition("?")[2]) == ("HEAD", "version=9")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ETag": "0" * 32},  # the MD5 of what replaced the source meanwhile
+        {"ETag": ""},
+        {"X_Object_Hash": "dd" * 32},
+        {"Content_Length": "5"},
+        {"Content_Type": "a/b"},
+        {"X_Object_Meta_Colour": "blue"},
+        {"Content_Encoding": "gzip"},
+        {"Content_Disposition": "attachment"},
+    ],
+    ids=str,
+)
+def test_a_copy_that_is_not_as_wanted_is_put_anew(pithos: Callable[..., Any], wrong: dict[str, str]) -> None:
+    client, server = pithos(made("9"), is_there(**wrong), made("10"))
+    assert put_copy(client) == Written(10, "", damaged=(9,))
+    again = server.requests[2]
+    assert (again.method, again.target.partition("?")[2]) == ("PUT", "hashmap&format=json")
+    assert json.loads(again.body) == {"bytes": CONTENT.size, "hashes": list(CONTENT.hashes)}
+    assert wrong.get("ETag", MD5) in again.headers["if-match"]  # over this one version only
+
+
+def test_a_copy_whose_answer_was_lost_is_found(pithos: Callable[..., Any]) -> None:
+    stale: Step = lambda each: each.fault(412, "preconditionFailed", "Resource exists")  # noqa: E731
+    client, _ = pithos(hang_up, stale, is_there(), is_there(), retries=1)
+    assert put_copy(client) == Written(9, MD5)
+    client, _ = pithos(hang_up, stale, is_there(X_Object_Hash="dd" * 32), retries=1)
+    with pytest.raises(errors.Stale):
+        put_copy(client)
+    client, server = pithos(stale)
+    with pytest.raises(errors.Stale):
+        put_copy(client)
+    assert len(server.requests) == 1
+
+
 def test_delete(real: Callable[..., Any]) -> None:
     name = RECORDED["delete/object"]["request"]["path"].split("/")[-2:]
     real("delete/object", "delete", *name)
@@ -853,6 +936,7 @@ METHODS: dict[str, Callable[[Client], object]] = {
     "missing_blocks": lambda client: client.missing_blocks("c", "n", ["ab" * 32]),
     "post_block": lambda client: client.post_block("c", b"abc"),
     "copy": lambda client: client.copy("c", "a", "c", "b"),
+    "put_copy": put_copy,
 }
 
 

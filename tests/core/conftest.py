@@ -24,6 +24,13 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def md5_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server with blocks of 1 KiB whose ETags are MD5s; gives its kamakirc."""
+    with serving(tmp_path_factory.mktemp("md5"), "--md5-etags", program=embedded.program(SMALL)) as config:
+        yield config
+
+
+@pytest.fixture(scope="session")
 def full_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server with blocks of 4 MiB; gives its kamakirc."""
     with serving(tmp_path_factory.mktemp("full"), program=embedded.program(FULL)) as config:
@@ -35,11 +42,14 @@ Build = Callable[..., Stack]
 
 @pytest.fixture
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
-    """Make a stack; ``full`` for blocks of 4 MiB, other options as of Stack."""
+    """Make a stack; ``full`` for blocks of 4 MiB, ``md5`` for MD5s as ETags, other options as of Stack."""
     stacks: list[Stack] = []
 
-    def make(*, full: bool = False, directory: Path | None = None, **options: Any) -> Stack:
-        config = request.getfixturevalue("full_server" if full else "small_server")
+    def make(
+        *, full: bool = False, md5: bool = False, directory: Path | None = None, **options: Any
+    ) -> Stack:
+        server = "full_server" if full else "md5_server" if md5 else "small_server"
+        config = request.getfixturevalue(server)
         where = directory or tmp_path_factory.mktemp("machine")
         stacks.append(Stack(config, where, block_size=FULL if full else SMALL, **options))
         return stacks[-1]

@@ -69,10 +69,57 @@ def test_an_old_listing_is_revalidated_for_the_whole_container_at_once(build: Bu
     for path in ("/", "/a", "/b", "/c"):
         stack.namespace.children(stack.namespace.find(path))
     assert len(stack.wire.requests) == 1
-    assert "limit=1&" in stack.wire.requests[0][1]
     stack.put("b/new", b"x")
     time.sleep(0.25)
     assert sorted(stack.namespace.children(stack.namespace.find("/b"))) == ["file", "new"]
+
+
+def test_to_ask_whether_anything_changed_is_to_ask_what(build: Build) -> None:
+    stack = build(ttl=0.2)
+    stack.put("file", b"x")
+    time.sleep(1.1)  # the store's stamp has a resolution of a second
+    assert stack.ls() == ["file"]
+    stack.put("new", b"x")
+    time.sleep(0.25)
+    stack.wire.reset()
+    assert stack.ls() == ["file", "new"]
+    assert listings(stack) == 1
+
+
+def test_a_small_tree_in_use_is_listed_anew_as_a_whole(build: Build) -> None:
+    stack = build(ttl=0.2)
+    for directory in range(5):
+        stack.put(f"top/d{directory}/below/file", b"x")
+    directories = [path for n in range(5) for path in (f"/top/d{n}", f"/top/d{n}/below")]
+    for path in directories:
+        stack.ls(path)
+    stack.put("top/d4/below/new", b"x")
+    time.sleep(0.25)
+    stack.wire.reset()
+    for path in directories:
+        stack.ls(path)
+    assert stack.ls("/top/d4/below") == ["file", "new"]
+    assert listings(stack) == 1
+
+
+def test_who_looked_at_several_directories_and_goes_into_one_gets_all_in_one_listing(stack: Stack) -> None:
+    for directory in range(5):
+        stack.put(f"top/d{directory}/file", b"x")
+    stack.ls()
+    for directory in range(5):
+        stack.fs.node(f"/top/d{directory}")
+    stack.wire.reset()
+    for directory in range(5):
+        assert stack.fs.node(f"/top/d{directory}/file").size == 1
+    assert listings(stack) == 1
+
+
+def test_who_goes_straight_down_lists_only_what_is_on_the_way(stack: Stack) -> None:
+    for directory in range(5):
+        stack.put(f"top/d{directory}/file", b"x")
+    stack.wire.reset()
+    assert stack.fs.node("/top/d3/file").size == 1
+    assert listings(stack) == stack.wire.count(within="delimiter=") == 3
 
 
 def test_a_change_within_the_second_is_not_missed(build: Build) -> None:
@@ -125,7 +172,8 @@ def test_a_listing_of_many_pages_is_revalidated_like_any_other(build: Build) -> 
     for number in range(2, 10):
         time.sleep(0.15)
         assert len(stack.ls(f"/top/d{number}")) == 10
-    assert stack.wire.count(within="limit=20") == 0
+    assert listings(stack) <= 3 * 8  # for each directory on the way; a listing of all takes six
+    assert stack.wire.count(within="marker=") == 0
 
 
 def test_a_walk_ends_though_its_listing_takes_longer_than_it_is_trusted(build: Build) -> None:

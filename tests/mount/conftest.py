@@ -50,6 +50,22 @@ def site() -> Iterator[Site]:
             site.close()
 
 
+@pytest.fixture
+def mounted_with_md5s(tmp_path: Path) -> Iterator[MountedDisk]:
+    """As ``mounted``, on a server of its own whose ETags are MD5s."""
+    if NO_FUSE:
+        pytest.skip(NO_FUSE)
+    other = Site(tmp_path, "--md5-etags")
+    try:
+        other.open()
+        disk = MountedDisk(other, other.mount(), "test")
+        disk.path.mkdir()
+        with disk.watched():
+            yield disk
+    finally:
+        other.close()
+
+
 @pytest.fixture(scope="session")
 def shared_mount(site: Site) -> _SharedMount:
     return _SharedMount(site)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -130,6 +131,27 @@ def test_cp_inside_the_mount_moves_no_data(mounted: MountedDisk) -> None:
     hashes = [mounted.store.hashmap(mounted.object(mounted.path / name)) for name in ("source", "copy")]
     assert hashes[0]["hashes"] == hashes[1]["hashes"]
     assert (mounted.path / "copy").read_bytes() == data
+
+
+def test_the_server_does_not_read_what_it_is_told_to_copy(mounted_with_md5s: MountedDisk) -> None:
+    """It would, to make an MD5 of what is put by its hashmap; cp, and writing the same again, make copies."""
+    mounted = mounted_with_md5s
+    data = noise(8 * BLOCK + 100)
+    (mounted.path / "source").write_bytes(data)
+    mounted.remount(fresh_cache=True)
+    with mounted.requests() as requests:
+        run("cp", mounted.path / "source", mounted.path / "copy")
+        (mounted.path / "again").write_bytes(data)
+    written = [request for request in requests if request.method == "PUT" and request.status == 201]
+    assert [request.query for request in written] == ["", ""]
+    assert sum(request.bytes_in + request.bytes_out for request in requests) < MIB
+    heads = [mounted.store.head(mounted.object(mounted.path / each)) for each in ("source", "copy", "again")]
+    assert {head["ETag"] for head in heads} == {hashlib.md5(data).hexdigest()}
+    assert {head["X-Object-Hash"] for head in heads} == {heads[0]["X-Object-Hash"]}
+    assert len({head["X-Object-UUID"] for head in heads}) == 3
+    (mounted.path / "copy").write_bytes(b"written over without a conflict")
+    assert sorted(os.listdir(mounted.path)) == ["again", "copy", "source"]
+    assert (mounted.path / "again").read_bytes() == data
 
 
 def test_a_spliced_range_moves_only_its_edges(mounted: MountedDisk) -> None:

@@ -69,6 +69,18 @@ def test_a_look_at_the_head_of_a_file_fetches_a_piece(mounted: MountedDisk) -> N
     assert sum(request.bytes_out for request in requests) <= 4 * BLOCK + MIB
 
 
+def test_programs_write_a_new_file_in_large_pieces_and_read_small_ones(mounted: MountedDisk) -> None:
+    """What stat(2) says is best: cp and Python take it for the size of their buffers."""
+    with (mounted.path / "file").open("wb") as file:
+        assert os.fstat(file.fileno()).st_blksize == MIB
+        file.write(noise(2 * BLOCK))
+    mounted.remount(fresh_cache=True)
+    assert (mounted.path / "file").stat().st_blksize == 4096
+    with mounted.requests() as requests, (mounted.path / "file").open("rb") as file:
+        assert file.read(10) == noise(2 * BLOCK)[:10]
+    assert sum(request.bytes_out for request in requests) < MIB
+
+
 def test_a_damaged_cache_is_noticed_and_fetched_again(mounted: MountedDisk) -> None:
     mounted.expect_in_log("(?i)cache|block")
     data = noise(3 * BLOCK)

@@ -13,6 +13,7 @@ import sqlite3
 import stat
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,19 @@ def test_restart_keeps_everything_and_the_configuration_follows_the_port(tmp_pat
         assert server.api.get("/pithos/f") == data
         assert server.api.request("HEAD", "/pithos/f").headers["X-Object-Meta-K"] == "v"
         assert server.api.put("/pithos/g", b"x") == serial + 2
+
+
+def test_requests_may_be_made_to_cost_cpu_time(tmp_path: Path) -> None:
+    with process(tmp_path, "--request-cost", "30ms") as server:
+        api, before = server.api, cpu_seconds(server.popen.pid)
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(api.names, [""] * 10)) == [["pithos", "trash"]] * 10
+        assert cpu_seconds(server.popen.pid) - before > 0.25
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_nobody_else_can_read_the_directory(tmp_path: Path) -> None:

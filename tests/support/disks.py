@@ -32,13 +32,13 @@ class Disk:
 
 
 class Site:
-    """A server, the mounts on it and where all their files lie."""
+    """A server (with ``options``), the mounts on it and where all their files lie."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
         self._numbers = itertools.count(1)
         self._mounts: list[Mount] = []
-        self.server = Server(folder / "server")
+        self.server = Server(folder / "server", *options)
 
     def open(self) -> None:
         self.server.start()
