@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "callers",
         "due",
         "extents",
+        "heads",
         "late",
         "moments",
         "readahead",
