@@ -13,6 +13,8 @@ from collections import deque
 
 #: Shorter ones come from ``bytearray``.
 _WORTH_IT = 1024 * 1024
+#: So many are looked at for a free one: a look costs a microsecond, fresh memory a thousand times that.
+_LOOK_AT = 64
 
 
 class Buffers:
@@ -38,7 +40,7 @@ class Buffers:
         return view
 
     def _free(self) -> mmap.mmap | None:
-        for _ in range(min(2, len(self._all))):
+        for _ in range(min(_LOOK_AT, len(self._all))):
             memory = self._all.popleft()
             try:
                 memory.resize(self.length)  # as long as it is; refused while there are views

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
         with proxied(
             sys.executable, address if ":" in address else f"{address}:80", work, options.requests
         ) as proxy:
-            bench = Bench(place, proxy, work, corpus.QUICK if options.quick else corpus.FULL, options.profile)
+            bench = Bench(place, proxy, work, _sizes(options), options.profile)
             for network in networks:
                 for _ in range(options.rounds):
                     bench.run(network, systems, workloads)
@@ -146,6 +147,12 @@ def _server(options: argparse.Namespace, work: Path) -> Any:
         raise Failed("--endpoint needs --account and --token-file too")
     place: Place = servers.external(options.endpoint, options.account, options.token_file, options.identity)
     return nullcontext(place)
+
+
+def _sizes(options: argparse.Namespace) -> corpus.Sizes:
+    sizes = corpus.QUICK if options.quick else corpus.FULL
+    # Thousands of requests, one after the other, take the longer the more each costs.
+    return replace(sizes, patience=sizes.patience * (1 + options.request_cost / 4))
 
 
 def _describe_server(options: argparse.Namespace) -> str:

@@ -16,7 +16,7 @@ from .corpus import Sizes
 from .growth import CURVES, Point
 from .network import NETWORKS, Network
 from .runner import Result, Total
-from .targets import COUNTS, Limit, Verdict, Waits, judge, judge_write_back, limit
+from .targets import COUNTS, Limit, Verdict, Waits, judge, judge_write_back, limit, one_request
 from .workloads import WORKLOADS
 
 SCENE = """\
@@ -35,8 +35,8 @@ all. The proxy's round trip is a delay line, its rate is shared by all connectio
 not modelled."""
 LIMITS = """\
 "At least" is what the same takes by plain HTTP in the same run, which asks for the least that does it; where
-each close or removal has to be answered before the next, it is their number times one such request (raw, d).
-A target below that is out of reach of whatever asks this server."""
+each close or removal has to be answered before the next, it is their number times one request (the fastest
+of raw in d and of l). A target below that is out of reach of whatever asks this server."""
 PEERS = ("rclone", "raw", "kamaki")
 
 
@@ -81,8 +81,8 @@ class Results:
 
     def limit(self, workload: str, network: str, waits: Waits) -> Limit | None:
         """What the workload takes at least there."""
-        raw, reads = self.get(workload, "raw", network), self.get("d", "raw", network)
-        return limit(workload, raw, reads, self.sizes, waits)
+        here = [each for (_, _, name), each in self.results.items() if name == network]
+        return limit(workload, self.get(workload, "raw", network), one_request(here), self.sizes, waits)
 
 
 def _median(group: list[Result]) -> Result:
@@ -134,13 +134,12 @@ def limits_table(results: Results) -> list[list[str]]:
                 if verdict.met or verdict.seconds is None:
                     continue
                 least = results.limit(workload.key, network.name, verdict.waits)
+                # What ours undercuts limits nothing: the machine was slower then.
+                if least and least.seconds > verdict.ours:
+                    least = None
                 line = [workload.key, network.name, verdict.text]
                 line += [f"{verdict.seconds:.2f} s", f"{verdict.ours:.2f} s"]
-                out_of_reach = least and least.seconds > verdict.seconds
-                line.append(
-                    f"{least.seconds:.2f} s{' (out of reach)' if out_of_reach else ''}" if least else "-"
-                )
-                table.append([*line, least.why if least else ""])
+                table.append([*line, *(_least(least, verdict.seconds) if least else ("-", ""))])
     return table
 
 

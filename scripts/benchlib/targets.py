@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -113,21 +113,32 @@ class Limit:
     why: str
 
 
-def limit(
-    workload: str, raw: Result | None, reads: Result | None, sizes: Sizes, waits: Waits
-) -> Limit | None:
-    """The limit of a workload, as far as ``raw`` in it, and its ``reads`` one after the other, tell it."""
+def limit(workload: str, raw: Result | None, one: float | None, sizes: Sizes, waits: Waits) -> Limit | None:
+    """The limit of a workload, as far as ``raw`` in it, and the seconds ``one`` request takes, tell it."""
     if waits is Waits.FOR_NONE:
         return None
     if workload in IN_TURN and waits is Waits.FOR_EACH:
-        if not reads or reads.error or not sizes.reads:
+        if one is None:
             return None
-        count, each = IN_TURN[workload](sizes), reads.seconds / sizes.reads
-        why = f"{count} requests, one after the other; one takes {each * 1000:.1f} ms"
-        return Limit(count * each, f"{why} (raw, d)")
+        count = IN_TURN[workload](sizes)
+        return Limit(count * one, f"{count} requests, one after the other, at {one * 1000:.1f} ms")
     if workload in AS_RAW and raw and not raw.error:
         return Limit(raw.seconds, "raw takes that long")
     return None
+
+
+def one_request(results: Iterable[Result]) -> float | None:
+    """Seconds of one small request after the other, the fastest seen in ``results``.
+
+    Those of raw in d and of anything that removes files in l are one after the other.
+    """
+    found = [
+        each.seconds / each.traffic.requests
+        for each in results
+        if (each.workload == "l" and each.system != "raw") or (each.workload, each.system) == ("d", "raw")
+        if each.traffic.requests and not each.error
+    ]
+    return min(found, default=None)
 
 
 def judge(ours: Result, rclone: Result | None, raw: Result | None, sizes: Sizes) -> list[Verdict]:

@@ -95,6 +95,14 @@ def test_the_memory_of_a_block_is_used_again_when_nobody_looks_at_it() -> None:
     assert sum(each.obj is where for each in again) == 1
 
 
+def test_one_free_buffer_among_many_in_use_is_found() -> None:
+    buffers = Buffers(MIB, 40)
+    used = [buffers.new() for _ in range(40)]
+    where = used[17].obj
+    del used[17]
+    assert buffers.new().obj is where
+
+
 @pytest.mark.parametrize("offset", [0, 4096, 4 * MIB, 100])
 @pytest.mark.parametrize("length", [1, 4096, MIB, MIB + 4096, 3 * MIB + 17])
 @pytest.mark.parametrize("skew", [0, 1])
