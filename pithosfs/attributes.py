@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import mimetypes
 import re
 from collections.abc import Mapping
@@ -87,6 +88,7 @@ class Attributes:
         return text
 
 
+@functools.lru_cache(1000)
 def kind_of(base_type: str) -> Kind:
     """What an object of this content type is shown as."""
     plain = base_type.partition(";")[0].strip().lower()

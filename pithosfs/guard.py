@@ -160,14 +160,15 @@ class Guard:
         return False
 
     def _look(self, commit: _Commit) -> None:
+        foreign = self._ledger.foreign(commit.before, commit.version)
         log.debug(
             "version %d of %s: %d numbers since %d are not ours",
             commit.version,
             commit.ref,
-            self._ledger.foreign(commit.before, commit.version),
+            foreign,
             commit.before.top,
         )
-        if self._ledger.settled(commit.after) and not self._ledger.foreign(commit.before, commit.version):
+        if self._ledger.settled(commit.after) and not foreign:
             chain = self._chain
             if chain is None or self._ledger.foreign(chain, commit.version):
                 chain = self._chain = commit.before

@@ -34,6 +34,8 @@ from pithosfs.past import HIDDEN, Past
 from pithosfs.rights import Rights
 from pithosfs.services import Services
 
+_HIDDEN = f"/{HIDDEN}"
+
 
 class MountedTree(FileSystem):
     """A :class:`FileSystem` with ``past`` and facts."""
@@ -197,7 +199,7 @@ class MountedTree(FileSystem):
 
 def _hidden(path: str) -> list[str] | None:
     """The components below the hidden directory; None for a path that does not lead there."""
-    if not path.startswith(f"/{HIDDEN}"):
+    if not path.startswith(_HIDDEN):
         return None
     first, *below = names.split(path)
     return below if first == HIDDEN else None

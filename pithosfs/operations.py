@@ -197,10 +197,7 @@ class Operations:
     @border
     def getattr(self, path: str | None, number: int | None = None) -> Status:
         """stat(2)."""
-        if path is None and number is not None:
-            node = self._handles.node(number)
-        else:
-            node = self._fs.node(path or "/")
+        node = self._fs.node(path or "/") if number is None else self._handles.node(number)
         status = self._status(node)
         self._remember_size(node, status)
         return status

@@ -57,6 +57,7 @@ class Outbox:
         self._send = send
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # for the threads: something may be due earlier
+        self._looks: list[float] = []
         self._ended = threading.Condition(self._lock)  # for who drains: something was sent, or failed
         self._waiting: dict[int, _Waiting] = {}
         self._round = 0
@@ -98,7 +99,7 @@ class Outbox:
         due = time.monotonic() + seconds
         with self._lock:
             found = self._waiting.get(id(file))
-            sooner = found is None or due < found.due
+            in_time = bool(self._looks) and min(self._looks) <= due
             if found is None:
                 found = self._waiting[id(file)] = _Waiting(file, why, due)
             elif found.why is not Why.FAILED or why is Why.FAILED:
@@ -106,7 +107,7 @@ class Outbox:
             found.again = found.busy
             if error is not None:
                 found.error, found.round = str(error), self._round
-            if sooner:
+            if not in_time:
                 self._changed.notify()
 
     def forget(self, file: OpenFile) -> None:
@@ -172,7 +173,7 @@ class Outbox:
 
     def _next(self) -> _Waiting | None:
         with self._lock:
-            return next_due(self._changed, self._waiting.values, lambda: self._stopped)
+            return next_due(self._changed, self._waiting.values, lambda: self._stopped, self._looks)
 
     def _done(self, item: _Waiting, error: PithosError | None) -> None:
         with self._lock:

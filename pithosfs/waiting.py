@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
@@ -28,15 +28,20 @@ class _Caller(threading.local):
 _caller = _Caller()
 
 
-@contextlib.contextmanager
-def patience(gone: Callable[[], bool]) -> Iterator[None]:
+class patience:  # noqa: N801 - used like a function; a generator would take longer than what it is around
     """Within this context, :func:`wait` raises Interrupted once ``gone()`` is true."""
-    before = _caller.gone
-    _caller.gone = gone
-    try:
-        yield
-    finally:
-        _caller.gone = before
+
+    __slots__ = ("_before", "_gone")
+
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self._gone = gone
+
+    def __enter__(self) -> None:
+        self._before = _caller.gone
+        _caller.gone = self._gone
+
+    def __exit__(self, *_: object) -> None:
+        _caller.gone = self._before
 
 
 def wait(future: Future[Result], timeout: float | None = None) -> Result:
