@@ -80,15 +80,20 @@ class Patience:
     """How long an exchange may still take.
 
     It ends ``seconds`` after it began, or after the last :data:`PROGRESS`
-    bytes moved; one wait for the next byte ends after ``stall`` seconds.
+    bytes moved; one attempt ends as long as ``stall`` seconds after that.
     """
 
     def __init__(self, seconds: float, stall: float | None = None) -> None:
         self.seconds = seconds
         self._stall = seconds if stall is None else min(stall, seconds)
-        self._until = time.monotonic() + seconds
-        self._left_over = seconds
+        self._since = self._until = time.monotonic()
+        self._until += seconds
+        self._suspended = self._since
         self._moved = 0
+
+    def attempt(self) -> None:
+        """Another attempt begins: what the one before has moved is no progress."""
+        self._since, self._moved = time.monotonic(), 0
 
     def left(self) -> float:
         """Seconds until it ends, not below 0."""
@@ -96,25 +101,28 @@ class Patience:
 
     def wait(self) -> float:
         """Seconds the next single wait may take; TimeoutError if none are left."""
-        left = self.left()
-        if not left:
+        left = min(self.left(), self._since + self._stall - time.monotonic())
+        if left <= 0:
             raise TimeoutError
-        return min(left, self._stall)
+        return left
 
     def suspend(self) -> None:
         """What comes now, until :meth:`resume`, is the caller's own time and does not count."""
-        self._left_over = self.left()
+        self._suspended = time.monotonic()
 
     def resume(self) -> None:
         """Go on with the time that was left."""
-        self._until = time.monotonic() + self._left_over
+        paused = time.monotonic() - self._suspended
+        self._since += paused
+        self._until += paused
 
     def moved(self, count: int) -> None:
         """Note that ``count`` bytes were sent or received."""
         self._moved += count
         if self._moved >= PROGRESS:
             self._moved = 0
-            self._until = time.monotonic() + self.seconds
+            self._since = time.monotonic()
+            self._until = self._since + self.seconds
 
 
 class _TimedSocket:
@@ -268,6 +276,7 @@ class Connection:
         self, method: str, target: str, headers: Mapping[str, str], body: Buffer | None, patience: Patience
     ) -> Answer:
         """Send a request and read the head of the answer; raises :class:`Failure`."""
+        patience.attempt()
         timed = self._connect(patience)
         timed.patience = patience
         reused, self.used = self.used, True

@@ -23,7 +23,7 @@ from pithosfs import blocks
 from pithosfs.api import Client, Info
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
-from pithosfs.errors import CorruptBlock, PithosError, ProtocolError, Stale, TimedOut, Unavailable
+from pithosfs.errors import CorruptBlock, PithosError, ProtocolError, Stale, Unavailable
 from pithosfs.names import ObjectRef
 from pithosfs.waiting import if_cancelled, wait
 
@@ -147,11 +147,10 @@ class Fetcher:
                     continue  # it arrived in between
             try:
                 return wait(arriving, max(0.0, deadline - time.monotonic()))
-            except TimedOut:
-                raise
             except (ProtocolError, Unavailable):
-                # A long range that broke in the middle says nothing about this block alone.
-                if attempt == _ATTEMPTS or time.monotonic() > deadline - self._timeout / 2:
+                # A long range that broke or stalled in the middle says nothing about this block alone.
+                late = time.monotonic() > deadline - self._timeout / 3
+                if attempt == _ATTEMPTS or late or not arriving.done():
                     raise
         raise CorruptBlock(f"block {address.index} of {address.origin.ref} does not stay in the cache")
 

@@ -21,7 +21,7 @@ from pithosfs.errors import NoSpace, NotFound, PithosError, Stale
 from pithosfs.extents import Extents
 from pithosfs.fetch import Origin
 from pithosfs.guard import Guard
-from pithosfs.inuse import InUse
+from pithosfs.inuse import InUse, is_older
 from pithosfs.journal import unpack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, Place, parent_of, place_of, rebase
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: How long a change of attributes waits for a rename that could carry it.
 HOLD_SECONDS = 1.0
+#: Seconds until it is looked at again whether a program is done with a file.
+_LOOK_AGAIN = 0.2
 #: Seconds at the end to look what the last commits replaced.
 _LAST_LOOK = 5.0
 #: How often a commit begins anew because the object is another one each time.
@@ -97,8 +99,9 @@ class Files:
         """``node`` as this mount has it: with changes that are not sent yet, or as it is being read."""
         file = self.find(node.ref)
         if file is None:
-            return node
-        here = file.dirty or (_was_replaced(file.node, node) and file.stays())
+            return self._in_use.latest(node)
+        ahead = file.node is not None and is_older(node, file.node)
+        here = file.dirty or ahead or (_was_replaced(file.node, node) and file.stays())
         return file.view() if here else node
 
     def all(self) -> list[OpenFile]:
@@ -117,7 +120,7 @@ class Files:
         It stays in use until :meth:`done`, or :meth:`opened` and :meth:`closed`.
         """
         with self._in_use.lock:
-            file = self._in_use.find(node.ref)
+            file, node = self._in_use.find(node.ref), self._in_use.latest(node)
             replaced = file is not None and not file.dirty and _was_replaced(file.node, node)
             if file is not None and replaced and not file.stays():
                 file = None  # its handles go on reading what they opened
@@ -148,6 +151,7 @@ class Files:
 
     def _put_and_show(self, file: OpenFile, place: Place) -> None:
         with self._in_use.lock:
+            self._in_use.forget_sent(file.ref)
             self._in_use.put(file, place)
             self._in_use.show(file)
 
@@ -214,12 +218,14 @@ class Files:
             self.outbox.hold(file, HOLD_SECONDS)
 
     def _send(self, file: OpenFile) -> None:
+        if file.in_the_middle:
+            self.outbox.postpone(file, _LOOK_AGAIN)
+            return
         try:
             self._commit(file)
         except Stale:
             if file.dirty:
                 raise  # else both versions are kept, and it was said
-        self.release(file)
 
     def _keep(self, file: OpenFile, error: PithosError) -> None:
         log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)
@@ -238,6 +244,14 @@ class Files:
 
     def _commit(self, file: OpenFile) -> None:
         """Send the file; Stale if others changed it meanwhile (both versions are kept then)."""
+        with self._in_use.lock:
+            file.uses += 1  # who closes it meanwhile must not forget it: the tree is not told yet
+        try:
+            self._commit_used(file)
+        finally:
+            self.done(file)
+
+    def _commit_used(self, file: OpenFile) -> None:
         with file.committing:
             conflict = self._commit_or_give_way(file)
             if file.forget_journal_if_sent():
@@ -344,6 +358,8 @@ class Files:
             place = self._in_use.drop(file, file.ref)
             if place is not None:
                 self._namespace.unpin(*place)
+            for name in (file.ref, ref):
+                self._in_use.forget_sent(name)
             file.moved(ref, node)
             if file.handles or file.uses or file.dirty:
                 self._in_use.put(file, (directory, component))
@@ -357,6 +373,8 @@ class Files:
     def directory_renamed(self, old: ObjectRef, new: ObjectRef, place: Place) -> None:
         """Everything below ``old`` is below ``new`` now, which is at ``place`` in the tree."""
         with self._in_use.lock:
+            for name in (old, new):
+                self._in_use.forget_sent(name)
             for file in self.below(old):
                 ref = rebase(file.ref, old, new)
                 directory, component = self._in_use.place(file) or place_of(file.ref)
@@ -393,7 +411,13 @@ class Files:
     def recover(self) -> int:
         """Take over what mounts that died had not sent or deleted; returns how much that is."""
         count = 0
-        for key, entry, scratch in self.services.staging.adopt():
+        found = list(self.services.staging.adopt())
+        void = {key for _, entry, _ in found for key in entry.get("replaces", ())}
+        for key, entry, scratch in found:
+            if key in void:  # its name was taken by another file, just before the mount died
+                self.services.staging.forget(key)
+                scratch.discard()
+                continue
             try:
                 self._recover(key, entry, scratch)
             except (KeyError, TypeError, ValueError) as error:

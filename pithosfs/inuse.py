@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 
+from cachetools import LRUCache
+
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, Place, is_below
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
+
+#: Files whose last commit is remembered when they are not in use any more.
+_SENT = 1000
 
 
 class InUse:
@@ -22,11 +27,18 @@ class InUse:
         self._namespace = namespace
         self._files: dict[ObjectRef, OpenFile] = {}
         self._places: dict[OpenFile, Place] = {}
+        self._sent: LRUCache[ObjectRef, Node] = LRUCache(_SENT)
 
     def find(self, ref: ObjectRef) -> OpenFile | None:
         """The file of this name."""
         with self.lock:
             return self._files.get(ref)
+
+    def latest(self, node: Node) -> Node:
+        """``node``, or what this mount has sent since somebody found that in the tree."""
+        with self.lock:
+            sent = self._sent.get(node.ref)
+        return sent if sent is not None and is_older(node, sent) else node
 
     def all(self) -> list[OpenFile]:
         """Every file that has a name."""
@@ -70,6 +82,12 @@ class InUse:
             file.gone = True
             return file
 
+    def forget_sent(self, ref: ObjectRef) -> None:
+        """Something else has this name now, and maybe those below it."""
+        with self.lock:
+            for each in [each for each in self._sent if is_below(each, ref)]:
+                del self._sent[each]
+
     # -- what the tree shows ------------------------------------------------------------------------
 
     def show(self, file: OpenFile) -> None:
@@ -91,6 +109,7 @@ class InUse:
             place = self._places.get(file)
             if place is not None and file.node is not None and not file.gone:
                 self._namespace.put(*place, file.node)
+                self._sent[file.ref] = file.node
                 if not file.dirty:
                     self._namespace.unpin(*place)
 
@@ -101,3 +120,9 @@ class InUse:
             if place is not None:
                 self._namespace.put(*place, node)
                 self._namespace.unpin(*place)
+
+
+def is_older(node: Node, sent: Node) -> bool:
+    """Whether ``node``, of the tree, is from before ``sent`` was."""
+    # Without a version it is what was made or moved here, and not sent then, or a directory nobody made.
+    return node.exists and node.version < sent.version

@@ -125,6 +125,15 @@ def showable(component: str) -> bool:
     return len(component) * 4 <= MAX_SHOWN or _bytes(component) <= MAX_SHOWN
 
 
+def is_text(name: str) -> bool:
+    """Whether the name can be bytes at all: JSON can also write halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _bytes(component: str) -> int:
     return len(component.encode("utf-8", "surrogateescape"))
 

@@ -143,13 +143,16 @@ class TreeBuilder:
     def add_entries(self, entries: Iterable[Entry]) -> None:
         """Objects below the top directory, at any depth, in listing order."""
         for entry in entries:
-            self._add(entry)
+            if names.is_text(entry.name):
+                self._add(entry)
+            else:
+                log.warning("object %r cannot be shown: its name is no text", entry.name)
 
     def add_subdirs(self, prefixes: Iterable[str]) -> None:
         """Common prefixes of a listing of one level, each ending in a slash."""
         for prefix in prefixes:
             component = prefix[len(self.top.prefix) : -1]
-            if component or self.top.name:
+            if (component or self.top.name) and names.is_text(prefix):
                 self._directory_in(self.directories[self.top], self.top.child(component), component)
 
     def _add(self, entry: Entry) -> None:

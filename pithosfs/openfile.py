@@ -16,6 +16,7 @@ before ``_lock``.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ from pithosfs.attributes import Attributes
 from pithosfs.base import hashmap_of, meta_of
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.content import Content
-from pithosfs.errors import InvalidArgument, TooLarge
+from pithosfs.errors import InvalidArgument, StoreError, TooLarge
 from pithosfs.fetch import Address, Origin
 from pithosfs.filedata import FileData, Frozen
 from pithosfs.journal import pack_content, pack_node, unpack_content, unpack_node
@@ -41,10 +42,14 @@ from pithosfs.services import Services
 from pithosfs.traits import Traits
 from pithosfs.upload import Terms
 
+log = logging.getLogger(__name__)
+
 #: The largest file: its hashmap is some 30 MB of JSON.
 MAX_SIZE = 2 * 1024**4
 #: Seconds after which a reader is taken to have stopped, and that a replaced version is shown at most.
 _READING, _LONGEST_STAY = 3.0, 60.0
+#: Seconds a program is given to close a file it changes before others see it unfinished.
+_FINISHING = 5.0
 
 
 class OpenFile:
@@ -88,7 +93,8 @@ class OpenFile:
     @property
     def dirty(self) -> bool:
         """Whether anything is not on the server yet, or on its way."""
-        return not self.gone and (self._traits.changed or self._sending or self.content_changed)
+        with self._lock:
+            return not self.gone and (self._traits.changed or self._sending or self.content_changed)
 
     def stays(self) -> bool:
         """Whether this version is still the one to show, though others have replaced it.
@@ -125,6 +131,11 @@ class OpenFile:
     def journalled(self) -> bool:
         """Whether the journal has an entry of it."""
         return self._promise.made
+
+    @property
+    def in_the_middle(self) -> bool:
+        """Whether a program changes what was promised, and soon may close it: then it is whole again."""
+        return bool(self.handles) and 0 < self._promise.outdated < _FINISHING
 
     @property
     def size(self) -> int:
@@ -214,7 +225,7 @@ class OpenFile:
         bytes_ = self.load()
         with self._lock:
             complete = bytes_.write(offset, data)
-            self._traits.modified()
+            self._modified()
         self._send_ahead(complete)
         return len(data)
 
@@ -232,7 +243,7 @@ class OpenFile:
         data = self.load()
         with self._lock:
             data.truncate(size)
-            self._traits.modified()
+            self._modified()
 
     def _check_size(self, size: int) -> None:
         if size < 0:
@@ -249,7 +260,7 @@ class OpenFile:
                 return False
             self._data = self._data_of(self._no_content())
             self._emptied = True
-            self._traits.modified()
+            self._modified()
             return True
 
     def zero(self, start: int, stop: int) -> None:
@@ -257,7 +268,7 @@ class OpenFile:
         data = self.load()
         with self._lock:
             complete = data.zero(start, stop)
-            self._traits.modified()
+            self._modified()
         self._send_ahead(complete)
 
     def splice_into(self, target: OpenFile, offset: int, to: int, length: int) -> int:
@@ -286,7 +297,11 @@ class OpenFile:
         data = self.load()
         with self._lock:
             data.splice(index, address, length)
-            self._traits.modified()
+            self._modified()
+
+    def _modified(self) -> None:
+        self._traits.modified()
+        self._promise.outdate()
 
     def _send_ahead(self, complete: list[int]) -> None:
         if not complete or self.gone:
@@ -343,15 +358,17 @@ class OpenFile:
         terms = self._terms(etags)
         with self._lock:
             frozen = data.freeze()
-            kept, taken = self.attributes, self._traits.take()
+            kept, taken, promised = self.attributes, self._traits.take(), self._promise.count
             ahead, self._ahead = self._ahead, None
             self._sending = True
         try:
             written, hashmap = commit.commit(
                 self._services.uploader, ref, frozen, terms, ahead, self._attempted
             )
-        except BaseException:
+        except BaseException as error:
             with self._lock:
+                if isinstance(error, StoreError) and not error.maybe_done:
+                    self._promise.refused()
                 data.thaw()
                 self._traits.give_back(taken)
                 self._sending = False
@@ -360,6 +377,7 @@ class OpenFile:
             self.ino = new_inode_number()
         node = committed(ref, kept, hashmap, written, self.node if ref == self.ref else None)
         self._rebase(replace(node, ino=self.ino, changed_ns=self._traits.changed_ns), hashmap, frozen)
+        self._kept_until(promised)
         self._services.store.remember_meta(written.version, dict(terms.meta))
         self._services.store.remember_hashmap(hashmap)
 
@@ -372,6 +390,7 @@ class OpenFile:
     def _attempted(self, content: Hashmap) -> None:
         with self._lock:
             self._promise.attempted(content)
+            log.debug("%s is sent as %s over %s", self.ref, content.merkle[:12], _etags(self.node))
 
     def _rebase(self, node: Node, hashmap: Hashmap, frozen: Frozen) -> None:
         """What the file was when it was frozen is on the server as ``node``."""
@@ -385,11 +404,18 @@ class OpenFile:
                 self._promise.forget()
                 data.settle()
 
+    def _kept_until(self, promised: int) -> None:
+        """What was promised so far is on the server: what has changed since nobody has been told is kept."""
+        with self._lock:
+            if self._promise.count == promised:
+                self._promise.forget()
+
     # -- what others did ------------------------------------------------------------------------
 
     def was_sent(self, node: Node) -> bool:
         """Whether ``node`` is what a commit of ours has put there without hearing of it."""
         late = self._services.late.has(node.ref, node.hash, node.size)
+        log.debug("%s: there is %s, sent was %s", self.ref, _etags(node), self._promise.unsure)
         return late or self._promise.was_sent(node.hash, node.size)
 
     def unheard(self) -> list[Node]:
@@ -404,6 +430,12 @@ class OpenFile:
         """The same for a file of which the store is not known to have anything."""
         with self._lock:
             return self.unheard() if self.node is None else []
+
+    def take_place_of(self, other: OpenFile) -> None:
+        """This file gets the name of ``other``, and what that may have made there; its promise is void."""
+        self.inherit(other.unheard())
+        with self._lock:
+            self._promise.replace(other._promise)
 
     def inherit(self, others: Iterable[Node]) -> None:
         """What another file, whose name this one takes, may have made there."""
@@ -530,3 +562,8 @@ class OpenFile:
             self._promise.forget()
             if self._data is not None:
                 self._data.discard()
+
+
+def _etags(node: Node | None) -> str:
+    """A version for the log."""
+    return "nothing" if node is None else f"{node.version} {' '.join(each[:12] for each in node.etags)}"

@@ -91,6 +91,13 @@ class Outbox:
         """Send the file, which is in the journal, in ``seconds``."""
         self._add(file, Why.QUEUED, seconds)
 
+    def postpone(self, file: OpenFile, seconds: float) -> None:
+        """A file that is being sent cannot be just now: again in ``seconds``."""
+        with self._lock:
+            found = self._waiting.get(id(file))
+            if found is not None:
+                found.due, found.again = time.monotonic() + seconds, True
+
     def keep(self, file: OpenFile, error: PithosError) -> None:
         """Try a file again whose commit failed."""
         self._add(file, Why.FAILED, _FIRST_PAUSE, error)

@@ -5,6 +5,7 @@ Not thread-safe: the file's lock is held around every call.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterable
@@ -14,8 +15,8 @@ from pithosfs.blocks import Hashmap
 from pithosfs.scratch import Scratch
 from pithosfs.staging import Staging
 
-#: How many of a file's last commits are remembered while it is not known whether they worked.
-_ATTEMPTS = 16
+#: How many of the contents sent last are remembered while it is not known whether that worked.
+_ATTEMPTS = 64
 
 
 class Promise:
@@ -31,20 +32,41 @@ class Promise:
         self._attempts: deque[tuple[str, int]] = deque(
             ((merkle, size) for merkle, size in found), maxlen=_ATTEMPTS
         )
+        self._last_is_new = False  # the last attempt is the only one of this content
+        self._replaces: list[str] = self._entry.get("replaces", [])  # keys of entries this one is in place of
+        self._changed_since: float | None = None  # when (monotonic) the file was first changed after make()
+        self.count = 0  # how often anything was promised
 
     def make(self, entry: dict[str, Any]) -> None:
         """Make ``entry`` durable in place of the one before, its bytes are already.  NoSpace if it cannot."""
-        entry = entry | {"attempts": list(self._attempts)}
+        entry = entry | {"attempts": list(self._attempts), "replaces": self._replaces}
         self._staging.record(self._key, entry)
         self._entry, self.made = entry, True
+        self._changed_since = None
+        self.count += 1
         self._drop_whole()
+
+    def replace(self, other: Promise) -> None:
+        """From the next :meth:`make` on ``other`` is void, even if its entry is still there after a crash."""
+        if other.made:
+            self._replaces = [*self._replaces, other._key]
+
+    def outdate(self) -> None:
+        """The file has changed, which is not promised to be kept."""
+        if self.made and self._changed_since is None:
+            self._changed_since = time.monotonic()
+
+    @property
+    def outdated(self) -> float:
+        """For how many seconds the file has been another one than was promised."""
+        return 0.0 if self._changed_since is None else time.monotonic() - self._changed_since
 
     def forget(self) -> None:
         """The file need not be kept any more; the entry goes before the bytes it tells of."""
         if self.made:
             self._staging.forget(self._key)
             self._drop_whole()
-            self.made = False
+            self.made, self._changed_since, self._replaces = False, None, []
 
     def begin_anew(self, scratch: Scratch) -> Scratch:
         """An empty scratch for a file of which no byte is needed any more.
@@ -66,14 +88,25 @@ class Promise:
 
     def attempted(self, content: Hashmap) -> None:
         """Note what is about to be sent, for the next mount too: it must not take it for a foreign change."""
-        self._attempts.append((content.merkle, content.size))
-        if self.made:
+        attempt = (content.merkle, content.size)
+        self._last_is_new = attempt not in self._attempts
+        if not self._last_is_new:
+            self._attempts.remove(attempt)
+        self._attempts.append(attempt)
+        if self.made and self._last_is_new:
             self._staging.tried(self._key, list(self._attempts))
+
+    def refused(self) -> None:
+        """The last one has certainly changed nothing: tries without end must not push others out."""
+        if self._last_is_new:
+            self._attempts.pop()
+            self._last_is_new = False
 
     def settled(self) -> list[tuple[str, int]]:
         """The last one was answered, and is what there is; returns those before, which may only be late."""
         unheard = list(self._attempts)[:-1]
         self._attempts.clear()
+        self._last_is_new = False
         return unheard
 
     @property

@@ -81,7 +81,9 @@ class Renames:
         with self._files.still(file, replaced), self._files.removals.taken_over(ref) as removed:
             if replaced is not None:
                 target = replaced.node  # None: it was never sent
-                file.inherit(replaced.unheard())
+                file.take_place_of(replaced)
+            elif target is not None:
+                target = self._files.view(target)  # it may have been sent since it was looked up
             unsure = file.maybe_there()
             there = self._move_file(file, removed or target, ref)
             displaced = self._files.displaced(ref)
@@ -97,6 +99,8 @@ class Renames:
 
         A file that was never sent has none: it will replace ``target``.
         """
+        if file.node is not None and file.journalled and file.content_changed:
+            self._files.sync(file)  # what it was before must not take the place of something else
         base, kept = file.node, file.attributes
         if base is None:
             if target is not None:

@@ -25,6 +25,8 @@ Example:
   pithosfs umount ~/cloud
 """
 
+#: Seconds at least between two of them: while the network is away each fails at once.
+_PACE = 0.5
 #: Seconds a drain call waits inside the mount before it tells how far it is.
 _SLICE = 2.0
 #: Seconds the mount's process may take to answer beyond that, and to end.
@@ -122,6 +124,7 @@ def _send(entry: registry.Entry, timeout: float) -> None:
     since = time.monotonic()
     patience = min(_SLICE, timeout)
     while True:
+        asked = time.monotonic()
         try:
             now = control.ask(entry.socket, "drain", timeout=patience + _PATIENCE, seconds=patience)
         except control.ControlError as error:
@@ -138,6 +141,7 @@ def _send(entry: registry.Entry, timeout: float) -> None:
             left, since = now, time.monotonic()
         elif time.monotonic() - since > timeout:
             raise CommandError(_unsent_text(entry.mountpoint, now), ExitCode.UNSENT)
+        time.sleep(max(0.0, asked + _PACE - time.monotonic()))
 
 
 def _amount(pending: list[dict[str, Any]]) -> dict[str, int]:

@@ -62,6 +62,7 @@ def parsed(parse: Any, *given_: Any) -> Any:
 
 
 @given(st.lists(ENTRIES, max_size=6))
+@example([{"name": "\ud800", "bytes": 0}, {"name": "\ud800/file", "bytes": 0}])
 @settings(max_examples=300)
 def test_any_listing(items: list[dict[str, Any]]) -> None:
     builder = TreeBuilder(ObjectRef("box", ""))

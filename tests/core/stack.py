@@ -69,12 +69,12 @@ class Wire(Transport):
         self.requests.clear()
         self.before = self.after = lambda request: None
 
-    def refuse(self, method: str = "", within: str = "") -> None:
-        """From here on such requests do not arrive."""
+    def refuse(self, method: str = "", within: str = "", *, maybe_done: bool = False) -> None:
+        """From here on such requests do not arrive; or nobody can tell whether they did."""
 
         def tap(request: Request) -> None:
             if method in ("", request.method) and within in request.url:
-                raise Unavailable("the network is down")
+                raise Unavailable("the network is down", maybe_done=maybe_done)
 
         self.before = tap
 

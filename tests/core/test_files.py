@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 
@@ -45,6 +46,104 @@ def test_what_is_closed_at_the_end_of_a_commit_stays_in_the_journal(
     assert not list(stack.staging.directory.glob("*.json"))
 
 
+def test_a_reader_who_leaves_at_the_end_of_a_commit_leaves_its_content_in_the_tree(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With write-back: the last handle goes when all is sent, just before the tree is told."""
+    stack = build(write_back=60.0)
+    stack.put("file", b"old")
+    stack.write("/file", b"newer")
+    reader = stack.fs.open("/file")
+    in_use = stack.files._in_use
+    show_sent = in_use.show_sent
+
+    def after_the_reader_left(file: OpenFile) -> None:
+        stack.fs.handles.release(reader.number)
+        show_sent(file)
+
+    monkeypatch.setattr(in_use, "show_sent", after_the_reader_left)
+    assert not stack.files.outbox.drain(10)
+    monkeypatch.undo()
+    assert not stack.files.all()
+    assert stack.fs.node("/file").size == 5
+    assert stack.read("/file") == b"newer"
+    stack.write("/file", b"newest")
+    assert not stack.files.outbox.drain(10)
+    assert stack.names() == ["file"]  # nobody else changed it
+    assert stack.get("file") == b"newest"
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["changed", "new"])
+def test_a_file_never_looks_as_it_was_while_its_commit_ends(
+    build: Build, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    stack = build(write_back=60.0)
+    if there:
+        stack.put("file", b"old")
+    stack.write("/file", b"newer")
+    in_use, sizes = stack.files._in_use, []
+    show_sent = in_use.show_sent
+
+    def while_somebody_looks(file: OpenFile) -> None:
+        sizes.append(stack.fs.node("/file").size)
+        show_sent(file)
+
+    monkeypatch.setattr(in_use, "show_sent", while_somebody_looks)
+    assert not stack.files.outbox.drain(10)
+    assert sizes == [5]
+
+
+def test_a_file_moved_away_and_back_is_not_taken_for_what_was_sent_before(stack: Stack) -> None:
+    stack.write("/file", b"content")
+    stack.write("/other", b"other")
+    stack.fs.rename("/file", "/away")
+    stack.fs.rename("/other", "/file")
+    assert stack.fs.node("/file").size == 5
+    assert stack.read("/file") == b"other"
+    stack.fs.mkdir("/dir", 0o755)
+    stack.write("/dir/file", b"below")
+    stack.fs.rename("/dir", "/dir2")
+    stack.fs.mkdir("/dir3", 0o755)
+    stack.write("/dir3/file", b"another below")
+    stack.fs.rename("/dir3", "/dir")
+    assert stack.fs.node("/dir/file").size == 13
+    assert stack.read("/dir/file") == b"another below"
+
+
+@pytest.mark.parametrize("change", ["write", "rename"])
+def test_what_is_sent_between_a_lookup_and_its_use_is_what_is_used(
+    build: Build, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    stack = build(write_back=60.0)
+    stack.put("file", b"old")
+    stack.write("/file", b"sent meanwhile")
+    stack.write("/other", b"other")
+    step = {"write": "use", "rename": "find"}[change]
+    use_it = getattr(stack.files, step)
+
+    def after_it_was_sent(*args: object) -> object:
+        file = stack.files._in_use.find(stack.ref("file"))
+        if file is not None and file.dirty:
+            stack.files._send(file)
+        return use_it(*args)
+
+    monkeypatch.setattr(stack.files, step, after_it_was_sent)
+    if change == "rename":
+        stack.fs.rename("/other", "/file")
+        monkeypatch.undo()
+    else:
+        handle = stack.fs.open("/file", write=True)
+        monkeypatch.undo()
+        assert stack.read_handle(handle.number) == b"sent meanwhile"
+        stack.fs.handles.write(handle.number, 0, b"other")
+        stack.fs.handles.truncate(handle.number, 5)
+        stack.fs.handles.flush(handle.number)
+        stack.fs.handles.release(handle.number)
+    assert not stack.files.outbox.drain(10)
+    assert stack.get("file") == b"other"
+    assert not conflicts(stack)
+
+
 # -- the answer of our own commit did not arrive --------------------------------------------------
 
 
@@ -60,6 +159,29 @@ def test_a_commit_whose_answer_was_lost_is_no_conflict_with_itself(stack: Stack,
     assert not stack.files.outbox.drain(10)
     assert stack.names() == ["new"]
     assert stack.get("new") == data
+    assert not stack.files.conflicts.seen
+
+
+@pytest.mark.parametrize("tries", [1, 100])
+def test_a_version_whose_answer_was_lost_is_ours_however_often_the_next_is_tried(
+    stack: Stack, tries: int
+) -> None:
+    handle = stack.fs.create("/new", 0o644)
+    stack.fs.handles.write(handle.number, 0, b"first")
+    stack.wire.lose_answer("PUT", "/new")
+    with pytest.raises(Unavailable):
+        stack.fs.handles.fsync(handle.number)
+    stack.fs.handles.write(handle.number, 0, b"second")
+    stack.wire.reset()
+    stack.wire.refuse()
+    for _ in range(tries):
+        with pytest.raises(Unavailable):
+            stack.fs.handles.fsync(handle.number)
+        stack.fs.handles.write(handle.number, 6, b"%d" % _)
+    stack.wire.reset()
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
+    assert stack.names() == ["new"]
     assert not stack.files.conflicts.seen
 
 
@@ -114,6 +236,91 @@ def test_a_recovered_file_that_was_sent_after_all_is_no_conflict(build: Build) -
     assert not second.files.outbox.drain(10)
     assert second.names() == ["file"]
     assert second.get("file") == b"new"
+
+
+def dies(stack: Stack) -> None:
+    """The process is gone, its lock with it; what it had on disk stays."""
+    stack.files.outbox.stop()
+    assert stack.staging._held is not None
+    os.close(stack.staging._held)
+    stack.staging._held = None
+
+
+def next_mount(build: Build, before: Stack) -> Stack:
+    """The mount after ``before`` died, when it has sent all it found."""
+    stack = build(directory=before.staging.root.parent, container=before.container, write_back=60.0)
+    stack.files.recover()
+    assert not stack.files.outbox.drain(10)
+    assert not conflicts(stack)
+    return stack
+
+
+def test_a_mount_that_dies_in_a_rename_leaves_one_version(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both files were only in the journal, and so they were found there."""
+    first = build(outbox=False, write_back=60.0)
+    first.write("/file", b"before")
+    first.write("/tmp", b"after")
+
+    def die(file: OpenFile | None) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(first.files, "forget", die)
+    with pytest.raises(RuntimeError):
+        first.fs.rename("/tmp", "/file")
+    assert len(list(first.staging.directory.glob("*.json"))) == 2
+    dies(first)
+    second = next_mount(build, first)
+    assert second.names() == ["file"]
+    assert second.get("file") == b"after"
+    assert not list(second.staging.root.rglob("*.json"))
+
+
+def test_what_a_file_was_before_never_takes_the_place_of_another(build: Build) -> None:
+    """The temporary file was there already; its new content is promised, not sent."""
+    stack = build(outbox=False, write_back=60.0)
+    stack.put("file", b"the file")
+    stack.put("tmp", b"what the temporary file was")
+    stack.write("/tmp", b"what it was to be..........")
+    stack.wire.refuse("PUT", "/tmp")
+    with pytest.raises(Unavailable):
+        stack.fs.rename("/tmp", "/file")
+    assert stack.get("file") == b"the file"
+    stack.wire.reset()
+    stack.fs.rename("/tmp", "/file")
+    assert stack.get("file") == b"what it was to be.........."
+    assert stack.names() == ["file"]
+
+
+def test_a_file_that_is_cut_while_it_is_sent_is_not_promised_empty(build: Build) -> None:
+    first = build(outbox=False, write_back=60.0)
+    first.write("/file", b"acknowledged")
+    file = first.files.find(first.ref("file"))
+    assert file is not None
+    held = first.wire.hold("PUT", "/file")
+    sending = InThread(lambda: first.files._send(file))
+    held.wait()
+    handle = first.fs.open("/file", write=True, truncate=True)
+    held.release()
+    sending.result()
+    assert first.fs.handles.node(handle.number).size == 0
+    dies(first)
+    assert next_mount(build, first).get("file") == b"acknowledged"
+
+
+def test_a_file_a_program_is_writing_anew_is_not_sent_half_way(build: Build) -> None:
+    stack = build(write_back=0.3)
+    stack.write("/file", b"acknowledged")
+    handle = stack.fs.open("/file", write=True, truncate=True)
+    time.sleep(1.0)
+    assert not stack.names()
+    stack.fs.handles.write(handle.number, 0, b"written anew")
+    stack.fs.handles.flush(handle.number)
+    eventually(stack.names)
+    assert stack.get("file") == b"written anew"
+    assert len(stack.client.versions(stack.container, "file")) == 1
+    stack.fs.handles.release(handle.number)
 
 
 # -- others changed it, too -----------------------------------------------------------------------

@@ -10,8 +10,9 @@ is compared by hash through another mount with an empty cache.
 
 A file whose last change was not acknowledged may have its old or its new
 content (or be there or not), nothing else; so may one removed in the moment
-before the mount died.  Exit code 1 if anything was lost,
-corrupted, left over or hung.
+before the mount died.  A rename that ended with an error may still arrive: what
+the name had then is kept beside it.  Exit code 1 if anything was lost,
+corrupted, read as it had been before, left over or hung.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Manifest:
         self._lock = threading.Lock()
         self._states: dict[str, set[str]] = {}
         self._removed: dict[str, tuple[float, set[str]]] = {}
+        self._moved: set[str] = set()  # names a rename onto which ended with an error
         self._out = path.open("a", encoding="utf-8")
 
     def close(self) -> None:
@@ -77,13 +79,32 @@ class Manifest:
             for name, new in to.items():
                 self._states[name] = before[name] | {new}
             self._write("begin", to)
-        yield
+        try:
+            yield
+        except OSError:
+            with self._lock:
+                self._moved |= {name for name, new in to.items() if len(to) > 1 and new != ABSENT}
+            raise
         with self._lock:
             if set(to.values()) == {ABSENT}:
                 self._removed.update((name, (time.monotonic(), before[name])) for name in to)
             self._states.update({name: {new} for name, new in to.items()})
             self.acknowledged += 1
             self._write("done", to)
+
+    def was_moved_late(self, copy: str, state: str) -> bool:
+        """Whether a conflict copy has what a name may have, onto which something was moved with an error.
+
+        The server may have got that request later: then both contents are to be kept.
+        """
+        name = copy.partition(" (conflict ")[0]
+        with self._lock:
+            return copy != name and name in self._moved and state in self._states.get(name, ())
+
+    def round_ended(self) -> None:
+        """What happened in this round has been looked at."""
+        with self._lock:
+            self._moved.clear()
 
     def history(self, name: str) -> str:
         """The last changes of a file, for whoever has to find out."""
@@ -132,6 +153,7 @@ class Writer(threading.Thread):
         self.errors: Counter[str] = Counter()
         self.began: float | None = None
         self.hung = 0
+        self.misread: list[str] = []
         self._mine = [f"w{number}f{each}" for each in range(NAMES)]
         self._top = top
         self._manifest = manifest
@@ -198,10 +220,12 @@ class Writer(threading.Thread):
             return
         data = bytearray((self._top / name).read_bytes())
         found = digest(data)
-        assert found in states, (
-            f"{name} reads as {len(data)} bytes {found[:12]} ({self._manifest.was(name, found)}), "
-            f"not as {states}; its history: {self._manifest.history(name)}"
-        )
+        if found not in states:
+            self.misread.append(
+                f"{name} reads as {len(data)} bytes {found[:12]} ({self._manifest.was(name, found)}), "
+                f"not as {states}; its history: {self._manifest.history(name)}"
+            )
+            return
         offset, piece = where(data)
         data[offset : offset + len(piece)] = piece
         with self._manifest.change(**{name: digest(data)}), opened(self._top / name, os.O_WRONLY) as fd:
@@ -225,7 +249,8 @@ class Harness:
         self.dice = random.Random(seed)
         self.faults: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
-        self.lost = self.corrupted = self.left_over = self.hangs = self.rounds = 0
+        self.lost = self.corrupted = self.misread = self.left_over = self.hangs = self.rounds = 0
+        self.kept_both = 0  # conflict copies that are right
         self.slowest_recovery = 0.0
         self.compared = 0
         self._options = options
@@ -242,7 +267,7 @@ class Harness:
 
     @property
     def failed(self) -> bool:
-        return bool(self.lost or self.corrupted or self.left_over or self.hangs)
+        return bool(self.lost or self.corrupted or self.misread or self.left_over or self.hangs)
 
     def round(self) -> None:
         """One round."""
@@ -285,6 +310,9 @@ class Harness:
                 self._say(f"{each.name} hangs")
             self.hangs += each.hung
             self.errors.update(each.errors)
+            for text in each.misread:
+                self.misread += 1
+                self._say(text)
         if any(each.is_alive() for each in writers):
             self._mount.abort()
             for each in writers:
@@ -325,6 +353,13 @@ class Harness:
         self._mount.forget_cache()
         self.scene.start(self._mount)
         there = set(os.listdir(self._mount.mountpoint))
+        for name in sorted(there - set(self.manifest.names())):
+            if self.manifest.was_moved_late(name, digest((self._mount.mountpoint / name).read_bytes())):
+                self.kept_both += 1
+            else:
+                self.left_over += 1
+                self._say(f"nobody made {name}")
+            (self._mount.mountpoint / name).unlink()
         for name in self.manifest.names():
             state = digest((self._mount.mountpoint / name).read_bytes()) if name in there else ABSENT
             allowed = self.manifest.may_be(name)
@@ -337,10 +372,7 @@ class Harness:
                 )
                 self._say(f"it was {self.manifest.was(name, state)}: {self.manifest.history(name)}")
             self.manifest.found(name, state)
-        for name in sorted(there - set(self.manifest.names())):
-            self.left_over += 1
-            self._say(f"nobody made {name}")
-            (self._mount.mountpoint / name).unlink()
+        self.manifest.round_ended()
 
     def _say(self, text: str) -> None:
         print(f"round {self.rounds} (seed {self.seed}): {text}", flush=True)
@@ -353,7 +385,8 @@ class Harness:
             f"rounds {self.rounds}; killed: {kinds}\n"
             f"acknowledged {self.manifest.acknowledged}, refused: {failed or 'none'}\n"
             f"files compared {self.compared}; lost {self.lost}, corrupted {self.corrupted}, "
-            f"left over {self.left_over}, hangs {self.hangs}\n"
+            f"misread {self.misread}, left over {self.left_over}, hangs {self.hangs}; "
+            f"kept beside a late rename {self.kept_both}\n"
             f"slowest recovery {self.slowest_recovery:.1f} s"
         )
 
