@@ -295,7 +295,7 @@ class Namespace:
         if self.until is not None:
             return True
         now, at = time.monotonic(), listing.began
-        if now - at < 2 * listing.took:  # as long again as it was on its way
+        if now - at < max(self._ttl, 2 * listing.took):  # as long again as it was on its way
             return True
         if self._quiet[0] <= at <= self._quiet[1]:
             at = self._quiet[1]
