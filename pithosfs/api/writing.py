@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 #: How often bytes are sent that arrive damaged each time.
 _INTEGRITY_ATTEMPTS = 3
 _MD5_DIGITS = 32
+#: Before it answers a hashmap, the store may read every block of it (for an MD5) and write it to disk. More
+#: than so many bytes are given time for, at so many a second, on top of what any request has.
+_AT_ONCE, _STORE_RATE = 1 << 30, 32 << 20
 
 
 class Writing(Reading):
@@ -88,7 +91,7 @@ class Writing(Reading):
         headers = _writing(content_type, meta, if_match, if_none_match)
         body = _hashmap_body(hashmap.size, hashmap.hashes)
         try:
-            answer = self._put_map(container, name, headers, body)
+            answer = self._put_map(container, name, headers, body, size=hashmap.size)
         except Stale as error:
             if not error.maybe_done:
                 raise
@@ -157,7 +160,10 @@ class Writing(Reading):
         missing = _missing(answer, asked, f"{container}/{name}").hashes
         return [each for each in missing if each != blocks.IMPOSSIBLE_HASH]
 
-    def _put_map(self, container: str, name: str, headers: Mapping[str, str], body: bytes) -> Response:
+    def _put_map(
+        self, container: str, name: str, headers: Mapping[str, str], body: bytes, *, size: int = 0
+    ) -> Response:
+        large = max(0, size - _AT_ONCE) / _STORE_RATE
         return self._send(
             "PUT",
             container,
@@ -166,6 +172,7 @@ class Writing(Reading):
             flags=["hashmap"],
             headers=headers,
             body=body,
+            timeout=self.transport.timeout + large,
             allow=frozenset({409}),
         )
 

@@ -116,7 +116,7 @@ def _run(options: argparse.Namespace) -> int:
             sys.executable, address if ":" in address else f"{address}:80", work, options.requests
         ) as proxy:
             bench = Bench(place, proxy, work, _sizes(options), options.profile)
-            for network in networks:
+            for network in networks if workloads else []:
                 for _ in range(options.rounds):
                     bench.run(network, systems, workloads)
             points = _growth(bench, options, systems, ours)

@@ -76,7 +76,7 @@ def measure(
     for part in parts:
         try:
             with _mounted(bench, system) as case:
-                points += PARTS[part](case, scale)
+                points.extend(PARTS[part](case, scale))  # one by one: what comes before a failure is kept
         except Failed as error:
             say(f"growth of {system.name}: {error}")
     return points
@@ -133,8 +133,8 @@ def _mounted(bench: Bench, system: type[Mount]) -> Iterator[_Case]:
             store.drop()
 
 
-def _objects(case: _Case, scale: Scale) -> list[Point]:
-    points, planted = [], 0
+def _objects(case: _Case, scale: Scale) -> Iterator[Point]:
+    planted = 0
     step = min(scale.objects)
     for count in scale.objects:
         while planted < count:
@@ -148,8 +148,7 @@ def _objects(case: _Case, scale: Scale) -> list[Point]:
                     "COPY", "tree/0000", "delimiter=/", Destination=quote(f"/{case.store.container}/{top}")
                 )
             planted += step
-        points.append(case.time("objects", count, partial(_find, case.mount.top / "tree", count)))
-    return points
+        yield case.time("objects", count, partial(_find, case.mount.top / "tree", count))
 
 
 def _find(top: Path, expected: int) -> None:
@@ -158,14 +157,12 @@ def _find(top: Path, expected: int) -> None:
         raise Failed(f"{found} files found of {expected}")
 
 
-def _sizes(case: _Case, scale: Scale) -> list[Point]:
-    points = []
+def _sizes(case: _Case, scale: Scale) -> Iterator[Point]:
     for mib in scale.mib:
         path = case.mount.top / f"file-{mib}"
-        points.append(case.time("write", mib, partial(case.mount.in_child, _write, path, mib)))
-        points.append(case.time("read", mib, partial(_read_all, case.mount, path, mib)))
+        yield case.time("write", mib, partial(case.mount.in_child, _write, path, mib))
+        yield case.time("read", mib, partial(_read_all, case.mount, path, mib))
         case.store.send("DELETE", path.name)
-    return points
 
 
 def _write(path: Path, mib: int) -> None:
@@ -181,13 +178,11 @@ def _read_all(mount: Mount, path: Path, mib: int) -> None:
         raise Failed(f"{path.name} is not {mib} MiB long")
 
 
-def _opened(case: _Case, scale: Scale) -> list[Point]:
+def _opened(case: _Case, scale: Scale) -> Iterator[Point]:
     names = [f"many/file-{number:05}.dat" for number in range(max(scale.opened))]
     case.plant(names)
-    return [
-        case.time("open", count, partial(case.mount.in_child, _open_all, case.mount.top, names[:count]))
-        for count in scale.opened
-    ]
+    for count in scale.opened:
+        yield case.time("open", count, partial(case.mount.in_child, _open_all, case.mount.top, names[:count]))
 
 
 def _open_all(top: Path, names: list[str]) -> None:
@@ -199,14 +194,13 @@ def _open_all(top: Path, names: list[str]) -> None:
         file.close()
 
 
-def _readers(case: _Case, scale: Scale) -> list[Point]:
+def _readers(case: _Case, scale: Scale) -> Iterator[Point]:
     data = random.Random(case.store.container).randbytes(4 * MIB)  # noqa: S311
     for number in range(max(scale.readers)):
         case.store.put(f"part-{number:03}", number.to_bytes(8, "big") + data[8:])
-    return [
-        case.time("readers", count, partial(case.mount.in_child, _read_together, case.mount.top, count, data))
-        for count in scale.readers
-    ]
+    for count in scale.readers:
+        reading = partial(case.mount.in_child, _read_together, case.mount.top, count, data)
+        yield case.time("readers", count, reading)
 
 
 def _read_together(top: Path, count: int, data: bytes) -> None:
@@ -225,7 +219,7 @@ def _read_together(top: Path, count: int, data: bytes) -> None:
         raise Failed(f"readers {wrong} got other bytes")
 
 
-PARTS: dict[str, Callable[[_Case, Scale], list[Point]]] = {
+PARTS: dict[str, Callable[[_Case, Scale], Iterator[Point]]] = {
     "objects": _objects,
     "sizes": _sizes,
     "open": _opened,

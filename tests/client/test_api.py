@@ -468,6 +468,23 @@ def hashmap_in(name: str) -> blocks.Hashmap:
     return blocks.Hashmap(document["bytes"], tuple(document["hashes"]))
 
 
+def test_the_hashmap_of_a_large_file_has_longer_to_be_answered(serve: Serve, connect: Connect) -> None:
+    """The store may have to read all of it first."""
+
+    def late(exchange: Exchange) -> None:
+        exchange.stop.wait(0.8)
+        exchange.answer(201, headers={"X-Object-Version": "7"})
+
+    server = serve(late)
+    client = Client(connect(timeout=0.5, retries=0), server.url, ALICE)
+    block = blocks.block_hash(b"x")
+    small, large = (blocks.Hashmap(count * blocks.BLOCK_SIZE, (block,) * count) for count in (2, 300))
+    assert client.put_hashmap("c", "n", large, content_type="a/b").version == 7
+    assert len(server.requests) == 1
+    with pytest.raises(errors.TimedOut):
+        client.put_hashmap("c", "n", small, content_type="a/b")
+
+
 def test_put_hashmap(real: Callable[..., Any]) -> None:
     put = ("put_hashmap", "w-hm", "f")
     content = hashmap_in("hashmap/put-complete")
