@@ -65,6 +65,7 @@ class Files:
         self.conflicts = Conflicts(services.fetcher, namespace, self._in_use)
         self._guard = guard_for(self.conflicts.note)
         self._write_back = write_back
+        self._leaving: dict[ObjectRef, OpenFile] = {}  # removed, but a crash would bring them back
         self._unsure: dict[ObjectRef, list[Node]] = {}  # names left, and what may be there
         self.outbox = Outbox(self._send)
 
@@ -295,11 +296,20 @@ class Files:
     def hide(self, file: OpenFile, directory: ObjectRef, component: str) -> None:
         """The file is removed while it is open: its object goes in a moment, its handles live on."""
         node, ref, unsure = file.node, file.ref, file.maybe_there()
-        self.removed(ref)
-        if node is not None:
-            self._namespace.pin(directory, component)
-            self.removals.add(replace(node, ref=ref), lambda: self._namespace.unpin(directory, component))
-        self.left_behind(unsure, (directory, component))
+        displaced = self.displaced(ref)
+        if node is None:
+            self.left_behind(unsure, (directory, component))
+            self.forget(displaced)
+            return
+        self._namespace.pin(directory, component)
+        if displaced is not None:
+            self._leaving[ref] = displaced
+        self.removals.add(
+            replace(node, ref=ref),
+            lambda: self._namespace.unpin(directory, component),
+            replaces=file.journal_keys,
+            settled=lambda: self.forget(self._leaving.pop(ref, None)),
+        )
 
     def left_behind(self, nodes: list[Node], place: Place) -> None:
         """A file has left its name: what it may have there (``maybe_there``, before) is deleted."""
@@ -321,6 +331,12 @@ class Files:
             self._namespace.unpin(*place)
 
         return lambda: self._delete_if_one_of(nodes), ended
+
+    def replace_leaving(self, file: OpenFile, ref: ObjectRef) -> None:
+        """``file`` takes the place of one that was removed just now, for that."""
+        leaving = self._leaving.get(ref)
+        if leaving is not None:
+            file.take_place_of(leaving)
 
     def succeed(self, file: OpenFile, ref: ObjectRef) -> bool:
         """``file`` takes a name; whether it need not wait for the deletion of what may be there."""

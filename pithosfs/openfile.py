@@ -133,6 +133,11 @@ class OpenFile:
         return self._promise.made
 
     @property
+    def journal_keys(self) -> tuple[str, ...]:
+        """What the journal has of it."""
+        return self._promise.keys
+
+    @property
     def in_the_middle(self) -> bool:
         """Whether a program changes what was promised, and soon may close it: then it is whole again."""
         return bool(self.handles) and 0 < self._promise.outdated < _FINISHING

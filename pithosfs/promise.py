@@ -48,8 +48,12 @@ class Promise:
 
     def replace(self, other: Promise) -> None:
         """From the next :meth:`make` on ``other`` is void, even if its entry is still there after a crash."""
-        if other.made:
-            self._replaces = [*self._replaces, other._key]
+        self._replaces = [*self._replaces, *other.keys]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of its entry, if there is one, and of those that are void by it."""
+        return (self._key, *self._replaces) if self.made else ()
 
     def outdate(self) -> None:
         """The file has changed, which is not promised to be kept."""

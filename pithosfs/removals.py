@@ -56,6 +56,8 @@ class _Removal:
     nodes: list[Node] = field(default_factory=list)  # what may be there, if it is not sure to be the node
     key: str = field(default_factory=lambda: uuid.uuid4().hex)  # of its entry in the journal
     noted: bool = False  # the journal has it
+    replaces: tuple[str, ...] = ()  # keys of entries that are void when the journal has it
+    settled: Callable[[], None] = lambda: None
     since: float = field(default_factory=time.time)
     failures: int = 0
     pause: float = 1.0
@@ -65,7 +67,7 @@ class _Removal:
 
     def entry(self) -> dict[str, Any]:
         """What the journal has of it."""
-        return pack_removal(self.nodes or [self.node])
+        return {**pack_removal(self.nodes or [self.node]), "replaces": list(self.replaces)}
 
 
 class Removals:
@@ -82,10 +84,21 @@ class Removals:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, node: Node, ended: Callable[[], None]) -> None:
-        """Delete ``node``'s object soon; ``ended`` is called when the name is free or taken over."""
+    def add(
+        self,
+        node: Node,
+        ended: Callable[[], None],
+        *,
+        replaces: tuple[str, ...] = (),
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Delete ``node``'s object soon; ``ended`` is called when the name is free or taken over.
+
+        ``settled`` is called when a crash would not bring the object back any
+        more; entries of the journal named in ``replaces`` are void from then on.
+        """
         ref, due = node.ref, time.monotonic() + _MOMENT
-        self._add(_Removal(node, lambda: self._delete(ref), ended, due))
+        self._add(_Removal(node, lambda: self._delete(ref), ended, due, replaces=replaces, settled=settled))
 
     def add_unsure(self, nodes: list[Node], delete: Callable[[], None], ended: Callable[[], None]) -> None:
         """Delete, by ``delete``, which of ``nodes`` is there, if one is; :meth:`withdraw` can undo it."""
@@ -145,6 +158,7 @@ class Removals:
             removal.ended = True
             self._waiting.pop(ref, None)
             self._lock.notify_all()
+        removal.settled()
         removal.freed()
 
     def outcome(self, ref: ObjectRef) -> bool:
@@ -214,6 +228,7 @@ class Removals:
         for each in left:
             try:
                 self._journal.record(each.key, each.entry())
+                each.settled()
             except NoSpace as error:
                 log.warning("%s stays on the server: %s", each.node.ref, error)
 
@@ -254,6 +269,7 @@ class Removals:
             with contextlib.suppress(NoSpace):  # then it is as safe as it was
                 self._journal.note(removal.key, removal.entry())
                 removal.noted = True
+                removal.settled()
 
 
 def delete(client: Client, ref: ObjectRef) -> None:

@@ -84,6 +84,8 @@ class Renames:
                 file.take_place_of(replaced)
             elif target is not None:
                 target = self._files.view(target)  # it may have been sent since it was looked up
+            if removed is not None:
+                self._files.replace_leaving(file, ref)
             unsure = file.maybe_there()
             there = self._move_file(file, removed or target, ref)
             displaced = self._files.displaced(ref)

@@ -277,6 +277,50 @@ def test_a_mount_that_dies_in_a_rename_leaves_one_version(
     assert not list(second.staging.root.rglob("*.json"))
 
 
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_mount_that_dies_just_after_an_open_file_was_removed_leaves_the_last_version(
+    build: Build, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The server has an older one; the last is in the journal until it is sure to be unwanted."""
+    first = build(outbox=False, write_back=60.0)
+    first.put("file", b"older")
+    first.write("/file", b"later")
+    monkeypatch.setattr("pithosfs.removals._MOMENT", 600.0)
+    handle = first.fs.open("/file")
+    assert first.fs.hide("/file", "/.fuse_hidden0000000100000001")
+    if how == "replaced":
+        first.write("/tmp", b"newer")
+
+        def die(file: OpenFile | None) -> None:
+            raise RuntimeError("killed")
+
+        monkeypatch.setattr(first.files, "forget", die)
+        with pytest.raises(RuntimeError):
+            first.fs.rename("/tmp", "/file")
+    assert handle.file.gone
+    dies(first)
+    second = next_mount(build, first)
+    assert second.names() == ["file"]
+    assert second.get("file") == (b"later" if how == "removed" else b"newer")
+
+
+def test_a_mount_that_dies_when_a_removal_is_in_the_journal_removes(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build(outbox=False, write_back=60.0)
+    first.put("file", b"older")
+    first.write("/file", b"later")
+    first.fs.open("/file")
+    monkeypatch.setattr(first.files, "forget", lambda file: None)  # it died before that
+    first.wire.refuse("DELETE")
+    assert first.fs.hide("/file", "/.fuse_hidden0000000100000001")
+    eventually(lambda: first.files.removals.waiting()[0]["error"])
+    dies(first)
+    second = next_mount(build, first)
+    second.files.removals.drain()
+    assert second.names() == []
+
+
 def test_what_a_file_was_before_never_takes_the_place_of_another(build: Build) -> None:
     """The temporary file was there already; its new content is promised, not sent."""
     stack = build(outbox=False, write_back=60.0)
