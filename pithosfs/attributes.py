@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import mimetypes
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from pithosfs.errors import AttributeTooBig
@@ -70,10 +71,10 @@ class Attributes:
 
     def with_changes(self, mtime_ns: int | None = None, mode: int | None = None) -> Attributes:
         """A copy with what is given changed."""
-        return replace(
-            self,
-            mtime_ns=self.mtime_ns if mtime_ns is None else mtime_ns,
-            mode=self.mode if mode is None else mode,
+        return Attributes(
+            self.base_type,
+            self.mtime_ns if mtime_ns is None else mtime_ns,
+            self.mode if mode is None else mode,
         )
 
     @property
@@ -87,6 +88,7 @@ class Attributes:
         return text
 
 
+@functools.lru_cache(1000)
 def kind_of(base_type: str) -> Kind:
     """What an object of this content type is shown as."""
     plain = base_type.partition(";")[0].strip().lower()

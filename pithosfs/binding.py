@@ -8,8 +8,10 @@ loop.  This subclass of its ``FUSE`` replaces the wrappers that lose something:
 * reads and writes without a copy in between: operations get a view of
   libfuse's own buffer,
 * ``copy_file_range`` and ``lseek``,
-* readdir with inode numbers and complete attributes (readdirplus), which saves
-  a lookup for each entry.
+* readdir in pieces, with inode numbers and, of what is known, all attributes
+  (readdirplus), which saves the kernel a lookup for each entry,
+* what Python throws away and makes anew for each call from a thread of
+  libfuse's: a stack in memory of its own, which costs as much as the call.
 
 libfuse 3 is taken where there is one (with libfuse 2 writes come in 4 KiB).
 """
@@ -20,10 +22,12 @@ import ctypes
 import ctypes.util
 import errno
 import os
+import struct
 import threading
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 if "FUSE_LIBRARY_PATH" not in os.environ:
     _three = ctypes.util.find_library("fuse3")
@@ -40,6 +44,87 @@ _READDIR_PLUS = 1
 _FILL_PLUS = 2
 _CAPABILITIES = b"security.capability"
 _ENCODING = ("utf-8", "surrogateescape")
+#: The kernel may read names without attributes where it thinks that nobody wants them.
+CAN_CHOOSE_READDIR_PLUS = 1 << 14
+#: A handle can be spared the call at each close of a descriptor.
+CAN_SPARE_FLUSH = hasattr(mfusepy.fuse_file_info, "noflush")
+#: From here on libfuse keeps its threads to the end of the mount if told to (``max_idle_threads``).
+KEEPS_THREADS = VERSION >= (3, 12)
+
+
+class Status(NamedTuple):
+    """What stat(2) tells; times in nanoseconds since 1970, sizes in bytes, ``blocks`` of 512."""
+
+    mode: int
+    ino: int
+    nlink: int
+    uid: int
+    gid: int
+    size: int
+    blksize: int
+    blocks: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class _StatLayout:
+    """This machine's ``struct stat``, written in one go: field by field takes twenty times as long."""
+
+    _FIELDS = ("st_mode", "st_ino", "st_nlink", "st_uid", "st_gid", "st_size", "st_blksize", "st_blocks")
+    _TIMES = ("st_atimespec", "st_mtimespec", "st_ctimespec")
+
+    def __init__(self) -> None:
+        types = {name: kind for name, kind, *_ in mfusepy.c_stat._fields_}
+        places = [(getattr(mfusepy.c_stat, name).offset, types[name]) for name in self._FIELDS]
+        for name in self._TIMES:
+            start = getattr(mfusepy.c_stat, name).offset
+            for part, kind in types[name]._fields_:
+                places.append((start + getattr(types[name], part).offset, kind))
+        order = sorted(range(len(places)), key=lambda each: places[each][0])
+        pattern, at = "", 0
+        for start, kind in (places[each] for each in order):
+            pattern += f"{start - at}x{kind._type_}"
+            at = start + ctypes.sizeof(kind)
+        self._struct = struct.Struct(f"{pattern}{ctypes.sizeof(mfusepy.c_stat) - at}x")
+        self._in_order = itemgetter(*order)
+
+    def pack(self, status: Status) -> bytes:
+        """The structure's bytes; what ``status`` does not tell is zero."""
+        second = 10**9
+        fields = (
+            *status[:8],
+            *divmod(status.atime_ns, second),
+            *divmod(status.mtime_ns, second),
+            *divmod(status.ctime_ns, second),
+        )
+        return self._struct.pack(*self._in_order(fields))
+
+
+_STAT = _StatLayout()
+#: libfuse's function that takes an entry of a directory, called without letting other threads of Python in.
+_FILLER = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, mfusepy.c_off_t, ctypes.c_int
+)
+
+
+class _Thread(threading.local):
+    """A thread of libfuse's: whether Python remembers it already."""
+
+    kept = False
+
+
+_thread = _Thread()
+
+
+def _keep_thread() -> None:
+    """Let Python remember the thread that calls it now, from this call on.
+
+    Python forgets a thread that is not its own at the end of the outermost
+    call: this one never ends.  For threads that live as long as the mount.
+    """
+    ctypes.pythonapi.PyGILState_Ensure()
+    _thread.kept = True
 
 
 def interrupted() -> bool:
@@ -111,23 +196,26 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
     def __init__(self, operations: Any, mountpoint: str, **options: Any) -> None:
         super().__init__(operations, mountpoint, raw_fi=False, **options)
 
-    # Every wrapper below is called by libfuse through ``FUSE._wrapper``, which
-    # turns an OSError into its errno; ``operations`` raises nothing else.
+    def _wrapper(self, func: Callable[..., int | None], *args: Any) -> int:
+        """Every call by libfuse comes through here: an OSError becomes its errno.
+
+        ``operations`` raises nothing else, but at the beginning, when the
+        binding has to end the loop.
+        """
+        if KEEPS_THREADS and not _thread.kept:
+            _keep_thread()
+        if func.__name__.startswith("init"):
+            return int(super()._wrapper(func, *args))
+        try:
+            return func(*args) or 0
+        except OSError as error:
+            return -(error.errno or errno.EIO)
 
     def fgetattr(self, path: bytes | None, buf: Any, fip: Any) -> int:
         """Attributes by handle, where there is one, else by path."""
-        ctypes.memset(buf, 0, ctypes.sizeof(mfusepy.c_stat))
-        self._fill(buf.contents, self.operations.getattr(_text(path), fip.contents.fh if fip else None))
+        found = self.operations.getattr(_text(path), fip.contents.fh if fip else None)
+        _view(buf, ctypes.sizeof(mfusepy.c_stat))[:] = _STAT.pack(found)
         return 0
-
-    @staticmethod
-    def _fill(status: Any, attributes: dict[str, int]) -> None:
-        for key, value in attributes.items():
-            if key.endswith("time"):
-                spec = getattr(status, key + "spec")
-                spec.tv_sec, spec.tv_nsec = divmod(value, 10**9)
-            else:
-                setattr(status, key, value)
 
     def chmod_fuse_3(self, path: bytes | None, mode: int, fip: Any) -> int:
         """Change the mode by handle or path."""
@@ -250,20 +338,26 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
     def readdir_fuse_3(
         self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any, flags: int
     ) -> int:
-        """All entries at once: libfuse keeps them for this handle, so they stay as they are."""
+        """Entries from ``offset`` on, as many as fit."""
+        take = _FILLER(ctypes.cast(filler, ctypes.c_void_p).value or 0)
         plus = _FILL_PLUS if flags & _READDIR_PLUS else 0
-        status = mfusepy.c_stat()
-        reference = ctypes.byref(status)
-        for name, attributes in self.operations.readdir(fip.contents.fh):
-            ctypes.memset(reference, 0, ctypes.sizeof(status))
-            self._fill(status, attributes)
-            if filler(buf, name.encode(*_ENCODING), status, 0, plus):
-                break
+
+        def add(name: str, status: Status, position: int, complete: bool) -> bool:
+            flag = plus if complete else 0
+            return bool(take(buf, name.encode(*_ENCODING), _STAT.pack(status), position, flag))
+
+        self.operations.readdir(fip.contents.fh, offset, add, bool(plus))
         return 0
 
     def readdir_fuse_2(self, path: bytes | None, buf: Any, filler: Any, offset: int, fip: Any) -> int:
         """The same for libfuse 2, which takes names and inode numbers only."""
-        return self.readdir_fuse_3(path, buf, lambda b, n, s, o, _: filler(b, n, s, o), offset, fip, 0)
+
+        def add(name: str, status: Status, position: int, _complete: bool) -> bool:
+            found = mfusepy.c_stat.from_buffer_copy(_STAT.pack(status))
+            return bool(filler(buf, name.encode(*_ENCODING), found, position))
+
+        self.operations.readdir(fip.contents.fh, offset, add, False)
+        return 0
 
     def getattr_fuse_2(self, path: bytes, buf: Any) -> int:
         """Attributes by path."""

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 #: Bytes that may wait to be written to the disk cache; what comes on top is not kept there.
 _WRITE_BEHIND = 64 * 1024 * 1024
 
+#: Blocks below this many bytes are not written one by one as they come, but every so many seconds.
+_SMALL, _TOGETHER = 256 * 1024, 0.05
+
 #: Buffers of blocks that are neither cached nor given back to the system, for those under way.
 _SPARE_BUFFERS = 8
 
@@ -52,6 +55,7 @@ class BlockCache:
         self._writes: queue.SimpleQueue[tuple[str, Buffer] | None] = queue.SimpleQueue()
         self._write_bytes = 0
         self._writer: threading.Thread | None = None
+        self._closing = threading.Event()
 
     def start(self) -> None:
         """Start the thread that writes blocks to disk behind the readers' backs."""
@@ -62,6 +66,7 @@ class BlockCache:
     def close(self) -> None:
         """Write what still waits, and stop."""
         if self._writer is not None:
+            self._closing.set()
             self._writes.put(None)
             self._writer.join()
             self._writer = None
@@ -177,6 +182,8 @@ class BlockCache:
             self._guarded(self.disk.put, *item)
             with self._lock:
                 self._write_bytes -= len(item[1])
+            if self._writes.empty() and len(item[1]) < _SMALL:
+                self._closing.wait(_TOGETHER)
 
     @staticmethod
     def _guarded(work: Callable[..., None], *args: object) -> None:

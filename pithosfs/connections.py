@@ -1,7 +1,8 @@
 """Connections to one server: pooled, each wait bounded.  The only user of urllib3.
 
-urllib3 makes the connections (TLS, host names, header parsing, decoding of
-compressed answers).  What it leaves open is done here:
+urllib3 makes the connections (TLS, host names) and reads all answers that are
+not plain (:mod:`pithosfs.heads`): chunked, compressed, in pieces of another
+protocol's manners.  What it leaves open is done here:
 
 * a time limit for the whole answer: a socket timeout starts anew with every
   byte, so a server that sends one byte a minute would be waited for forever.
@@ -9,7 +10,8 @@ compressed answers).  What it leaves open is done here:
 * idle connections: servers close them after about two seconds, and a request
   sent just then is lost.  The pool keeps none that long, and tells whether a
   connection was fresh, so that its user knows what a failure means;
-* bodies go from the socket into the caller's buffer without a copy.
+* bodies go from the socket into the caller's buffer without a copy, and a
+  small one leaves together with its head.
 
 Failures leave this module as :class:`Failure` only, which says what the
 transport needs to know about them.  Nothing is opened before the first
@@ -35,6 +37,7 @@ from typing import Any, cast
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from pithosfs import heads
 from pithosfs.blocks import Buffer
 from pithosfs.errors import ConfigError, ProtocolError, StoreError, TimedOut, Unavailable
 
@@ -44,8 +47,9 @@ MAX_IDLE = 1.5
 CONNECT_TIMEOUT = 10.0
 #: Bytes that count as progress: that many in time, and waiting starts anew.
 PROGRESS = 64 * 1024
-#: Bytes handed to the kernel in one call when sending.
-_SEND_PIECE = 256 * 1024
+#: Bytes handed to the kernel in one call when sending, and of a body that goes with its head.
+_SEND_PIECE, _SEND_TOGETHER = 256 * 1024, 64 * 1024
+_READER = 64 * 1024
 _BROKEN = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 #: What OpenSSL says of a certificate: not valid yet (9), expired (10).
 _OUT_OF_TIME = (9, 10)
@@ -124,26 +128,28 @@ class Patience:
 class _TimedSocket:
     """A socket whose every wait is bounded by the patience of the moment.
 
-    It stands in for ``socket.socket`` towards http.client, which needs no more
-    of it than what is here.
+    It stands in for ``socket.socket`` towards urllib3's connection, which needs
+    no more of it than what is here.
     """
 
     def __init__(self, sock: socket.socket, patience: Patience) -> None:
         self._sock = sock
         self.patience = patience
-        self.reader: io.BufferedReader | None = None
+        self._raw = _TimedReader(self)
+        self.reader = io.BufferedReader(self._raw, _READER)
         #: Set when the other side has closed.
         self.ended = False
-        self._readers = 0
-        self._closed = False
 
-    def makefile(self, *_args: Any, **_options: Any) -> io.BufferedReader:
-        self._readers += 1
-        self.reader = io.BufferedReader(_TimedReader(self), 64 * 1024)
-        return self.reader
+    def send(self, head: bytes, body: Buffer | None) -> None:
+        """Send a request."""
+        view = memoryview(b"" if body is None else body).cast("B")
+        if len(view) <= _SEND_TOGETHER:
+            self._send_all(memoryview(head + view))
+        else:
+            self._send_all(memoryview(head))
+            self._send_all(view)
 
-    def sendall(self, data: Buffer) -> None:
-        view = memoryview(data).cast("B")
+    def _send_all(self, view: memoryview) -> None:
         while view:
             self._sock.settimeout(self.patience.wait())
             sent = self._sock.send(view[:_SEND_PIECE])
@@ -157,24 +163,21 @@ class _TimedSocket:
         self.ended = not count
         return count
 
-    def reader_closed(self) -> None:
-        self._readers -= 1
-        if self._closed and not self._readers:
-            self._sock.close()
+    def surplus(self) -> bool:
+        """Whether more has come than was read."""
+        self._raw.stopped = True
+        try:
+            return bool(self.reader.peek(1))
+        finally:
+            self._raw.stopped = False
 
     def close(self) -> None:
-        """Close once the last answer is read (http.client closes before it)."""
-        self._closed = True
-        if not self._readers:
-            self._sock.close()
+        self._sock.close()
 
     def abort(self) -> None:
         """End all waiting on this socket at once, from any thread."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
-
-    def settimeout(self, _seconds: float | None) -> None:
-        """Ignored: the patience decides."""
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -196,10 +199,27 @@ class _TimedReader(io.RawIOBase):
             return None
         return self._timed.receive(memoryview(buffer).cast("B"))
 
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self._timed.reader_closed()
+
+class _Again(io.RawIOBase):
+    """What was read of an answer already, and the rest: as the socket http.client wants."""
+
+    def __init__(self, read: bytes, rest: io.BufferedReader[_TimedReader]) -> None:
+        self._read = read
+        self._rest = rest
+
+    def makefile(self, *_args: Any, **_options: Any) -> io.BufferedReader:
+        return io.BufferedReader(self, _READER)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        if not self._read:
+            return self._rest.readinto1(view)
+        count = min(len(view), len(self._read))
+        view[:count], self._read = self._read[:count], self._read[count:]
+        return count
 
 
 class TLS:
@@ -260,20 +280,29 @@ class Connection:
         timed = self._connect(patience)
         timed.patience = patience
         reused, self.used = self.used, True
+        length = None if body is None else memoryview(body).nbytes
+        request = heads.request(method, target, self._host, headers, length)
+        response: urllib3.HTTPResponse | None = None
         try:
             # The server may answer and close without reading all of the body:
             # what it said is still there to be read.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._http.request(
-                    method, target, body=cast(Any, body), headers=headers, preload_content=False
-                )
-            response = self._http.getresponse()
+                timed.send(request, body)
+            read, head = heads.read(timed.reader, method)
+            if head is None:
+                response = _read_again(read, timed.reader, method)
         except _BROKEN as error:
             raise self._broken(error, reused) from error
         if timed.ended:
             # http.client takes a head without its end for a whole one.
             raise Failure(ProtocolError(f"{self.place} closed the connection within the head of an answer"))
-        return Answer(self, response, timed)
+        return Answer(self, timed, head, response)
+
+    @property
+    def _host(self) -> str:
+        """What the header Host says."""
+        host = f"[{self._http.host}]" if ":" in self._http.host else self._http.host
+        return host if self._http.port == self._http.default_port else f"{host}:{self._http.port}"
 
     def _connect(self, patience: Patience) -> _TimedSocket:
         if self._timed is not None and self._http.sock is not None:
@@ -335,22 +364,32 @@ class Answer:
     """The head of an answer, and its body to be read once."""
 
     def __init__(
-        self, connection: Connection, response: urllib3.response.BaseHTTPResponse, timed: _TimedSocket
+        self,
+        connection: Connection,
+        timed: _TimedSocket,
+        head: heads.Head | None,
+        response: urllib3.HTTPResponse | None,
     ) -> None:
+        """One of ``head``, of a plain answer, and ``response``, of any other."""
         self._connection = connection
-        self._response = cast(urllib3.HTTPResponse, response)
+        self._response = response
         self._timed = timed
-        self.status: int = response.status
-        self.headers: Mapping[str, str] = response.headers
+        self.status: int
+        self.headers: Mapping[str, str]
         #: Bytes of the body on the wire, None where only its end will tell.
-        self.length: int | None = self._response.length_remaining
+        self.length: int | None
+        if head is not None:
+            self.status, self.headers, self.length = head
+        elif response is not None:
+            self.status, self.headers = response.status, response.headers
+            self.length = response.length_remaining
         self._remaining = self.length
         self._decode = False
         #: Set when the whole body has been read and the connection can be used again.
         self.complete = False
         if self.length == 0:
             self._end()
-        elif self.length is None and not self._response.chunked:
+        elif self.length is None and response is not None and not response.chunked:
             # Its end could not be told from a broken connection.
             raise Failure(ProtocolError(f"{connection.place} sent an answer without a length"))
 
@@ -375,37 +414,29 @@ class Answer:
             raise self._broken(error) from error
 
     def _read(self, view: memoryview) -> int:
-        reader = self._timed.reader
-        if self._decode or self._remaining is None or reader is None:
-            return self._read_decoded(view)
-        return self._read_direct(reader, view[: self._remaining])
+        if self._response is not None:
+            return self._read_decoded(self._response, view)
+        return self._read_direct(view[: self._remaining])
 
-    def _read_direct(self, reader: io.BufferedReader, view: memoryview) -> int:
-        count = reader.readinto(view)
+    def _read_direct(self, view: memoryview) -> int:
+        count = self._timed.reader.readinto(view)
         if count < len(view):
             raise Failure(self._cut_short())
         self._remaining = (self._remaining or 0) - count
         if not self._remaining:
-            self._check_surplus(reader)
             self._end()
         return count
 
-    def _read_decoded(self, view: memoryview) -> int:
+    def _read_decoded(self, response: urllib3.HTTPResponse, view: memoryview) -> int:
         done = 0
         while done < len(view):
-            data = self._response.read(min(len(view) - done, 256 * 1024), decode_content=self._decode)
+            data = response.read(min(len(view) - done, 256 * 1024), decode_content=self._decode)
             if not data:
                 self._end()
                 break
             view[done : done + len(data)] = data
             done += len(data)
         return done
-
-    def _check_surplus(self, reader: io.BufferedReader) -> None:
-        """What has come beyond the body belongs to no answer."""
-        cast(_TimedReader, reader.raw).stopped = True
-        if reader.peek(1):
-            raise Failure(ProtocolError(f"{self._connection.place} sent more than the answer's length"))
 
     def _cut_short(self) -> StoreError:
         return ProtocolError(f"{self._connection.place} closed the connection within an answer")
@@ -418,8 +449,35 @@ class Answer:
         return Failure(self._cut_short())
 
     def _end(self) -> None:
-        self._response.close()
+        surplus = self._timed.surplus()  # what has come beyond the body belongs to no answer
+        if surplus and self.length and self._response is None:
+            raise Failure(ProtocolError(f"{self._connection.place} sent more than the answer's length"))
+        if surplus or (self._response is not None and _is_last(self._response)):
+            self._connection.close()
+        if self._response is not None:
+            self._response.close()
         self.complete = True
+
+
+def _is_last(response: urllib3.HTTPResponse) -> bool:
+    """Whether the server has said that it closes the connection after this."""
+    return cast(http.client.HTTPResponse, response._original_response).will_close
+
+
+def _read_again(read: bytes, rest: io.BufferedReader[_TimedReader], method: str) -> urllib3.HTTPResponse:
+    """The answer to a request that is not plain, of which ``read`` was read."""
+    response = http.client.HTTPResponse(cast(Any, _Again(read, rest)), method=method)
+    response.begin()
+    return urllib3.HTTPResponse(
+        body=response,
+        headers=urllib3.HTTPHeaderDict(response.msg.items()),
+        status=response.status,
+        version=response.version,
+        reason=response.reason,
+        preload_content=False,
+        original_response=response,
+        request_method=method,
+    )
 
 
 class Pool:

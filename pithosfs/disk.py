@@ -170,8 +170,12 @@ class DiskCache:
 
     @staticmethod
     def _write(path: Path, data: Buffer) -> os.stat_result:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        try:
+            handle = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            handle = os.open(path, flags, 0o600)
         try:
             write_at(handle, memoryview(data), 0)
             return os.fstat(handle)

@@ -390,7 +390,7 @@ class Files:
         """Everything below ``old`` is below ``new`` now, which is at ``place`` in the tree."""
         with self._in_use.lock:
             for name in (old, new):
-                self._in_use.forget_sent(name)
+                self._in_use.forget_sent_below(name)
             for file in self.below(old):
                 ref = rebase(file.ref, old, new)
                 directory, component = self._in_use.place(file) or place_of(file.ref)

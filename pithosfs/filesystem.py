@@ -76,6 +76,13 @@ class FileSystem:
         """The entries of a directory, by name."""
         return self._paths.entries(path)
 
+    def known(self, path: str) -> Callable[[str], Node | None]:
+        """A look at single entries of a directory as :meth:`node` shows them, without asking the store.
+
+        None of what is not known that well; never raises.
+        """
+        return self._paths.known(path)
+
     def stored_size(self, node: Node) -> int:
         """How many bytes of a file take room: not its holes, as far as they are known here."""
         return self._services.store.stored_size(node.hash, node.size) if node.hash else node.size

@@ -70,14 +70,14 @@ class Times:
 
     def shown(self, node: Node) -> Node:
         """``node`` with the time other programs gave it, if they did; may ask the store."""
-        if not self._is_open(node):
+        if not self.is_open(node):
             return node
         directory, component = place_of(node.ref)
         self._learn(directory)
         found = self._namespace.listed(directory).get(component)
         return found if found is not None and found.version == node.version else node
 
-    def _is_open(self, node: Node) -> bool:
+    def is_open(self, node: Node) -> bool:
         """Whether its metadata could have a time that nobody has looked at."""
         if node.kind is not Kind.FILE or node.attributes.mtime_ns is not None or not node.version:
             return False
@@ -102,9 +102,9 @@ class Times:
     def _look(self, directory: ObjectRef) -> None:
         try:
             nodes = dict(self._namespace.listed(directory))
-            if any(self._is_open(node) for node in nodes.values()):
+            if any(self.is_open(node) for node in nodes.values()):
                 self._find_candidates(directory)
-            self._ask([node for node in nodes.values() if self._is_open(node)])
+            self._ask([node for node in nodes.values() if self.is_open(node)])
         except PithosError as error:
             log.info("times of other programs are not known for %s: %s", directory, error)
             self._not_before = time.monotonic() + _PAUSE

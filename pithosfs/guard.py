@@ -12,13 +12,13 @@ Nothing waits for this: the version replaced is in the history anyway.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pithosfs.api import Client
-from pithosfs.due import next_due
 from pithosfs.errors import NotFound, PithosError, Stale
 from pithosfs.late import Late
 from pithosfs.ledger import Ledger, Mark
@@ -27,8 +27,9 @@ from pithosfs.nodes import Node
 
 log = logging.getLogger(__name__)
 
-#: How long to wait for requests under way before the numbers are looked at.
-_MOMENT = 0.5
+#: How long to wait for requests under way before the numbers are looked at, and how much longer the
+#: first of several commits may wait for the others, to be looked at together.
+_MOMENT, _TOGETHER = 0.5, 0.1
 _RETRY = 10.0
 _CLOCK_GRAIN = 0.1
 _ATTEMPTS = 30
@@ -45,7 +46,6 @@ class _Commit:
     before: Mark
     after: Mark
     due: float = field(default_factory=lambda: time.monotonic() + _MOMENT)
-    busy: bool = False  # being looked at
     attempts: int = 0
 
 
@@ -70,6 +70,7 @@ class Guard:
         self._late = late or Late()
         self._lock = threading.Condition()
         self._waiting: list[_Commit] = []
+        self._looks_at = 0.0  # when the thread looks by itself if nobody wakes it, monotonic
         self._chain: Mark | None = None  # since when every number is accounted for ...
         self._chain_began = 0.0  # ... in monotonic seconds
         self._stopped = False
@@ -97,7 +98,8 @@ class Guard:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
                 self._thread.start()
-            self._lock.notify_all()
+            if commit.due + _TOGETHER < self._looks_at:
+                self._lock.notify_all()
 
     def drain(self, timeout: float) -> None:
         """Look at everything now, as far as time allows."""
@@ -116,25 +118,38 @@ class Guard:
             self._lock.notify_all()
 
     def _run(self) -> None:
-        while (commit := self._next()) is not None:
-            again = False
-            try:
-                self._look(commit)
-            except PithosError as error:
-                again = self._is_tried_again(commit, error)
-            except Exception:
-                log.exception("looking after %s failed", commit.ref)
-            with self._lock:
-                commit.busy = False
-                if again:
-                    commit.due = time.monotonic() + _RETRY
-                else:
-                    self._waiting.remove(commit)
-                self._lock.notify_all()
+        while commits := self._due():
+            for commit in commits:
+                self._look_after(commit)
 
-    def _next(self) -> _Commit | None:
+    def _due(self) -> list[_Commit]:
+        """The commits to look at now, once there are any; none at the end."""
         with self._lock:
-            return next_due(self._lock, lambda: self._waiting, lambda: self._stopped)
+            while not self._stopped:
+                now = time.monotonic()
+                due = [each for each in self._waiting if each.due <= now]
+                if due:
+                    return due
+                self._looks_at = min((each.due for each in self._waiting), default=math.inf) + _TOGETHER
+                self._lock.wait(None if self._looks_at == math.inf else self._looks_at - now)
+                self._looks_at = 0.0  # from here on it looks again without being told
+            return []
+
+    def _look_after(self, commit: _Commit) -> None:
+        again = False
+        try:
+            self._look(commit)
+        except PithosError as error:
+            again = self._is_tried_again(commit, error)
+        except Exception:
+            log.exception("looking after %s failed", commit.ref)
+        with self._lock:
+            if again:
+                commit.due = time.monotonic() + _RETRY
+            else:
+                self._waiting.remove(commit)
+                if not self._waiting:
+                    self._lock.notify_all()
 
     @staticmethod
     def _is_tried_again(commit: _Commit, error: PithosError) -> bool:
@@ -145,14 +160,15 @@ class Guard:
         return False
 
     def _look(self, commit: _Commit) -> None:
+        foreign = self._ledger.foreign(commit.before, commit.version)
         log.debug(
             "version %d of %s: %d numbers since %d are not ours",
             commit.version,
             commit.ref,
-            self._ledger.foreign(commit.before, commit.version),
+            foreign,
             commit.before.top,
         )
-        if self._ledger.settled(commit.after) and not self._ledger.foreign(commit.before, commit.version):
+        if self._ledger.settled(commit.after) and not foreign:
             chain = self._chain
             if chain is None or self._ledger.foreign(chain, commit.version):
                 chain = self._chain = commit.before

@@ -83,7 +83,12 @@ class InUse:
             return file
 
     def forget_sent(self, ref: ObjectRef) -> None:
-        """Something else has this name now, and maybe those below it."""
+        """Something else has this name now."""
+        with self.lock:
+            self._sent.pop(ref, None)
+
+    def forget_sent_below(self, ref: ObjectRef) -> None:
+        """The same of a directory: of it and all names below it."""
         with self.lock:
             for each in [each for each in self._sent if is_below(each, ref)]:
                 del self._sent[each]

@@ -34,6 +34,8 @@ from pithosfs.past import HIDDEN, Past
 from pithosfs.rights import Rights
 from pithosfs.services import Services
 
+_HIDDEN = f"/{HIDDEN}"
+
 
 class MountedTree(FileSystem):
     """A :class:`FileSystem` with ``past`` and facts."""
@@ -65,6 +67,10 @@ class MountedTree(FileSystem):
         """The entries of a directory; the hidden one is not among those of the top."""
         hidden = _hidden(path)
         return super().entries(path) if hidden is None else self._past.entries(hidden)
+
+    def known(self, path: str) -> Callable[[str], Node | None]:
+        """As in FileSystem; of the past nothing is known before it is asked for."""
+        return super().known(path) if _hidden(path) is None else lambda _: None
 
     def _take(self, path: str, *, write: bool) -> tuple[OpenFile, bool]:
         """As in FileSystem; of others' files only what they allow."""
@@ -193,7 +199,7 @@ class MountedTree(FileSystem):
 
 def _hidden(path: str) -> list[str] | None:
     """The components below the hidden directory; None for a path that does not lead there."""
-    if not path.startswith(f"/{HIDDEN}"):
+    if not path.startswith(_HIDDEN):
         return None
     first, *below = names.split(path)
     return below if first == HIDDEN else None

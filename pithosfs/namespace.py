@@ -252,6 +252,22 @@ class Namespace:
                     found += [(f"{above}/{name}", node) for name, node in listing.children.items()]
         return [each or "/" for each, _ in found[:limit]]
 
+    def fresh(self, path: str) -> Mapping[str, Node]:
+        """The entries of a directory if known and not too old, the store not asked; for looking only."""
+        with self._lock:
+            ref = self.top.ref
+            for component in names.split(path):
+                listing = self._listings.get(ref)
+                child = listing.children.get(component) if listing is not None else None
+                if child is None:
+                    return {}
+                ref = child.ref
+            listing = self._listings.get(ref)
+            if listing is None or not self._is_fresh(ref, listing):
+                return {}
+            listing.used = time.monotonic()
+            return listing.children
+
     def listed(self, ref: ObjectRef) -> Mapping[str, Node]:
         """The entries of a directory as they were last listed, the store not asked; for looking only."""
         with self._lock:
@@ -279,7 +295,7 @@ class Namespace:
         if self.until is not None:
             return True
         now, at = time.monotonic(), listing.began
-        if now - at < 2 * listing.took:  # as long again as it was on its way
+        if now - at < max(self._ttl, 2 * listing.took):  # as long again as it was on its way
             return True
         if self._quiet[0] <= at <= self._quiet[1]:
             at = self._quiet[1]

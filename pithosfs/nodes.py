@@ -53,12 +53,12 @@ class Node:
     @property
     def kind(self) -> Kind:
         """File, directory or symbolic link."""
-        return self.attributes.kind
+        return attributes.kind_of(self.attributes.base_type)
 
     @property
     def is_directory(self) -> bool:
         """Whether it is a directory."""
-        return self.kind is Kind.DIRECTORY
+        return attributes.kind_of(self.attributes.base_type) is Kind.DIRECTORY
 
     @property
     def mtime_ns(self) -> int:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import errno
 import functools
-import itertools
 import logging
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pithosfs import binding, callers, errors
 from pithosfs.attributes import Kind
+from pithosfs.binding import Status
+from pithosfs.directories import Directories
 from pithosfs.filesystem import FileSystem
 from pithosfs.handles import Handle
 from pithosfs.nodes import Node, inode_number
@@ -150,8 +151,7 @@ class Operations:
         self._started = started
         self._kernel_cache_seconds = kernel_cache_seconds
         self._born = time.time_ns()
-        self._numbers = itertools.count(1)
-        self._directories: dict[int, str] = {}
+        self._directories = Directories(filesystem)
         self._sizes: dict[int, int] = {}  # what the kernel was told last, by inode number
         self._kernel = binding.KernelMemory()
         self.errors: dict[str, int] = {}
@@ -175,6 +175,9 @@ class Operations:
             connection.max_readahead = READ_AHEAD  # the kernel takes the smaller of this and its own
             connection.max_background = 64
             connection.congestion_threshold = 48
+            # Attributes with every listing, not only where the kernel has seen somebody ask for them:
+            # most programs read all names first, and all of it is at hand.
+            connection.want &= ~binding.CAN_CHOOSE_READDIR_PLUS
         self._kernel.begin()
         self._started()
 
@@ -192,13 +195,14 @@ class Operations:
     # -- attributes ----------------------------------------------------------------------------------
 
     @border
-    def getattr(self, path: str | None, number: int | None = None) -> dict[str, int]:
-        """stat(2), times in nanoseconds."""
-        if path is None and number is not None:
-            return self._status(self._handles.node(number))
-        return self._status(self._fs.node(path or "/"))
+    def getattr(self, path: str | None, number: int | None = None) -> Status:
+        """stat(2)."""
+        node = self._fs.node(path or "/") if number is None else self._handles.node(number)
+        status = self._status(node)
+        self._remember_size(node, status)
+        return status
 
-    def _status(self, node: Node) -> dict[str, int]:
+    def _status(self, node: Node) -> Status:
         kind = node.kind
         mode = node.attributes.mode
         if mode is None:
@@ -207,25 +211,25 @@ class Operations:
             mode = 0o777
         known = node.attributes.mtime_ns is not None or node.modified_ns
         mtime = node.mtime_ns if known else self._born
-        ino = inode_number(node)
-        if kind is Kind.FILE:
-            self._remember_size(ino, node.size)
-        return {
-            "st_mode": _TYPE[kind] | mode,
-            "st_ino": ino,
-            "st_nlink": node.links,  # 1 for a directory: how many are below it is not counted
-            "st_uid": self._owner.uid,
-            "st_gid": self._owner.gid,
-            "st_size": node.size if kind is not Kind.DIRECTORY else _BLOCK,
-            "st_blocks": -(-self._fs.stored_size(node) // 512),
-            "st_blksize": _BLOCK if node.size or kind is not Kind.FILE else _WRITE,
-            "st_atime": mtime,
-            "st_mtime": mtime,
-            "st_ctime": node.changed_ns or mtime,
-        }
+        return Status(
+            _TYPE[kind] | mode,
+            inode_number(node),
+            node.links,  # 1 for a directory: how many are below it is not counted
+            self._owner.uid,
+            self._owner.gid,
+            node.size if kind is not Kind.DIRECTORY else _BLOCK,
+            _BLOCK if node.size or kind is not Kind.FILE else _WRITE,
+            -(-self._fs.stored_size(node) // 512),
+            mtime,
+            mtime,
+            node.changed_ns or mtime,
+        )
 
-    def _remember_size(self, ino: int, size: int) -> None:
-        self._sizes[ino] = size
+    def _remember_size(self, node: Node, told: Status) -> None:
+        """The kernel is told this size."""
+        if node.kind is not Kind.FILE:
+            return
+        self._sizes[told.ino] = told.size
         if len(self._sizes) > _SIZES:
             self._sizes.pop(next(iter(self._sizes)), None)
 
@@ -285,7 +289,7 @@ class Operations:
     def getxattr(self, path: str, name: str) -> bytes:
         """One attribute."""
         if not name.startswith("user."):
-            raise errors.NoAttribute(name)
+            raise _Refused(errno.EOPNOTSUPP, name)  # not ENODATA: ls asks once then, not once a file
         found = self._fs.xattr(path, name)
         if found is None:
             raise errors.NoAttribute(name)
@@ -321,23 +325,28 @@ class Operations:
     @border
     def opendir(self, path: str) -> int:
         """Open a directory."""
-        number = next(self._numbers)
-        self._directories[number] = path
-        return number
+        return self._directories.open(path)
 
     @border
     def releasedir(self, number: int) -> None:
         """Close a directory."""
-        self._directories.pop(number, None)
+        self._directories.close(number)
 
     @border
-    def readdir(self, number: int) -> Iterator[tuple[str, dict[str, int]]]:
-        """Every entry with its attributes."""
-        path = self._directories[number]
-        above = self._fs.node(path.rpartition("/")[0] or "/")
-        found = [(".", self._status(self._fs.node(path))), ("..", self._status(above))]
-        found += [(name, self._status(node)) for name, node in self._fs.entries(path).items()]
-        return iter(found)
+    def readdir(
+        self, number: int, position: int, add: Callable[[str, Status, int, bool], bool], told: bool
+    ) -> None:
+        """Give entries from ``position`` on to ``add`` until that is True: there is no room for this one.
+
+        It takes the name, the attributes, the position behind the entry, and whether the attributes are
+        right.  ``told``: the kernel believes those that are.
+        """
+        for name, node, behind, complete in self._directories.read(number, position):
+            status = self._status(node)
+            if add(name, status, behind, complete):
+                return
+            if told and complete:
+                self._remember_size(node, status)
 
     @border
     def readlink(self, path: str) -> str:
@@ -409,7 +418,7 @@ class Operations:
         # The kernel ends a file where it believes its end to be: it must not believe an old size.
         ino, size = handle.file.ino, handle.file.size
         if self._sizes.get(ino, size) != size:
-            self._remember_size(ino, size)
+            self._sizes[ino] = size
             binding.forget_attributes(path)
 
     @border
@@ -428,6 +437,8 @@ class Operations:
         info.fh = handle.number
         info.keep_cache = int(handle.unchanged)
         info.direct_io = int(handle.private)
+        if binding.CAN_SPARE_FLUSH:
+            info.noflush = int(not handle.writable)  # its flush would do nothing
 
     @border
     def read(self, number: int, offset: int, view: memoryview) -> int:

@@ -55,7 +55,10 @@ class Outbox:
 
     def __init__(self, send: Callable[[OpenFile], None], *, workers: int = 6) -> None:
         self._send = send
-        self._lock = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # for the threads: something may be due earlier
+        self._looks: list[float] = []
+        self._ended = threading.Condition(self._lock)  # for who drains: something was sent, or failed
         self._waiting: dict[int, _Waiting] = {}
         self._round = 0
         self._stopped = False
@@ -73,7 +76,7 @@ class Outbox:
         """Stop; what is not sent stays in the journal."""
         with self._lock:
             self._stopped = True
-            self._lock.notify_all()
+            self._changed.notify_all()
         deadline = time.monotonic() + timeout
         for each in self._threads:
             each.join(max(0.0, deadline - time.monotonic()))
@@ -103,6 +106,7 @@ class Outbox:
         due = time.monotonic() + seconds
         with self._lock:
             found = self._waiting.get(id(file))
+            in_time = bool(self._looks) and min(self._looks) <= due
             if found is None:
                 found = self._waiting[id(file)] = _Waiting(file, why, due)
             elif found.why is not Why.FAILED or why is Why.FAILED:
@@ -110,7 +114,8 @@ class Outbox:
             found.again = found.busy
             if error is not None:
                 found.error, found.round = str(error), self._round
-            self._lock.notify()
+            if not in_time:
+                self._changed.notify()
 
     def forget(self, file: OpenFile) -> None:
         """The file has nothing to send any more."""
@@ -118,7 +123,7 @@ class Outbox:
             found = self._waiting.get(id(file))
             if found is not None and not found.busy:
                 del self._waiting[id(file)]
-                self._lock.notify_all()
+                self._ended.notify_all()
 
     def __contains__(self, file: object) -> bool:
         with self._lock:
@@ -151,12 +156,12 @@ class Outbox:
             mine = self._round
             for each in self._waiting.values():
                 each.due = 0.0
-            self._lock.notify_all()
+            self._changed.notify_all()
             while any(each.busy or each.round < mine for each in self._waiting.values()):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     break
-                self._lock.wait(left)
+                self._ended.wait(left)
         return self.waiting()
 
     # -- the threads -------------------------------------------------------------------------------
@@ -175,7 +180,7 @@ class Outbox:
 
     def _next(self) -> _Waiting | None:
         with self._lock:
-            return next_due(self._lock, self._waiting.values, lambda: self._stopped)
+            return next_due(self._changed, self._waiting.values, lambda: self._stopped, self._looks)
 
     def _done(self, item: _Waiting, error: PithosError | None) -> None:
         with self._lock:
@@ -194,4 +199,5 @@ class Outbox:
                 item.why, item.error, item.round = Why.FAILED, str(error), self._round
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(item.attempts, 10))
                 item.due = time.monotonic() + pause * random.uniform(0.7, 1.3)  # noqa: S311 - only spreads load
-            self._lock.notify_all()
+            self._changed.notify_all()
+            self._ended.notify_all()

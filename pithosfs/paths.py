@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pithosfs import names
@@ -47,6 +47,21 @@ class Paths:
         for name, node in found.items():
             found[name] = self._files.view(node)
         return found
+
+    def known(self, path: str) -> Callable[[str], Node | None]:
+        """A look at single entries of a directory, without asking the store.
+
+        None of what is not there, not listed lately, or of a file whose time has to be asked for.
+        """
+        listed = self._namespace.fresh(path)
+
+        def look(component: str) -> Node | None:
+            node = listed.get(component)
+            if node is None or self._times.is_open(node):
+                return None
+            return self.changed.shown(self._files.view(node))
+
+        return look
 
     def find(self, path: str) -> Node:
         """The node at ``path``; a name that is just being replaced is never missing."""

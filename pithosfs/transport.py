@@ -61,6 +61,7 @@ _MAX_REDIRECTS = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _DRAIN = 64 * 1024
 _PRINTABLE = re.compile("[!-~]+")
+_SITE = re.compile("https?://[^/?#]+")
 
 T = TypeVar("T")
 
@@ -163,6 +164,7 @@ class Transport:
         self._tls = TLS(ca_certs, verify)
         self._lock = threading.Lock()
         self._servers: dict[tuple[str, str, int], _Server] = {}
+        self._sites: dict[str, _Server] = {}  # the same by the beginnings of URLs
         self._closed = threading.Event()
 
     def send(self, request: Request) -> Response:
@@ -191,10 +193,16 @@ class Transport:
 
     def server(self, url: str) -> _Server:
         """The server of a URL, with its connections and breaker."""
+        site = _SITE.match(url)
+        found = self._sites.get(site[0]) if site and _PRINTABLE.fullmatch(url) else None
+        if found is not None:
+            return found
         key = _origin(url)
         with self._lock:
             if key not in self._servers:
                 self._servers[key] = _Server(Pool(*key, self._pool_size, self._tls), Breaker())
+            if site:
+                self._sites[site[0]] = self._servers[key]
             return self._servers[key]
 
     def pause(self, seconds: float) -> None:

@@ -45,12 +45,15 @@ class Twins:
                 self._known[content.merkle, content.size] = Twin(ref, version, etag, frozenset(meta))
 
     def of(self, content: Hashmap, ref: ObjectRef, meta: Mapping[str, str]) -> Twin | None:
-        """What to copy for ``ref`` to have ``content`` and ``meta``: it would inherit what ``meta`` lacks."""
+        """What to copy for ``ref``, which is not there, to have ``content`` and ``meta``.
+
+        It would inherit metadata that ``meta`` lacks; what was under its own name is there no longer.
+        """
         if not _is_worth_it(content, ref):
             return None
         with self._lock:
             twin = self._known.get((content.merkle, content.size))
-        return twin if twin is not None and twin.keys <= meta.keys() else None
+        return twin if twin is not None and twin.keys <= meta.keys() and twin.ref != ref else None
 
     def forget(self, content: Hashmap) -> None:
         """The version is no longer there."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from concurrent.futures import wait as wait_for
 from typing import Any, TypeVar
 
 from pithosfs.errors import Interrupted, TimedOut, Unavailable
@@ -29,15 +28,20 @@ class _Caller(threading.local):
 _caller = _Caller()
 
 
-@contextlib.contextmanager
-def patience(gone: Callable[[], bool]) -> Iterator[None]:
+class patience:  # noqa: N801 - used like a function; a generator would take longer than what it is around
     """Within this context, :func:`wait` raises Interrupted once ``gone()`` is true."""
-    before = _caller.gone
-    _caller.gone = gone
-    try:
-        yield
-    finally:
-        _caller.gone = before
+
+    __slots__ = ("_before", "_gone")
+
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self._gone = gone
+
+    def __enter__(self) -> None:
+        self._before = _caller.gone
+        _caller.gone = self._gone
+
+    def __exit__(self, *_: object) -> None:
+        _caller.gone = self._before
 
 
 def wait(future: Future[Result], timeout: float | None = None) -> Result:
@@ -49,9 +53,9 @@ def wait(future: Future[Result], timeout: float | None = None) -> Result:
         if left is not None and left <= 0:
             raise TimedOut(f"no answer within {timeout:.0f} seconds")
         if _caller.gone is None:
-            wait_for([future], left)
+            _wait_for(future, left)
         else:
-            wait_for([future], step if left is None else min(step, left))
+            _wait_for(future, step if left is None else min(step, left))
             if not future.done() and _caller.gone():
                 raise Interrupted("interrupted")
             step = _LOOK_EVERY
@@ -59,6 +63,11 @@ def wait(future: Future[Result], timeout: float | None = None) -> Result:
         return future.result()
     except CancelledError as error:
         raise Unavailable("the mount is being ended") from error
+
+
+def _wait_for(future: Future[Any], seconds: float | None) -> None:
+    with contextlib.suppress(TimeoutError, CancelledError):  # half the work of ``concurrent.futures.wait``
+        future.exception(seconds)
 
 
 def if_cancelled(future: Future[Any], clean_up: Callable[[], object]) -> None:

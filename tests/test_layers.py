@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "callers",
         "due",
         "extents",
+        "heads",
         "late",
         "moments",
         "readahead",
@@ -63,7 +64,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("filesystem",),
     ("mounted",),
     # the mount
-    ("binding",),
+    ("binding", "directories"),
     ("operations",),
     ("mount",),
     ("cli",),

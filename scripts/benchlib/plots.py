@@ -94,13 +94,12 @@ def _curves(path: Path, points: Sequence[Point]) -> None:
                     color=COLOURS.get(system, OURS),
                     markersize=3,
                 )
-            axis.margins(y=0.15)
             axis.set_xscale("log")
             axis.set_xticks([each.count for each in points if each.curve == curve])
             axis.xaxis.set_major_formatter(ScalarFormatter())
             axis.xaxis.set_minor_locator(NullLocator())
             axis.tick_params(axis="x", labelrotation=45)
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.15 * max((value(each) for each in points if each.curve == curve), default=1.0))
             axis.set_ylabel(unit if column == 0 else "")
             axis.set_title(title if row == 0 else "", fontsize=8)
     axes[0, 0].legend(frameon=False)

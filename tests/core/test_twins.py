@@ -235,11 +235,13 @@ def test_which_are_known() -> None:
     twins.add(large, mine, 5, md5, {"mtime": "1"})
     assert twins.of(large, mine, {}) is None
     assert twins.of(large, theirs, {"mtime": "2"}) is None
+    assert twins.of(large, mine, {"mtime": "2"}) is None
+    mine = ObjectRef("c", "mine, too")
     shorter = Hashmap(large.size - 1, large.hashes, SMALL)
     assert shorter.merkle == large.merkle
     assert twins.of(shorter, mine, {"mtime": "2"}) is None
     found = twins.of(large, mine, {"mtime": "2", "colour": "blue"})
     assert found is not None
-    assert (found.ref, found.version, found.etag) == (mine, 5, md5)
+    assert (found.ref, found.version, found.etag) == (ObjectRef("c", "mine"), 5, md5)
     twins.forget(large)
     assert twins.of(large, mine, {"mtime": "2"}) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from tests.support.disks import Disk, MountedDisk
@@ -136,6 +137,32 @@ def test_attributes_and_absences_of_a_directory_take_one_listing(mounted: Mounte
             for probe in (".hidden", f"missing{number}", ".Trash-1000", ".xdg-volume-info", "autorun.inf"):
                 assert not (mounted.path / probe).exists()
     assert len(requests) <= 4, [f"{request.method} {request.path}" for request in requests]
+
+
+def test_a_listing_tells_the_attributes_too(mounted: MountedDisk) -> None:
+    """``ls -l`` asks the mount for the names, and then nothing more of each file."""
+    for number in range(100):
+        (mounted.path / f"file{number}").write_bytes(b"x" * number)
+    other = mounted.second_mount("--log-level", "debug")
+    listing = run("ls", "-l", other.mountpoint / mounted.name).stdout.split("\n")[1:-1]
+    assert sorted(int(line.split()[4]) for line in listing) == list(range(100))
+    asked = [
+        line for line in other.log.read_text().splitlines() if re.search(r"getx?attr '.*/file\d+'", line)
+    ]
+    assert len(asked) < 20, asked
+
+
+def test_who_was_removed_while_a_directory_is_read_is_gone(path: Path) -> None:
+    for number in range(500):
+        (path / f"{number:03}").touch()
+    with os.scandir(path) as entries:
+        first = next(entries).name
+        gone = [f"{number:03}" for number in range(500) if number % 3 == 0 and f"{number:03}" != first]
+        for name in gone:
+            (path / name).unlink()
+        rest = {entry.name for entry in entries}
+    assert not [name for name in gone if (path / name).exists()]
+    assert rest >= {f"{number:03}" for number in range(500)} - {*gone, first}
 
 
 def test_second_look_takes_no_request(mounted: MountedDisk) -> None:
