@@ -152,7 +152,7 @@ def _server(options: argparse.Namespace, work: Path) -> Any:
 def _sizes(options: argparse.Namespace) -> corpus.Sizes:
     sizes = corpus.QUICK if options.quick else corpus.FULL
     # Thousands of requests, one after the other, take the longer the more each costs.
-    return replace(sizes, patience=sizes.patience * (1 + options.request_cost / 4))
+    return replace(sizes, patience=sizes.patience * (1 + options.request_cost / 12))
 
 
 def _describe_server(options: argparse.Namespace) -> str:
