@@ -27,6 +27,8 @@ FORMAT = 2
 KEPT_META, KEPT_HASHMAPS, KEPT_INODES = 200_000, 64 * 1024 * 1024, 100_000
 #: How often, in writes, the rest is thrown away.
 _PRUNE_EVERY = 10_000
+#: Versions whose metadata is at hand without asking the database.
+_RECENT = 2_000
 #: Files with holes whose real size is at hand.
 _SPARSE = 10_000
 _SCHEMA = """
@@ -55,6 +57,7 @@ class MetaStore:
         self._lock = threading.Lock()
         self._database = self._open(path)
         self._written = 0
+        self._recent: dict[int, dict[str, str]] = {}  # what was remembered last: it is asked for again soon
         self.prune()
         self._sparse = self._find_sparse()
 
@@ -88,6 +91,9 @@ class MetaStore:
 
     def meta(self, version: int) -> dict[str, str] | None:
         """The user metadata of a version, if it was ever seen."""
+        known = self._recent.get(version)
+        if known is not None:
+            return dict(known)
         row = self._one("SELECT fields FROM meta WHERE version = ?", version) if version else None
         with contextlib.suppress(ValueError, TypeError):
             return dict(json.loads(row[0])) if row else None
@@ -96,6 +102,9 @@ class MetaStore:
     def remember_meta(self, version: int, meta: dict[str, str]) -> None:
         """A version's user metadata, complete."""
         if version:
+            self._recent[version] = dict(meta)
+            if len(self._recent) > _RECENT:
+                self._recent.pop(next(iter(self._recent)), None)
             self._do("INSERT OR REPLACE INTO meta VALUES (?, ?)", version, json.dumps(meta))
 
     def hashmap(self, merkle: str, size: int, block_size: int) -> Hashmap | None:
