@@ -101,11 +101,11 @@ class MetaStore:
 
     def remember_meta(self, version: int, meta: dict[str, str]) -> None:
         """A version's user metadata, complete."""
-        if version:
-            self._recent[version] = dict(meta)
-            if len(self._recent) > _RECENT:
-                self._recent.pop(next(iter(self._recent)), None)
-            self._do("INSERT OR REPLACE INTO meta VALUES (?, ?)", version, json.dumps(meta))
+        if version and self._do("INSERT OR REPLACE INTO meta VALUES (?, ?)", version, json.dumps(meta)):
+            with self._lock:
+                self._recent[version] = dict(meta)
+                if len(self._recent) > _RECENT:
+                    self._recent.pop(next(iter(self._recent)))
 
     def hashmap(self, merkle: str, size: int, block_size: int) -> Hashmap | None:
         """The hashmap with this Merkle hash and size, if it was ever seen."""
@@ -181,6 +181,8 @@ class MetaStore:
 
     def prune(self, meta: int = KEPT_META, hashmaps: int = KEPT_HASHMAPS, inodes: int = KEPT_INODES) -> None:
         """Throw away all but the newest; each can be asked for again, or is a number like any other."""
+        with self._lock:
+            self._recent.clear()
         limits = {"meta": meta, "hashmaps": hashmaps, "inodes": inodes}
         for statement in filter(str.strip, _PRUNE.split(";")):
             self._execute(statement, limits)
@@ -204,18 +206,22 @@ class MetaStore:
             return None
         return tuple(row) if row else None
 
-    def _do(self, statement: str, *values: object) -> None:
-        self._execute(statement, values)
+    def _do(self, statement: str, *values: object) -> bool:
+        done = self._execute(statement, values)
         self._written += 1
         if not self._written % _PRUNE_EVERY:
             self.prune()
+        return done
 
-    def _execute(self, statement: str, values: Any) -> None:
+    def _execute(self, statement: str, values: Any) -> bool:
+        """Whether it could be written."""
         try:
             with self._lock:
                 self._database.execute(statement, values)
         except sqlite3.Error as error:
             log.warning("the metadata store cannot be written: %s", error)
+            return False
+        return True
 
 
 def _is_busy(error: Exception) -> bool:
