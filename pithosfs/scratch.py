@@ -16,6 +16,7 @@ written to again after it was lent, or when it has to survive a crash.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import threading
@@ -33,6 +34,8 @@ from pithosfs.errors import NoSpace
 
 #: Flags for a file that is ours alone and not there yet.
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Bytes of a file that take a disk some milliseconds to free (128 MiB: 20 ms).
+_LARGE = 16 * 1024 * 1024
 
 
 class Room:
@@ -175,9 +178,9 @@ class Scratch:
         for index in list(self._blocks):
             self._drop(index)
         if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
             self._path.unlink(missing_ok=True)
+            _close_removed(self._handle)
+            self._handle = None
         self._small = bytearray()
         self._next = 0
 
@@ -287,6 +290,15 @@ class Scratch:
             got += step
         if got < len(view):
             view[got:] = bytes(len(view) - got)
+
+
+def _close_removed(handle: int) -> None:
+    """Close a file without a name; a large one behind the caller's back, for its room is freed only now."""
+    if os.fstat(handle).st_blocks * 512 >= _LARGE:
+        with contextlib.suppress(RuntimeError):  # no more threads
+            threading.Thread(target=os.close, args=(handle,), name="scratch").start()
+            return
+    os.close(handle)
 
 
 def pack_bytes(key: str | None, small: bytes | None) -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pithosfs.buffers import Buffers
 from pithosfs.directio import write_at
 from pithosfs.scratch import Memory, Room, Scratch
+from tests.support.processes import wait_until
 
 BLOCK = 16
 MIB = 1024 * 1024
@@ -93,6 +95,30 @@ def test_the_memory_of_a_block_is_used_again_when_nobody_looks_at_it() -> None:
     part.release()
     again = [buffers.new() for _ in range(8)]
     assert sum(each.obj is where for each in again) == 1
+
+
+@pytest.mark.parametrize("size", [MIB, 20 * MIB])
+def test_what_is_forgotten_leaves_neither_file_nor_descriptor(tmp_path: Path, size: int) -> None:
+    scratch = Scratch(tmp_path, Memory(Room(MIB), Room(0)))
+    for round in range(3):
+        scratch.write(0, bytes([round + 1]) * size)
+        (path,) = tmp_path.iterdir()
+        assert is_open(path)
+        scratch.discard()
+        assert not list(tmp_path.iterdir())
+        wait_until(lambda path=path: not is_open(path), 10, "the end of its descriptor")
+        again = memoryview(bytearray(b"?" * 10))
+        scratch.read_into(0, again)
+        assert bytes(again) == bytes(10)
+
+
+def is_open(path: Path) -> bool:
+    """Whether this process has the file open, also if it has no name any more."""
+    found = []
+    for each in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{each}"))
+    return any(each.startswith(str(path)) for each in found)
 
 
 def test_one_free_buffer_among_many_in_use_is_found() -> None:
