@@ -191,7 +191,8 @@ class Files:
             if file.handles or file.uses or file.dirty:
                 return
             self._in_use.drop(file, file.ref)
-        file.discard()
+        if self._leaving.get(file.ref) is not file:  # its removal is not sure yet
+            file.discard()
 
     # -- sending --------------------------------------------------------------------------------
 

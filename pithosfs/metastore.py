@@ -27,6 +27,8 @@ FORMAT = 2
 KEPT_META, KEPT_HASHMAPS, KEPT_INODES = 200_000, 64 * 1024 * 1024, 100_000
 #: How often, in writes, the rest is thrown away.
 _PRUNE_EVERY = 10_000
+#: Versions whose metadata is at hand without asking the database.
+_RECENT = 2_000
 #: Files with holes whose real size is at hand.
 _SPARSE = 10_000
 _SCHEMA = """
@@ -55,6 +57,7 @@ class MetaStore:
         self._lock = threading.Lock()
         self._database = self._open(path)
         self._written = 0
+        self._recent: dict[int, dict[str, str]] = {}  # what was remembered last: it is asked for again soon
         self.prune()
         self._sparse = self._find_sparse()
 
@@ -88,6 +91,9 @@ class MetaStore:
 
     def meta(self, version: int) -> dict[str, str] | None:
         """The user metadata of a version, if it was ever seen."""
+        known = self._recent.get(version)
+        if known is not None:
+            return dict(known)
         row = self._one("SELECT fields FROM meta WHERE version = ?", version) if version else None
         with contextlib.suppress(ValueError, TypeError):
             return dict(json.loads(row[0])) if row else None
@@ -95,8 +101,11 @@ class MetaStore:
 
     def remember_meta(self, version: int, meta: dict[str, str]) -> None:
         """A version's user metadata, complete."""
-        if version:
-            self._do("INSERT OR REPLACE INTO meta VALUES (?, ?)", version, json.dumps(meta))
+        if version and self._do("INSERT OR REPLACE INTO meta VALUES (?, ?)", version, json.dumps(meta)):
+            with self._lock:
+                self._recent[version] = dict(meta)
+                if len(self._recent) > _RECENT:
+                    self._recent.pop(next(iter(self._recent)))
 
     def hashmap(self, merkle: str, size: int, block_size: int) -> Hashmap | None:
         """The hashmap with this Merkle hash and size, if it was ever seen."""
@@ -172,6 +181,8 @@ class MetaStore:
 
     def prune(self, meta: int = KEPT_META, hashmaps: int = KEPT_HASHMAPS, inodes: int = KEPT_INODES) -> None:
         """Throw away all but the newest; each can be asked for again, or is a number like any other."""
+        with self._lock:
+            self._recent.clear()
         limits = {"meta": meta, "hashmaps": hashmaps, "inodes": inodes}
         for statement in filter(str.strip, _PRUNE.split(";")):
             self._execute(statement, limits)
@@ -195,18 +206,22 @@ class MetaStore:
             return None
         return tuple(row) if row else None
 
-    def _do(self, statement: str, *values: object) -> None:
-        self._execute(statement, values)
+    def _do(self, statement: str, *values: object) -> bool:
+        done = self._execute(statement, values)
         self._written += 1
         if not self._written % _PRUNE_EVERY:
             self.prune()
+        return done
 
-    def _execute(self, statement: str, values: Any) -> None:
+    def _execute(self, statement: str, values: Any) -> bool:
+        """Whether it could be written."""
         try:
             with self._lock:
                 self._database.execute(statement, values)
         except sqlite3.Error as error:
             log.warning("the metadata store cannot be written: %s", error)
+            return False
+        return True
 
 
 def _is_busy(error: Exception) -> bool:

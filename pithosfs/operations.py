@@ -92,14 +92,16 @@ def border(method: Method) -> Method:
 
     @functools.wraps(method)
     def guarded(self: Operations, *args: Any) -> Any:
-        began = time.monotonic()
+        logged = log.isEnabledFor(logging.DEBUG)
+        began = time.monotonic() if logged else 0.0
         try:
             with patience(binding.interrupted):
                 result = method(self, *args)
         except errors.PithosError as error:
             code = errno_of(error)
             level = logging.DEBUG if isinstance(error, _ORDINARY) else logging.WARNING
-            log.log(level, "%s %s: %s (%s)", name, _brief(args), error, errno.errorcode[code])
+            if log.isEnabledFor(level):
+                log.log(level, "%s %s: %s (%s)", name, _brief(args), error, errno.errorcode[code])
             self.failed(name, error)
             raise OSError(code, os.strerror(code)) from None
         except _Refused:
@@ -108,7 +110,7 @@ def border(method: Method) -> Method:
             log.exception("%s %s failed unexpectedly", name, _brief(args))
             self.failed(name, error)
             raise OSError(errno.EIO, os.strerror(errno.EIO)) from None
-        if log.isEnabledFor(logging.DEBUG):
+        if logged:
             log.debug("%s %s: %.1f ms", name, _brief(args), (time.monotonic() - began) * 1000)
         return result
 

@@ -25,7 +25,7 @@ class Promise:
     def __init__(self, staging: Staging, key: str = "", entry: dict[str, Any] | None = None) -> None:
         self.made = entry is not None
         self._staging = staging
-        self._key = key or uuid.uuid4().hex
+        self._made_key = key
         self._entry: dict[str, Any] = {} if entry is None else entry
         self._whole: Scratch | None = None  # what the entry tells of, while the file is written anew
         found = self._entry.get("attempts", ())
@@ -36,6 +36,13 @@ class Promise:
         self._replaces: list[str] = self._entry.get("replaces", [])  # keys of entries this one is in place of
         self._changed_since: float | None = None  # when (monotonic) the file was first changed after make()
         self.count = 0  # how often anything was promised
+
+    @property
+    def _key(self) -> str:
+        """The entry's name; few files ever need one."""
+        if not self._made_key:
+            self._made_key = uuid.uuid4().hex
+        return self._made_key
 
     def make(self, entry: dict[str, Any]) -> None:
         """Make ``entry`` durable in place of the one before, its bytes are already.  NoSpace if it cannot."""

@@ -2,7 +2,9 @@
 
 ``cp -r``, ``tar``, ``grep -r`` open the files of a directory in the order they
 were listed.  Two in a row are taken as a sign, and the window doubles with
-each further one, as for the blocks of a large file.
+each further one, as for the blocks of a large file.  Who then goes on with the
+first files of another directory is walking through a tree: there is nothing to
+be learned anew.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ _FIRST_WINDOW, _LARGEST_WINDOW = 4, 64
 #: Files further ahead than this in the directory still count as the next one (others were not wanted).
 _SKIP = 3
 _DIRECTORIES = 64
+_NO_FILE_YET = -1000
 _ORDER_SECONDS = 5.0
 
 
@@ -28,7 +31,7 @@ class _Progress:
     order: list[str]
     positions: dict[str, int]
     made: float
-    last: int = -1000  # no file yet
+    last: int = _NO_FILE_YET
     window: int = 0
     asked: int = 0
 
@@ -39,6 +42,7 @@ class Siblings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._directories: OrderedDict[ObjectRef, _Progress] = OrderedDict()
+        self._walking = (0.0, 0)  # until when, in monotonic seconds, and with which window
 
     def opened(self, directory: ObjectRef, component: str, children: Mapping[str, Node]) -> list[str]:
         """A program opened ``component`` to read it; the entries to fetch ahead, in order."""
@@ -48,11 +52,15 @@ class Siblings:
             if here is None:
                 return []
             goes_on = 0 < here - progress.last <= _SKIP
+            until, window = self._walking
+            if progress.last == _NO_FILE_YET and here < _SKIP and time.monotonic() < until:
+                goes_on, progress.window = True, window // 4  # doubled below: half of what it was
             progress.last = here
             if not goes_on:
                 progress.window, progress.asked = 0, here + 1
                 return []
             progress.window = min(_LARGEST_WINDOW, max(_FIRST_WINDOW, progress.window * 2))
+            self._walking = (time.monotonic() + _ORDER_SECONDS, progress.window)
             start = max(here + 1, progress.asked)
             stop = min(len(progress.order), here + 1 + progress.window)
             # Few at a time would be as good as none: ask again when half are used up.

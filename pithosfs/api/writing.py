@@ -19,7 +19,7 @@ from pithosfs.answers import error_of
 from pithosfs.api.calls import JSON, list_of, written_of
 from pithosfs.api.reading import Reading
 from pithosfs.blocks import Buffer, Hashmap
-from pithosfs.errors import MissingBlocks, ProtocolError, Stale
+from pithosfs.errors import MissingBlocks, ProtocolError, Stale, StoreError
 from pithosfs.transport import Response
 from pithosfs.wire import Info, Written
 
@@ -130,10 +130,26 @@ class Writing(Reading):
                 raise
             sent = (hashmap.merkle, hashmap.size, content_type)
             version = self._own_success(error, container, name, sent).version
-        info = self.head(container, name, version)
-        if info.etag == etag and _is_as_put(info, hashmap, content_type, meta):
-            return Written(version, info.etag)
-        log.info("%s/%s: a copy of %s/%s is not as wanted, and put anew", container, name, *source[:2])
+        try:
+            return self._looked_at(container, name, Written(version, etag), hashmap, content_type, meta)
+        except StoreError as error:
+            error.maybe_done = True  # the copy was made
+            raise
+
+    def _looked_at(
+        self,
+        container: str,
+        name: str,
+        copy: Written,
+        hashmap: Hashmap,
+        content_type: str,
+        meta: Mapping[str, str],
+    ) -> Written:
+        """``copy`` if it is what a PUT of this makes; else the version that is put over it."""
+        info = self.head(container, name, copy.version)
+        if info.etag == copy.etag and _is_as_put(info, hashmap, content_type, meta):
+            return copy
+        log.info("%s/%s: a copy is not as wanted, and put anew", container, name)
         written = self.put_hashmap(
             container,
             name,
@@ -142,7 +158,7 @@ class Writing(Reading):
             meta=meta,
             if_match=tuple(each for each in (info.etag, info.entry.hash) if each),
         )
-        return replace(written, damaged=(version,))
+        return replace(written, damaged=(copy.version,))
 
     def missing_blocks(
         self, container: str, name: str, hashes: Sequence[str], *, block_size: int = blocks.BLOCK_SIZE

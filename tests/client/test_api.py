@@ -774,6 +774,19 @@ def test_a_copy_whose_answer_was_lost_is_found(pithos: Callable[..., Any]) -> No
     assert len(server.requests) == 1
 
 
+def test_a_copy_was_made_though_it_cannot_be_looked_at(pithos: Callable[..., Any]) -> None:
+    for answers in ([fault_of(503)], [is_there(ETag="0" * 32), fault_of(400)]):
+        client, _ = pithos(made("9"), *answers, retries=0)
+        with pytest.raises(errors.StoreError) as caught:
+            put_copy(client)
+        assert caught.value.maybe_done
+
+
+def fault_of(status: int) -> Step:
+    """An answer that something is wrong."""
+    return lambda each: each.fault(status, "badRequest", "Something is wrong")
+
+
 def test_delete(real: Callable[..., Any]) -> None:
     name = RECORDED["delete/object"]["request"]["path"].split("/")[-2:]
     real("delete/object", "delete", *name)

@@ -277,9 +277,10 @@ def test_a_mount_that_dies_in_a_rename_leaves_one_version(
     assert not list(second.staging.root.rglob("*.json"))
 
 
+@pytest.mark.parametrize("open_still", [True, False])
 @pytest.mark.parametrize("how", ["removed", "replaced"])
 def test_a_mount_that_dies_just_after_an_open_file_was_removed_leaves_the_last_version(
-    build: Build, monkeypatch: pytest.MonkeyPatch, how: str
+    build: Build, monkeypatch: pytest.MonkeyPatch, how: str, open_still: bool
 ) -> None:
     """The server has an older one; the last is in the journal until it is sure to be unwanted."""
     first = build(outbox=False, write_back=60.0)
@@ -288,6 +289,8 @@ def test_a_mount_that_dies_just_after_an_open_file_was_removed_leaves_the_last_v
     monkeypatch.setattr("pithosfs.removals._MOMENT", 600.0)
     handle = first.fs.open("/file")
     assert first.fs.hide("/file", "/.fuse_hidden0000000100000001")
+    if not open_still:
+        first.fs.handles.release(handle.number)
     if how == "replaced":
         first.write("/tmp", b"newer")
 

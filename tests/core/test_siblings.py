@@ -52,3 +52,17 @@ def test_directories_do_not_disturb_each_other() -> None:
     siblings.opened(DIRECTORY, "f000", files)
     siblings.opened(other, "f050", files)
     assert siblings.opened(DIRECTORY, "f001", files)
+
+
+def test_who_walks_on_into_the_next_directory_need_not_show_it_again() -> None:
+    siblings, files = Siblings(), children(30)
+    for name in files:
+        siblings.opened(DIRECTORY, name, files)
+    assert len(siblings.opened(ObjectRef("c", "e"), "f000", files)) >= 16
+    assert siblings.opened(ObjectRef("c", "f"), "f020", files) == [], "no walk begins there"
+
+
+def test_the_first_files_of_many_directories_are_no_walk() -> None:
+    siblings, files = Siblings(), children(30)
+    for number in range(20):
+        assert siblings.opened(ObjectRef("c", str(number)), "f000", files) == []

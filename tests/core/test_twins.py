@@ -19,6 +19,7 @@ from pithosfs.upload import Terms
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
 from tests.support.files import noise
+from tests.support.processes import wait_until
 
 DATA = noise(20 * SMALL + 100)
 
@@ -154,24 +155,33 @@ def test_a_source_that_vanished(stack: Stack) -> None:
     assert stack.get("three") == DATA
 
 
-def test_a_lost_answer(stack: Stack) -> None:
+@pytest.mark.parametrize("then", ["nothing", "written on", "renamed", "removed"])
+@pytest.mark.parametrize("method", ["PUT", "HEAD"])
+@pytest.mark.parametrize("lost", [True, False], ids=["answer lost", "not sent"])
+def test_whatever_fails_nothing_is_lost_or_left_behind(
+    stack: Stack, method: str, lost: bool, then: str
+) -> None:
     stack.write("/one", DATA)
-    stack.wire.lose_answer("PUT", "/two")
+    if lost:
+        stack.wire.lose_answer(method, "/two")
+    else:
+        stack.wire.refuse(method, "/two")
     with pytest.raises(Unavailable):
         stack.write("/two", DATA)
+    stack.wire.reset()
+    expected = {"one": DATA, "two": DATA}
+    if then == "written on":
+        stack.write("/two", b"changed", at=5)
+        expected["two"] = DATA[:5] + b"changed" + DATA[12:]
+    elif then == "renamed":
+        stack.fs.rename("/two", "/three", overwrite=True)
+        expected["three"] = expected.pop("two")
+    elif then == "removed":
+        stack.fs.unlink("/two")
+        del expected["two"]
     assert not stack.files.outbox.drain(10)
-    assert stack.names() == ["one", "two"]
-    assert stack.get("two") == DATA
-    assert not stack.files.conflicts.seen
-
-
-def test_a_lost_look_at_the_copy(stack: Stack) -> None:
-    stack.write("/one", DATA)
-    stack.wire.lose_answer("HEAD", "/two")
-    with pytest.raises(Unavailable):
-        stack.write("/two", DATA)
-    assert not stack.files.outbox.drain(10)
-    assert stack.names() == ["one", "two"]
+    wait_until(lambda: stack.names() == sorted(expected), 10, "what there should be")
+    assert {name: stack.get(name) for name in stack.names()} == expected
     assert not stack.files.conflicts.seen
 
 

@@ -256,15 +256,17 @@ def lost_updates(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=15.0, help="for each part, default 15")
+    parser.add_argument("--minutes", type=float, default=15.0, help="for the first part (%(default)s)")
+    parser.add_argument("--one-file", type=float, metavar="MINUTES", help="for the second; default: as long")
     parser.add_argument("--writers", type=int, default=16)
     parser.add_argument("--mounts", type=int, default=2)
     parser.add_argument("--seed", type=int, default=None, help="default: a random one, which is printed")
     parser.add_argument("--racy", action="store_true", help="a server that checks conditions as the real one")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
+    one_file = given.minutes if given.one_file is None else given.one_file
     good = True
-    for part in (soak, lost_updates):
+    for part, minutes in ((soak, given.minutes), (lost_updates, one_file)):
         with tempfile.TemporaryDirectory(prefix="pithosfs-soak-") as folder:
             server = Server(Path(folder).resolve() / "server", *(["--racy-conditions"] if given.racy else []))
             server.start()
@@ -272,7 +274,7 @@ def main() -> int:
                 result = part(
                     Path(folder).resolve(),
                     server,
-                    seconds=given.minutes * 60,
+                    seconds=minutes * 60,
                     mounts=given.mounts,
                     writers=given.writers,
                     seed=seed,
