@@ -74,8 +74,10 @@ def _bars(path: Path, title: str, results: Results, value: Callable[[Result], fl
 
 
 def _curves(path: Path, points: Sequence[Point]) -> None:
-    figure, axes = plt.subplots(3, len(CURVES), figsize=(2.6 * len(CURVES), 6.6), layout="constrained")
-    for column, (curve, title) in enumerate(CURVES.items()):
+    curves = [each for each in CURVES.items() if each[0] in {point.curve for point in points}]
+    size = (2.6 * len(curves), 6.6)
+    figure, axes = plt.subplots(3, len(curves), figsize=size, layout="constrained", squeeze=False)
+    for column, (curve, title) in enumerate(curves):
         for row, (value, unit) in enumerate(
             (
                 (lambda each: each.each, "ms for each"),
