@@ -238,13 +238,9 @@ class Namespace:
         At most ``limit``, those nearest to ``path`` first.
         """
         with self._lock:
-            place = self.top
-            for component in names.split(path):
-                listing = self._listings.get(place.ref)
-                child = listing.children.get(component) if listing else None
-                if child is None:
-                    return []
-                place = child
+            place = self._known_place(path)
+            if place is None:
+                return []
             found = [(f"/{path.strip('/')}".rstrip("/"), place)]
             for above, directory in found:
                 listing = self._listings.get(directory.ref) if directory.is_directory else None
@@ -252,18 +248,23 @@ class Namespace:
                     found += [(f"{above}/{name}", node) for name, node in listing.children.items()]
         return [each or "/" for each, _ in found[:limit]]
 
+    def _known_place(self, path: str) -> Node | None:
+        """What a path leads to as it was last listed, the store not asked.  ``_lock`` is held."""
+        place = self.top
+        for component in names.split(path):
+            listing = self._listings.get(place.ref)
+            child = listing.children.get(component) if listing is not None else None
+            if child is None:
+                return None
+            place = child
+        return place
+
     def fresh(self, path: str) -> Mapping[str, Node]:
         """The entries of a directory if known and not too old, the store not asked; for looking only."""
         with self._lock:
-            ref = self.top.ref
-            for component in names.split(path):
-                listing = self._listings.get(ref)
-                child = listing.children.get(component) if listing is not None else None
-                if child is None:
-                    return {}
-                ref = child.ref
-            listing = self._listings.get(ref)
-            if listing is None or not self._is_fresh(ref, listing):
+            place = self._known_place(path)
+            listing = self._listings.get(place.ref) if place is not None else None
+            if place is None or listing is None or not self._is_fresh(place.ref, listing):
                 return {}
             listing.used = time.monotonic()
             return listing.children
