@@ -228,9 +228,7 @@ def test_a_recovered_file_that_was_sent_after_all_is_no_conflict(build: Build) -
     first.wire.lose_answer("PUT", "/file")
     with pytest.raises(Unavailable):
         first.fs.handles.flush(handle.number)
-    assert first.staging._held is not None
-    os.close(first.staging._held)  # the process is gone, its lock with it
-    first.staging._held = None
+    dies(first)
     second = build(directory=first.staging.root.parent, container=first.container)
     assert second.files.recover() == 1
     assert not second.files.outbox.drain(10)
@@ -244,6 +242,17 @@ def dies(stack: Stack) -> None:
     assert stack.staging._held is not None
     os.close(stack.staging._held)
     stack.staging._held = None
+
+
+def breaks_off_in_a_rename(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of /tmp onto /file: before the journal forgets what that was."""
+
+    def die(file: OpenFile | None) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(stack.files, "forget", die)
+    with pytest.raises(RuntimeError):
+        stack.fs.rename("/tmp", "/file")
 
 
 def next_mount(build: Build, before: Stack) -> Stack:
@@ -263,12 +272,7 @@ def test_a_mount_that_dies_in_a_rename_leaves_one_version(
     first.write("/file", b"before")
     first.write("/tmp", b"after")
 
-    def die(file: OpenFile | None) -> None:
-        raise RuntimeError("killed")
-
-    monkeypatch.setattr(first.files, "forget", die)
-    with pytest.raises(RuntimeError):
-        first.fs.rename("/tmp", "/file")
+    breaks_off_in_a_rename(first, monkeypatch)
     assert len(list(first.staging.directory.glob("*.json"))) == 2
     dies(first)
     second = next_mount(build, first)
@@ -293,13 +297,7 @@ def test_a_mount_that_dies_just_after_an_open_file_was_removed_leaves_the_last_v
         first.fs.handles.release(handle.number)
     if how == "replaced":
         first.write("/tmp", b"newer")
-
-        def die(file: OpenFile | None) -> None:
-            raise RuntimeError("killed")
-
-        monkeypatch.setattr(first.files, "forget", die)
-        with pytest.raises(RuntimeError):
-            first.fs.rename("/tmp", "/file")
+        breaks_off_in_a_rename(first, monkeypatch)
     assert handle.file.gone
     dies(first)
     second = next_mount(build, first)

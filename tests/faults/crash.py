@@ -17,7 +17,6 @@ corrupted, read as it had been before, left over or hung.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -31,6 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.faults import arguments
 from tests.faults.scene import Scene, kill
 from tests.support.files import opened, write_all
 from tests.support.processes import run
@@ -392,15 +392,13 @@ class Harness:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = arguments.parser(__doc__)
+    arguments.add_write_back(parser)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=None, help="default: a random one, which is printed")
-    parser.add_argument("--write-back", metavar="SECONDS", help="mount with --write-back=SECONDS")
     parser.add_argument("--keep", metavar="DIR", help="work there and leave logs and manifest")
     given = parser.parse_args()
-    seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
+    seed, options = arguments.seed_of(given), arguments.mount_options(given)
     print(f"seed {seed}", flush=True)
-    options = (f"--write-back={given.write_back}",) if given.write_back else ()
     with contextlib.ExitStack() as cleanup:
         folder = given.keep or cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pithosfs-crash-"))
         Path(folder).mkdir(exist_ok=True)

@@ -11,7 +11,6 @@ name or as a version.  Prints figures; exit code 1 if anything was wrong.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import random
@@ -22,6 +21,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.faults import arguments
 from tests.faults.scene import Scene
 from tests.support.mounts import Mount
 from tests.support.server import Server
@@ -255,15 +255,14 @@ def lost_updates(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = arguments.parser(__doc__)
     parser.add_argument("--minutes", type=float, default=15.0, help="for the first part (%(default)s)")
     parser.add_argument("--one-file", type=float, metavar="MINUTES", help="for the second; default: as long")
     parser.add_argument("--writers", type=int, default=16)
     parser.add_argument("--mounts", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=None, help="default: a random one, which is printed")
     parser.add_argument("--racy", action="store_true", help="a server that checks conditions as the real one")
     given = parser.parse_args()
-    seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
+    seed = arguments.seed_of(given)
     one_file = given.minutes if given.one_file is None else given.one_file
     good = True
     for part, minutes in ((soak, given.minutes), (lost_updates, one_file)):

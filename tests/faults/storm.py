@@ -11,9 +11,7 @@ taken for somebody else's.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import random
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.faults import arguments
 from tests.faults.scene import Scene
 from tests.mount import fsx
 from tests.support.faults import Fault
@@ -70,14 +69,12 @@ def blow(scene: Scene, options: tuple[str, ...], ops: int, seed: int, chance: fl
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = arguments.parser(__doc__)
+    arguments.add_write_back(parser)
     parser.add_argument("--ops", type=int, default=5000, help="operations (%(default)s)")
-    parser.add_argument("--seed", type=int, default=None, help="default: a random one, which is printed")
-    parser.add_argument("--write-back", metavar="SECONDS", help="mount with --write-back=SECONDS")
     given = parser.parse_args()
-    seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
+    seed, options = arguments.seed_of(given), arguments.mount_options(given)
     print(f"seed {seed}", flush=True)
-    options = (f"--write-back={given.write_back}",) if given.write_back else ()
     with contextlib.ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pithosfs-storm-"))).resolve()
         server = Server(folder / "server")
