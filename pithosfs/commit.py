@@ -145,7 +145,7 @@ class _Job:
         content = blocks.hashmap_of(data, self.source.block_size)
         for block in content.hashes:
             self.where[block] = 0
-            self.uploader.cache.put(block, data)
+            self.uploader.cache.put(block, data, on_disk=False)
             if block in self.uploader.known or block in self.sent:
                 try:
                     written = self._put(content, terms)
