@@ -522,8 +522,9 @@ class OpenFile:
         data = self.load()
         with self._lock:
             kept = self.attributes
+            where, coming = data.persist()
             entry = {
-                **data.persist(),
+                **where,
                 "ref": list(self.ref),
                 "node": pack_node(self.node),
                 "emptied": self._emptied,
@@ -532,7 +533,7 @@ class OpenFile:
                 "content": pack_content(data.content),
                 "ino": self.ino,
             }
-            self._promise.make(entry)
+            self._promise.make(entry, coming)
 
     @classmethod
     def recover(cls, services: Services, key: str, entry: dict[str, Any], scratch: Scratch) -> OpenFile:

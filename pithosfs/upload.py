@@ -1,7 +1,8 @@
 """The requests of uploads: blocks, hashmaps, small bodies; what they sent and what they spared.
 
 ``commit`` and ``ahead`` decide what has to travel.  Waiting is done in the
-caller's thread, requests in a pool; nothing in the pool waits for the pool.
+caller's thread, requests in a pool (or in the thread of a caller that waits to
+the end anyway); nothing in the pool waits for the pool.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pithosfs.cache import BlockCache
 from pithosfs.errors import BadRequest, Forbidden, NotFound, ProtocolError, Unavailable
 from pithosfs.names import ObjectRef
 from pithosfs.twins import Twins
+from pithosfs.waiting import may_leave, wait
 
 Result = TypeVar("Result")
 
@@ -145,6 +147,10 @@ class Uploader:
             return self._pool.submit(work, *args)
         except RuntimeError as error:
             raise Unavailable("the mount is being ended") from error
+
+    def run(self, work: Callable[..., Result], *args: object) -> Result:
+        """Do ``work``: in the pool if the caller may give up waiting, or else right here."""
+        return wait(self.submit(work, *args)) if may_leave() else work(*args)
 
     # -- requests ----------------------------------------------------------------------
 
