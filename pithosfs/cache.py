@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _WRITE_BEHIND = 64 * 1024 * 1024
 
 #: Blocks below this many bytes are not written one by one as they come, but every so many seconds.
-_SMALL, _TOGETHER = 256 * 1024, 0.05
+_SMALL, _TOGETHER = 256 * 1024, 0.5
 
 #: Buffers of blocks that are neither cached nor given back to the system, for those under way.
 _SPARE_BUFFERS = 8

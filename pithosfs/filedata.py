@@ -236,7 +236,7 @@ class FileData:
             if not content.dirty:
                 return pack_bytes(None, None), None
             small = self._scratch.persist()
-            packed, size = pack_bytes(self._scratch.key, small), content.size
+            packed, size = pack_bytes(self._scratch.key if small is None else None, small), content.size
             if small is None or len(small) != size or size > self.block_size:
                 return packed, None
             whole = content.dirty.covers(0, size)

@@ -136,9 +136,11 @@ class Uploader:
         self._block_size = block_size
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
+        self._closed = False
 
     def close(self) -> None:
         """Stop; what is under way is finished."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, work: Callable[..., Result], *args: object) -> Future[Result]:
@@ -150,7 +152,7 @@ class Uploader:
 
     def run(self, work: Callable[..., Result], *args: object) -> Result:
         """Do ``work``: in the pool if the caller may give up waiting, or else right here."""
-        return wait(self.submit(work, *args)) if may_leave() else work(*args)
+        return wait(self.submit(work, *args)) if may_leave() or self._closed else work(*args)
 
     # -- requests ----------------------------------------------------------------------
 
