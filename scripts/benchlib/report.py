@@ -34,8 +34,9 @@ writes content of its own, for the server stores equal blocks once.
 
 rclone mounts its swift backend with the full cache and uploads 50 ms after close (`--vfs-write-back`;
 usually it waits 5 s). raw is plain HTTP, eight requests at a time where that helps, and no filesystem at
-all. The proxy's round trip is a delay line, its rate is shared by all connections; slow start and loss are
-not modelled."""
+all. kamaki, where it was found, is the command line of the store's own project, one command each; its move of
+a directory with directories in it ends with an error. The proxy's round trip is a delay line, its rate is
+shared by all connections; slow start and loss are not modelled."""
 LIMITS = """\
 "At least" is what the same takes by plain HTTP in the same run, which asks for the least that does it; where
 each close, rename or removal has to be answered before the next, it is their number times one request of

@@ -169,7 +169,8 @@ class Kamaki(Tool):
 
     def _file(self, *words: str) -> str:
         env = {"KAMAKI_CONFIG": str(self.work / "kamakirc"), "HOME": str(self.work)}
-        return run([self.program, "file", *words], env=env, timeout=self.corpus.sizes.patience)
+        # To the question whether what is in a directory may go, too, --yes is no answer.
+        return run([self.program, "file", *words], env=env, timeout=self.corpus.sizes.patience, answer="y\n")
 
     def _path(self, name: str) -> str:
         return f"/{self.container}/{name}"
