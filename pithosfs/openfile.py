@@ -9,9 +9,9 @@ once they are asked for; times, mode and metadata its
 :class:`~pithosfs.promise.Promise`.
 
 Locks: ``committing`` is held for the length of a commit, and by whoever
-renames or removes the file; ``_lock`` guards the state and all these parts,
-and is never held while something is transferred.  Order: ``committing``
-before ``_lock``.
+renames or removes the file; ``_loading`` while its base is asked for;
+``_lock`` guards the state and all these parts, and is never held while
+something is transferred.  They are taken in this order.
 """
 
 from __future__ import annotations
