@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from pithosfs.attributes import read_xattrs
 from pithosfs.errors import Interrupted, NotFound, PithosError, Stale, Unavailable
 from pithosfs.openfile import OpenFile
 from pithosfs.waiting import patience
@@ -483,6 +484,32 @@ def test_a_change_of_mode_gives_way_to_foreign_content(stack: Stack) -> None:
     assert not stack.files.outbox.drain(10)
     assert stack.names() == ["file"]
     assert stack.get("file") == b"theirs"
+
+
+@pytest.mark.parametrize("what", ["mode", "attribute"])
+def test_what_is_set_while_a_commit_begins_is_not_lost(stack: Stack, what: str) -> None:
+    """It asks for the metadata first, which may take its time."""
+    stack.put("file", b"old")
+    handle = stack.fs.open("/file", write=True)
+    stack.fs.handles.write(handle.number, 0, b"new")
+    held = stack.wire.hold("HEAD")
+    closing = InThread(lambda: stack.fs.handles.flush(handle.number))
+    held.wait()
+    if what == "mode":
+        stack.fs.set_attributes("/file", mode=0o640)
+    else:
+        stack.fs.set_xattr("/file", "user.a", b"1", create=False, exists=False)
+    held.release()
+    closing.result()
+    stack.fs.handles.release(handle.number)
+    assert not stack.files.outbox.drain(10)
+    there = stack.client.head(stack.container, "file")
+    assert stack.get("file") == b"new"
+    if what == "mode":
+        assert "mode=0640" in there.entry.content_type
+    else:
+        assert read_xattrs(there.meta) == {"user.a": b"1"}
+        assert stack.fs.xattrs("/file") == {"user.a": b"1"}
 
 
 # -- opening and closing at the same time ------------------------------------------------------------
