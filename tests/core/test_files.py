@@ -512,6 +512,31 @@ def test_what_is_set_while_a_commit_begins_is_not_lost(stack: Stack, what: str) 
         assert stack.fs.xattrs("/file") == {"user.a": b"1"}
 
 
+@pytest.mark.parametrize("others", ["replace", "delete", "describe"])
+def test_a_change_of_a_version_that_is_gone_is_sent(stack: Stack, others: str) -> None:
+    """The container keeps no versions: what the file was before cannot be asked for any more."""
+    stack.client.update_container(stack.container, versioning="none")
+    stack.put("file", b"old")
+    handle = stack.fs.open("/file", write=True)
+    stack.fs.handles.write(handle.number, 0, b"new")
+    if others == "replace":
+        stack.put("file", b"theirs")
+    elif others == "delete":
+        stack.client.delete(stack.container, "file")
+    else:
+        stack.client.put_object(stack.container, "file", b"old", content_type="text/plain", meta={"A": "b"})
+    try:
+        stack.fs.handles.flush(handle.number)
+    except Stale:
+        assert others == "replace"
+    stack.fs.handles.release(handle.number)
+    assert not stack.files.outbox.waiting()
+    assert sorted(map(stack.get, stack.names())) == ([b"new", b"theirs"] if others == "replace" else [b"new"])
+    assert stack.get("file") == (b"theirs" if others == "replace" else b"new")
+    if others == "describe":
+        assert "b" in stack.client.head(stack.container, "file").meta.values()
+
+
 # -- opening and closing at the same time ------------------------------------------------------------
 
 
