@@ -27,10 +27,11 @@ log = logging.getLogger(__name__)
 _WRITE_BEHIND = 64 * 1024 * 1024
 
 #: Blocks below this many bytes are not written one by one as they come, but every so many seconds.
-_SMALL, _TOGETHER = 256 * 1024, 0.05
+_SMALL, _TOGETHER = 256 * 1024, 0.5
 
-#: Buffers of blocks that are neither cached nor given back to the system, for those under way.
-_SPARE_BUFFERS = 8
+#: Buffers of blocks beside those that fit into the cache, for what is under way and what is unsent.  Where
+#: there is more of that, the cache holds less.
+_SPARE_BUFFERS = 16
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class BlockCache:
         self.disk = disk
         self._lock = threading.Lock()
         self._memory: LRUCache[str, Buffer] = LRUCache(maxsize=memory, getsizeof=len)
-        self._buffers = Buffers(block_size, memory // block_size + _SPARE_BUFFERS)
+        self._buffers = Buffers(block_size, memory // block_size + _SPARE_BUFFERS, self._evict)
         self._arriving: dict[str, Future[Buffer]] = {}
         self._writes: queue.SimpleQueue[tuple[str, Buffer] | None] = queue.SimpleQueue()
         self._write_bytes = 0
@@ -79,7 +80,8 @@ class BlockCache:
     def new_buffer(self, length: int) -> memoryview:
         """``length`` bytes for a block, to be written before they are read.
 
-        The memory of blocks that were evicted is used again.
+        The memory of blocks that were evicted is used again; where many are in
+        use outside of the cache, blocks are evicted for it.
         """
         if self._buffers.length // 2 < length <= self._buffers.length:
             return self._buffers.new()[:length]
@@ -175,6 +177,14 @@ class BlockCache:
             future = self._arriving.pop(key, None)
         if future is not None:
             future.set_exception(error)
+
+    def _evict(self) -> bool:
+        """Forget the block that was used longest ago; False if there is none."""
+        with self._lock:
+            if not self._memory:
+                return False
+            self._memory.popitem()
+        return True
 
     def _remember(self, key: str, data: Buffer) -> None:
         if len(data) <= self._memory.maxsize:

@@ -155,13 +155,13 @@ class _Job:
                 self._count_spared([block])
                 return Committed(written, content)
         self.attempted(content)
-        written = wait(self.uploader.submit(self.uploader.put_body, self.ref, data, content.merkle, terms))
+        written = self.uploader.run(self.uploader.put_body, self.ref, data, content.merkle, terms)
         self.uploader.known.add(content.hashes)
         return Committed(written, content)
 
     def _put(self, content: Hashmap, terms: Terms) -> Written:
         self.attempted(content)
-        return wait(self.uploader.submit(self.uploader.put_hashmap, self.ref, content, terms))
+        return self.uploader.run(self.uploader.put_hashmap, self.ref, content, terms)
 
     def hash_all(self) -> Hashmap:
         """The whole as a hashmap; blocks that changed are hashed."""

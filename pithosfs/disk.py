@@ -150,14 +150,15 @@ class DiskCache:
                 return
         if not self._make_room(len(data)):
             return
-        path = self._path(block)
-        part = path.with_name(f"{block}.{os.getpid()}-{threading.get_ident()}")
+        # As strings: of a small block, to make Paths would be half of the work.
+        folder = f"{self.directory}/{block[:2]}"
+        part = f"{folder}/{block}.{os.getpid()}-{threading.get_ident()}"
         try:
-            self._remember(block, self._write(part, data))
-            part.rename(path)
+            self._remember(block, self._write(folder, part, data))
+            os.rename(part, f"{folder}/{block}")  # noqa: PTH104
         except OSError as error:
             self._complain("write", error)
-            self._remove(part)
+            self._remove(Path(part))
             return
         with self._lock:
             if block not in self._sizes:
@@ -169,12 +170,12 @@ class DiskCache:
             self.scan()
 
     @staticmethod
-    def _write(path: Path, data: Buffer) -> os.stat_result:
+    def _write(folder: str, path: str, data: Buffer) -> os.stat_result:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
             handle = os.open(path, flags, 0o600)
         except FileNotFoundError:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            Path(folder).mkdir(mode=0o700, exist_ok=True)
             handle = os.open(path, flags, 0o600)
         try:
             write_at(handle, memoryview(data), 0)

@@ -226,12 +226,21 @@ class FileData:
     def _hole(self, index: int, length: int) -> Address:
         return Address(self._content.origin, index, blocks.ZERO_HASH, length, self.block_size)
 
-    def persist(self) -> dict[str, str | None]:
-        """Make all local bytes durable: what the journal has to say of them.  NoSpace if they cannot be."""
+    def persist(self) -> tuple[dict[str, str | None], Hashmap | None]:
+        """Make all local bytes durable: what the journal has to say of them.  NoSpace if they cannot be.
+
+        And the whole file as a hashmap, where it is small and all of it is local.
+        """
+        content = self._content
         with self._lock:
-            if not self._content.dirty:
-                return pack_bytes(None, None)
-            return pack_bytes(self._scratch.key, self._scratch.persist())
+            if not content.dirty:
+                return pack_bytes(None, None), None
+            small = self._scratch.persist()
+            packed, size = pack_bytes(self._scratch.key if small is None else None, small), content.size
+            if small is None or len(small) != size or size > self.block_size:
+                return packed, None
+            whole = content.dirty.covers(0, size)
+            return packed, blocks.hashmap_of(small, self.block_size) if whole else None
 
     def discard(self) -> None:
         """No local byte is needed any more."""

@@ -404,11 +404,14 @@ class Files:
 
     # -- by hand --------------------------------------------------------------------------------------
 
-    def export(self, name: str, folder: Path) -> tuple[Path, Extents]:
-        """Make a file in use an ordinary one (:func:`pithosfs.rescue.write_out`), by its object's name."""
+    def export(self, name: str, folder: Path) -> tuple[Path, Extents] | None:
+        """Make a file in use an ordinary one (:func:`pithosfs.rescue.write_out`), by its object's name.
+
+        None if no such file is in use: what was pending of it has been sent.
+        """
         file = next((each for each in self.all() if str(each.ref) == name), None)
         if file is None:
-            raise NotFound(f"{name} is not pending any more")
+            return None
 
         def read(offset: int, view: memoryview) -> Extents:
             try:

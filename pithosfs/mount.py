@@ -279,9 +279,15 @@ class Mount:
         left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
         return self.files.outbox.drain(left) + self.files.removals.waiting()
 
-    def export(self, name: str, folder: str) -> dict[str, Any]:
-        """Make what is pending of the object ``name`` a file below ``folder``; where, and what it lacks."""
-        path, missing = self.files.export(name, Path(folder))
+    def export(self, name: str, folder: str) -> dict[str, Any] | None:
+        """Make what is pending of the object ``name`` a file below ``folder``; where, and what it lacks.
+
+        None if nothing of it is pending any more.
+        """
+        exported = self.files.export(name, Path(folder))
+        if exported is None:
+            return None
+        path, missing = exported
         return {"path": str(path), "missing": list(missing)}
 
     def refresh(self, path: str | None = None) -> float:

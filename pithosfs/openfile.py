@@ -9,9 +9,9 @@ once they are asked for; times, mode and metadata its
 :class:`~pithosfs.promise.Promise`.
 
 Locks: ``committing`` is held for the length of a commit, and by whoever
-renames or removes the file; ``_lock`` guards the state and all these parts,
-and is never held while something is transferred.  Order: ``committing``
-before ``_lock``.
+renames or removes the file; ``_loading`` while its base is asked for;
+``_lock`` guards the state and all these parts, and is never held while
+something is transferred.  They are taken in this order.
 """
 
 from __future__ import annotations
@@ -522,8 +522,9 @@ class OpenFile:
         data = self.load()
         with self._lock:
             kept = self.attributes
+            where, coming = data.persist()
             entry = {
-                **data.persist(),
+                **where,
                 "ref": list(self.ref),
                 "node": pack_node(self.node),
                 "emptied": self._emptied,
@@ -532,7 +533,7 @@ class OpenFile:
                 "content": pack_content(data.content),
                 "ino": self.ino,
             }
-            self._promise.make(entry)
+            self._promise.make(entry, coming)
 
     @classmethod
     def recover(cls, services: Services, key: str, entry: dict[str, Any], scratch: Scratch) -> OpenFile:

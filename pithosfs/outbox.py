@@ -53,7 +53,7 @@ class _Waiting:
 class Outbox:
     """Sends waiting files with ``workers`` threads; ``send`` commits one or raises."""
 
-    def __init__(self, send: Callable[[OpenFile], None], *, workers: int = 6) -> None:
+    def __init__(self, send: Callable[[OpenFile], None], *, workers: int = 8) -> None:
         self._send = send
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # for the threads: something may be due earlier
@@ -199,5 +199,4 @@ class Outbox:
                 item.why, item.error, item.round = Why.FAILED, str(error), self._round
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(item.attempts, 10))
                 item.due = time.monotonic() + pause * random.uniform(0.7, 1.3)  # noqa: S311 - only spreads load
-            self._changed.notify_all()
-            self._ended.notify_all()
+            self._ended.notify_all()  # not the other threads: this one looks next

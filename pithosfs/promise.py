@@ -32,6 +32,8 @@ class Promise:
         self._attempts: deque[tuple[str, int]] = deque(
             ((merkle, size) for merkle, size in found), maxlen=_ATTEMPTS
         )
+        self._told = set(self._attempts)  # those the journal has already ...
+        self._entered: set[tuple[str, int]] = set()  # ... and those of them the entry has itself
         self._last_is_new = False  # the last attempt is the only one of this content
         self._replaces: list[str] = self._entry.get("replaces", [])  # keys of entries this one is in place of
         self._changed_since: float | None = None  # when (monotonic) the file was first changed after make()
@@ -44,11 +46,18 @@ class Promise:
             self._made_key = uuid.uuid4().hex
         return self._made_key
 
-    def make(self, entry: dict[str, Any]) -> None:
-        """Make ``entry`` durable in place of the one before, its bytes are already.  NoSpace if it cannot."""
-        entry = entry | {"attempts": list(self._attempts), "replaces": self._replaces}
+    def make(self, entry: dict[str, Any], coming: Hashmap | None = None) -> None:
+        """Make ``entry`` durable in place of the one before, its bytes are already.  NoSpace if it cannot.
+
+        ``coming``, if known, is what will be sent next: then nothing has to be written when it is.
+        """
+        attempts = list(self._attempts)
+        if coming is not None and (coming.merkle, coming.size) not in attempts:
+            attempts.append((coming.merkle, coming.size))
+        entry = entry | {"attempts": attempts, "replaces": self._replaces}
         self._staging.record(self._key, entry)
         self._entry, self.made = entry, True
+        self._told = self._entered = set(attempts)
         self._changed_since = None
         self.count += 1
         self._drop_whole()
@@ -104,7 +113,8 @@ class Promise:
         if not self._last_is_new:
             self._attempts.remove(attempt)
         self._attempts.append(attempt)
-        if self.made and self._last_is_new:
+        if self.made and attempt not in self._told:
+            self._told = self._entered | set(self._attempts)
             self._staging.tried(self._key, list(self._attempts))
 
     def refused(self) -> None:

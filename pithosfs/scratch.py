@@ -93,9 +93,9 @@ class Scratch:
         self, directory: Path, memory: Memory, key: str | None = None, small: bytes | None = None
     ) -> None:
         """An empty one; or, after a crash, the one whose file is ``key``, or whose bytes were ``small``."""
-        self.key = key or uuid.uuid4().hex
+        self._key = key
         self._memory = memory
-        self._path = directory / f"{self.key}.data"
+        self._directory = directory
         self._small: bytearray | None = bytearray()
         self._blocks: dict[int, _Block] = {}
         self._next = 0  # behind the last byte written
@@ -105,6 +105,17 @@ class Scratch:
             self._handle = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
         elif small:
             self.write(0, small)
+
+    @property
+    def key(self) -> str:
+        """The name of its file, should it need one; few ever do."""
+        if self._key is None:
+            self._key = uuid.uuid4().hex
+        return self._key
+
+    @property
+    def _path(self) -> Path:
+        return self._directory / f"{self.key}.data"
 
     # -- reading and writing ----------------------------------------------------------------
 

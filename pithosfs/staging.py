@@ -7,7 +7,9 @@ left by a process that died: the next mount takes it over.
 * A *scratch* holds the changed bytes of one open file (see ``scratch``).
 * The *journal* has an entry for each file whose bytes were promised to be
   kept: written and made durable, scratch first, before it counts.  It names
-  its scratch, so that one rename replaces a promise by the next.
+  its scratch, so that one rename replaces a promise by the next.  The first of
+  a file has nothing to replace: it is written under its own name, which costs
+  the disk half as much; one that is empty was never promised.
 
 Files are 0600 in directories 0700.
 """
@@ -28,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pithosfs.directio import write_at
 from pithosfs.errors import NoSpace
 from pithosfs.scratch import NEW, Memory, Room, Scratch, sync_directory, unpack_bytes
 
@@ -53,6 +56,8 @@ class Staging:
         unseen.mkdir(mode=0o700)
         self._held = _hold(unseen)
         unseen.rename(self.directory)
+        self._names = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._tried: set[str] = set()  # keys of entries that something is kept beside
 
     def scratch(self) -> Scratch:
         """An empty scratch."""
@@ -64,6 +69,7 @@ class Staging:
             return
         if not any(each.suffix in (".json", ".damaged") for each in self.directory.iterdir()):
             shutil.rmtree(self.directory, ignore_errors=True)
+        os.close(self._names)
         os.close(self._held)
         self._held = None
 
@@ -79,22 +85,30 @@ class Staging:
 
     def _write(self, key: str, entry: dict[str, Any], *, durable: bool) -> None:
         try:
-            _replace(self.directory / f"{key}.json", {"format": FORMAT, **entry}, durable=durable)
+            _put(self._path(key, "json"), {"format": FORMAT, **entry}, durable=durable)
+            if durable:
+                os.fsync(self._names)
         except OSError as error:
             raise NoSpace(f"cannot write the journal in {self.directory}: {error.strerror}") from error
 
     def forget(self, key: str) -> None:
         """The entry's bytes are on the server, or no longer wanted."""
-        (self.directory / f"{key}.json").unlink(missing_ok=True)
-        (self.directory / f"{key}.tried").unlink(missing_ok=True)
+        _remove(self._path(key, "json"))
+        if key in self._tried:
+            self._tried.discard(key)
+            _remove(self._path(key, "tried"))
 
     def tried(self, key: str, attempts: list[tuple[str, int]]) -> None:
         """Keep ``attempts`` beside an entry, at once: they survive the process, but not a power loss."""
-        path = self.directory / f"{key}.tried"
+        path = self._path(key, "tried")
+        self._tried.add(key)
         try:
-            _replace(path, attempts, durable=False)
+            _put(path, attempts, durable=False)
         except OSError as error:
             log.warning("cannot write %s: %s", path, error.strerror)
+
+    def _path(self, key: str, kind: str) -> str:
+        return f"{self.directory}/{key}.{kind}"
 
     def set_aside(self, key: str) -> None:
         """The entry cannot be used; keep it where a person can find it."""
@@ -125,7 +139,11 @@ class Staging:
 
     def _adopt_entry(self, path: Path) -> tuple[str, dict[str, Any], Scratch] | None:
         try:
-            entry = _parse(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            if not text:
+                path.unlink()  # who began it has died before anybody was told
+                return None
+            entry = _parse(text)
             name, small = unpack_bytes(entry)
             if name is not None:
                 _bring(path.with_name(f"{name}.data"), self.directory)
@@ -147,27 +165,49 @@ class Staging:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             _bring(path, self.directory)
+            self._tried.add(entry.stem)
         except (OSError, ValueError):
             return []
         return found if isinstance(found, list) else []
 
 
-def _replace(path: Path, value: object, *, durable: bool) -> None:
-    """Write ``value`` as JSON in place of what is there, all of it or nothing.  Raises OSError."""
-    part = path.with_name(f"{path.name}.part")
+def _put(path: str, value: object, *, durable: bool) -> None:
+    """Write ``value`` as JSON in place of what is there, all of it or nothing.  Raises OSError.
+
+    Where nothing is there, an empty file may be left by who dies meanwhile.
+    ``durable`` is the content, not the name: that is the directory's.
+    """
+    data = json.dumps(value).encode()
     try:
-        part.unlink(missing_ok=True)  # left by a failure before
-        with os.fdopen(os.open(part, NEW, 0o600), "w", encoding="utf-8") as out:
-            json.dump(value, out)
-            out.flush()
-            if durable:
-                os.fsync(out.fileno())
-        part.rename(path)
+        _make(path, data, durable=durable)
+    except FileExistsError:
+        part = f"{path}.part"
+        _remove(part)  # left by a failure before
+        _make(part, data, durable=durable)
+        try:
+            Path(part).rename(path)
+        except OSError:
+            _remove(part)
+            raise
+
+
+def _make(path: str, data: bytes, *, durable: bool) -> None:
+    """A new file with all of ``data``, or none."""
+    handle = os.open(path, NEW, 0o600)
+    try:
+        write_at(handle, memoryview(data), 0)
         if durable:
-            sync_directory(path.parent)
+            os.fsync(handle)
     except OSError:
-        part.unlink(missing_ok=True)
+        _remove(path)
         raise
+    finally:
+        os.close(handle)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - to make a Path would take as long again
 
 
 def _bring(data: Path, directory: Path) -> None:
@@ -209,7 +249,10 @@ def entries(root: Path) -> Iterator[Entry]:
 def _look(path: Path, pid: int, held: bool) -> Entry:
     since = path.stat().st_mtime
     try:
-        entry = _parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if not text and path.suffix == ".json":
+            raise FileNotFoundError(path)  # it is being made, or never was
+        entry = _parse(text)
     except FileNotFoundError:
         raise
     except (OSError, RecursionError, ValueError) as error:

@@ -1,7 +1,8 @@
 """The requests of uploads: blocks, hashmaps, small bodies; what they sent and what they spared.
 
 ``commit`` and ``ahead`` decide what has to travel.  Waiting is done in the
-caller's thread, requests in a pool; nothing in the pool waits for the pool.
+caller's thread, requests in a pool (or in the thread of a caller that waits to
+the end anyway); nothing in the pool waits for the pool.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from pithosfs.errors import (
 )
 from pithosfs.names import ObjectRef
 from pithosfs.twins import Twins
+from pithosfs.waiting import may_leave, wait
 
 log = logging.getLogger(__name__)
 
@@ -154,9 +156,11 @@ class Uploader:
         self._block_size = block_size
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="upload")
+        self._closed = False
 
     def close(self) -> None:
         """Stop; what is under way is finished."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, work: Callable[..., Result], *args: object) -> Future[Result]:
@@ -165,6 +169,10 @@ class Uploader:
             return self._pool.submit(work, *args)
         except RuntimeError as error:
             raise Unavailable("the mount is being ended") from error
+
+    def run(self, work: Callable[..., Result], *args: object) -> Result:
+        """Do ``work``: in the pool if the caller may give up waiting, or else right here."""
+        return wait(self.submit(work, *args)) if may_leave() or self._closed else work(*args)
 
     # -- requests ----------------------------------------------------------------------
 

@@ -44,6 +44,11 @@ class patience:  # noqa: N801 - used like a function; a generator would take lon
         _caller.gone = self._before
 
 
+def may_leave() -> bool:
+    """Whether the caller of this thread may give up waiting."""
+    return _caller.gone is not None
+
+
 def wait(future: Future[Result], timeout: float | None = None) -> Result:
     """The future's result; TimedOut after ``timeout`` seconds, Interrupted if the caller left."""
     deadline = None if timeout is None else time.monotonic() + timeout

@@ -36,7 +36,7 @@ class Servable(Protocol):
     def status(self) -> dict[str, Any]: ...  # noqa: D102
     def pending(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def drain(self, timeout: float | None) -> list[dict[str, Any]]: ...  # noqa: D102
-    def export(self, name: str, folder: str) -> dict[str, Any]: ...  # noqa: D102
+    def export(self, name: str, folder: str) -> dict[str, Any] | None: ...  # noqa: D102
     def end_within(self, seconds: float) -> None: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
     def refresh(self, path: str | None) -> float: ...  # noqa: D102

@@ -32,6 +32,7 @@ EXAMPLES = """examples:
   scripts/bench                                  everything, about half an hour
   scripts/bench --quick                          the same with less of everything, two minutes
   scripts/bench --only a,b --networks 20         two workloads over 20 ms
+  scripts/bench --request-cost 12 --networks 0,20   a server with a real one's cost of a request
   scripts/bench --systems rclone,raw             without ours
   scripts/bench --mount-cmd 'other-mount {source} {mountpoint} --cache {cache} --config {config} --foreground'
   scripts/bench --endpoint http://host/pithos/object-store/v1 --account UUID --token-file F
@@ -44,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for each in INTERRUPTIONS:
         signal.signal(each, _interrupt)
     try:
-        return _run(options)
+        return _run(options, sys.argv[1:] if words is None else words)
     except (Failed, OSError) as error:
         say(str(error))
         return 2
@@ -93,12 +94,17 @@ def _parser() -> argparse.ArgumentParser:
         "--work", type=Path, metavar="DIR", help="where to keep temporary files (default: /tmp)"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where benchmark.md and its plots go (default: docs)"
+        "--output", type=Path, metavar="DIR", help="where the report and its plots go (default: docs)"
+    )
+    parser.add_argument(
+        "--report",
+        metavar="NAME",
+        help=f"what they are called (default: {report.NAME}, or {report.COST_NAME} with --request-cost)",
     )
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, words: Sequence[str]) -> int:
     workloads = _chosen_workloads(options.only)
     networks = [
         NETWORKS[name] for name in _chosen(options.networks, NETWORKS, ["0", "20"] if options.quick else None)
@@ -120,13 +126,14 @@ def _run(options: argparse.Namespace) -> int:
                 for _ in range(options.rounds):
                     bench.run(network, systems, workloads)
             points = _growth(bench, options, systems, ours)
-    results = report.Results.of(bench.sizes, ours.name, bench.results, bench.totals)
+    results = report.Results.of(bench.sizes, ours.name, bench.results, bench.totals, bench.in_turn)
     report.print_tables(results, points)
-    folder = options.output or REPOSITORY / "docs"
-    pictures = plots.draw(folder, results, points)
-    command = " ".join(["scripts/bench", *sys.argv[1:]])
-    report.write_page(folder / "benchmark.md", results, points, command, _describe_server(options), pictures)
-    say(f"{time.monotonic() - began:.0f} s; written: {folder / 'benchmark.md'}")
+    name = options.report or (report.COST_NAME if options.request_cost else report.NAME)
+    page = (options.output or REPOSITORY / "docs") / f"{name}.md"
+    pictures = plots.draw(page.parent, name, results, points)
+    command = report.shown_command(words)
+    report.write_page(page, results, points, command, _describe_server(options), pictures)
+    say(f"{time.monotonic() - began:.0f} s; written: {page}")
     return int(any(each.error for each in bench.results if each.system == ours.name))
 
 

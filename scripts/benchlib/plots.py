@@ -24,18 +24,18 @@ mpl.rcParams.update(
 )
 
 
-def draw(folder: Path, results: Results, points: Sequence[Point]) -> list[tuple[str, str]]:
-    """Write all pictures into ``folder``; their (title, file name)."""
+def draw(folder: Path, report: str, results: Results, points: Sequence[Point]) -> list[tuple[str, str]]:
+    """Write all pictures of ``report`` into ``folder``; their (title, file name)."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [
-        ("Seconds by workload and network", "benchmark-time.svg", lambda each: each.seconds, "seconds"),
+        ("Seconds by workload and network", f"{report}-time.svg", lambda each: each.seconds, "seconds"),
         (
             "Megabytes on the wire",
-            "benchmark-bytes.svg",
+            f"{report}-bytes.svg",
             lambda each: (each.traffic.up + each.traffic.down) / 1e6,
             "MB",
         ),
-        ("Requests", "benchmark-requests.svg", lambda each: each.traffic.requests, "requests"),
+        ("Requests", f"{report}-requests.svg", lambda each: each.traffic.requests, "requests"),
     ]
     if not results.results:
         pictures = []
@@ -43,8 +43,9 @@ def draw(folder: Path, results: Results, points: Sequence[Point]) -> list[tuple[
         _bars(folder / name, title, results, value, unit)
     drawn = [(title, name) for title, name, _, _ in pictures]
     if points:
-        _curves(folder / "benchmark-growth.svg", points)
-        drawn.append(("Cost of one item as their number grows", "benchmark-growth.svg"))
+        name = f"{report}-growth.svg"
+        _curves(folder / name, points)
+        drawn.append(("Cost of one item as their number grows", name))
     return drawn
 
 

@@ -111,9 +111,12 @@ def run(
     *,
     env: Mapping[str, str] | None = None,
     timeout: float = 900.0,
+    answer: str = "",
     release: Callable[[], None] = lambda: None,
 ) -> str:
     """Run a program to its end; what it printed.  Failed with its last line if it fails.
+
+    ``answer`` is what it reads from its standard input.
 
     When time is up, ``release`` must end what the program waits for: a
     program inside a FUSE request cannot be killed.
@@ -121,7 +124,7 @@ def run(
     child = subprocess.Popen(
         command,
         env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -129,7 +132,7 @@ def run(
         start_new_session=True,
     )
     try:
-        output, errors = child.communicate(timeout=timeout)
+        output, errors = child.communicate(answer, timeout=timeout)
     except BaseException as error:
         child.kill()
         release()

@@ -36,6 +36,15 @@ class Result:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class InTurn:
+    """What one small request takes by plain HTTP that waits for the answer to the one before."""
+
+    network: str
+    kind: str  # the method
+    seconds: float
+
+
 @dataclass(slots=True)
 class Total:
     """What a system took over all workloads on one network."""
@@ -56,12 +65,15 @@ class Bench:
     profile: Path | None = None  # where profiles of ours go
     results: list[Result] = field(default_factory=list)
     totals: list[Total] = field(default_factory=list)
+    in_turn: list[InTurn] = field(default_factory=list)
 
     def run(self, network: Network, systems: Sequence[type[Any]], workloads: Sequence[Workload]) -> None:
         """All workloads on all systems: each workload on every system before the next one."""
         self.proxy.shape(network)
         with ExitStack() as stack:
             cases = [stack.enter_context(self._case(system, network)) for system in systems]
+            for system in (case.system for case in cases if hasattr(case.system, "in_turn")):
+                self.in_turn += [InTurn(network.name, *each) for each in system.in_turn().items()]
             for workload in workloads:
                 for case in cases:
                     if hasattr(case.system, workload.action):
@@ -102,7 +114,7 @@ class Bench:
             with self._profiled(case, f"{workload.key}-{case.system.name}-{network.name}"):
                 self._timed(case, workload, expected, result)
         except Failed as error:
-            result.error = str(error)
+            result.error = without(str(error), case.system.work, self.work)
         say(describe(result))
         return result
 
@@ -136,6 +148,13 @@ class Bench:
             return
         with profiled(process.child.pid, self.profile / name):
             yield
+
+
+def without(text: str, *folders: Path) -> str:
+    """``text`` with what is in ``folders`` named from there: they are gone when it is read."""
+    for folder in folders:
+        text = text.replace(f"{folder}/", "")
+    return text
 
 
 def describe(result: Result) -> str:

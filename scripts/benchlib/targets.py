@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -67,11 +67,11 @@ TARGETS = {
 WRITE_BACK_RETURNED, WRITE_BACK_DURABLE = 0.2, 1.2
 #: Workloads in which plain HTTP asks for the least that does it: nothing that goes to this server is faster.
 AS_RAW = "abefghijm"
-#: Requests that come one after the other where each close, rename or removal waits for the server.
-IN_TURN: dict[str, Callable[[Sizes], int]] = {
-    "h": lambda s: s.small + s.small_dirs + 1,
-    "l": lambda s: s.moved + 2,
-    "n1": lambda s: 2 * s.small + s.small_dirs + 1,
+#: Requests by method that come one after the other where each close, rename or removal waits for the server.
+IN_TURN: dict[str, Callable[[Sizes], dict[str, int]]] = {
+    "h": lambda s: {"PUT": s.small + s.small_dirs + 1},
+    "l": lambda s: {"DELETE": s.moved + 2},
+    "n1": lambda s: {"PUT": s.small + s.small_dirs + 1, "MOVE": s.small},
 }
 #: Why a number of requests cannot always be had.
 COUNTS = {
@@ -113,32 +113,22 @@ class Limit:
     why: str
 
 
-def limit(workload: str, raw: Result | None, one: float | None, sizes: Sizes, waits: Waits) -> Limit | None:
-    """The limit of a workload, as far as ``raw`` in it, and the seconds ``one`` request takes, tell it."""
+def limit(
+    workload: str, raw: Result | None, each: Mapping[str, float], sizes: Sizes, waits: Waits
+) -> Limit | None:
+    """The limit of a workload, as far as ``raw`` in it, and the seconds ``each`` method takes, tell it."""
     if waits is Waits.FOR_NONE:
         return None
     if workload in IN_TURN and waits is Waits.FOR_EACH:
-        if one is None:
+        counts = IN_TURN[workload](sizes)
+        if not counts.keys() <= each.keys():
             return None
-        count = IN_TURN[workload](sizes)
-        return Limit(count * one, f"{count} requests, one after the other, at {one * 1000:.1f} ms")
+        words = [f"{count} {kind}s at {each[kind] * 1000:.1f} ms" for kind, count in counts.items()]
+        seconds = sum(count * each[kind] for kind, count in counts.items())
+        return Limit(seconds, f"{' and '.join(words)}, one after the other")
     if workload in AS_RAW and raw and not raw.error:
         return Limit(raw.seconds, "raw takes that long")
     return None
-
-
-def one_request(results: Iterable[Result]) -> float | None:
-    """Seconds of one small request after the other, the fastest seen in ``results``.
-
-    Those of raw in d and of anything that removes files in l are one after the other.
-    """
-    found = [
-        each.seconds / each.traffic.requests
-        for each in results
-        if (each.workload == "l" and each.system != "raw") or (each.workload, each.system) == ("d", "raw")
-        if each.traffic.requests and not each.error
-    ]
-    return min(found, default=None)
 
 
 def judge(ours: Result, rclone: Result | None, raw: Result | None, sizes: Sizes) -> list[Verdict]:

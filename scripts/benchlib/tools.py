@@ -5,7 +5,11 @@ They know the actions that make sense for them; a workload they lack is left out
 
 from __future__ import annotations
 
+import os
 import shutil
+import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +19,8 @@ from .corpus import SMALL, Corpus
 from .mounts import write_kamakirc
 from .processes import Cost, Failed, run
 from .store import Content, Place, Store
+
+IN_TURN = 30  # requests of a kind, each after the answer to the one before
 
 
 class Tool:
@@ -57,6 +63,15 @@ class Raw(Tool):
     def close(self) -> None:
         self.store.__exit__()
         super().close()
+
+    def in_turn(self) -> dict[str, float]:
+        """Seconds of one small request that waits for the one before, by method: the median of some."""
+        kinds: dict[str, Callable[[int], object]] = {
+            "PUT": lambda number: self.store.put(f"single-{number}", os.urandom(SMALL)),
+            "MOVE": lambda number: self._move(f"single-{number}", f"moved-{number}"),
+            "DELETE": lambda number: self.store.send("DELETE", f"moved-{number}"),
+        }
+        return {kind: statistics.median(map(_timed(call), range(IN_TURN))) for kind, call in kinds.items()}
 
     def upload(self, name: str) -> None:
         self.store.upload(name, self.corpus.big)
@@ -118,13 +133,27 @@ class Raw(Tool):
 
     def rename(self, old: str, new: str) -> None:
         whole = "" if old.endswith(".bin") else "delimiter=/"
-        self.store.send("MOVE", old, whole, Destination=quote(f"/{self.container}/{new}"))
+        self._move(old, new, whole)
+
+    def _move(self, old: str, new: str, query: str = "") -> None:
+        self.store.send("MOVE", old, query, Destination=quote(f"/{self.container}/{new}"))
 
     def delete_tree(self, name: str) -> None:
         self.store.send("DELETE", name, "delimiter=/")
 
     def copy_inside(self, old: str, new: str) -> None:
         self.store.send("COPY", old, Destination=quote(f"/{self.container}/{new}"))
+
+
+def _timed(call: Callable[[int], object]) -> Callable[[int], float]:
+    """``call``, answering the seconds it took."""
+
+    def timed(number: int) -> float:
+        began = time.perf_counter()
+        call(number)
+        return time.perf_counter() - began
+
+    return timed
 
 
 class Kamaki(Tool):
@@ -140,7 +169,8 @@ class Kamaki(Tool):
 
     def _file(self, *words: str) -> str:
         env = {"KAMAKI_CONFIG": str(self.work / "kamakirc"), "HOME": str(self.work)}
-        return run([self.program, "file", *words], env=env, timeout=self.corpus.sizes.patience)
+        # To the question whether what is in a directory may go, too, --yes is no answer.
+        return run([self.program, "file", *words], env=env, timeout=self.corpus.sizes.patience, answer="y\n")
 
     def _path(self, name: str) -> str:
         return f"/{self.container}/{name}"

@@ -45,8 +45,8 @@ class Case:
         return self._need("listed", lambda: self._plant(self.corpus.listed))
 
     def need_moving(self) -> bool:
-        """The directory to rename and delete, with its marker."""
-        if self.moving:
+        """The directory to rename and delete, with its marker; anew if a rename of it stopped half way."""
+        if self.moving and not self.store.differences(planted(self.corpus.moved, "moving", self.moving)):
             return False
         self.moving = "moving"
         self._plant(self.corpus.moved)

@@ -12,6 +12,8 @@ from pithosfs.blocks import block_hash
 from pithosfs.cache import BlockCache
 from pithosfs.disk import DiskCache
 
+MIB = 1 << 20
+
 
 @pytest.fixture(autouse=True)
 def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +31,22 @@ def test_memory_is_bounded_in_bytes() -> None:
     cache.put("huge", bytes(2000))
     assert cache.peek("huge") is None
     assert cache.memory_used <= 1000
+
+
+def test_blocks_in_use_elsewhere_leave_less_to_the_cache() -> None:
+    """Unsent data and transfers take their memory from the same blocks: all together are bounded."""
+    cache = BlockCache(8 * MIB, None, MIB)
+    for number in range(8):
+        cache.put(f"k{number}", cache.new_buffer(MIB))
+    held = []
+    while cache.memory_used and len(held) < 100:
+        held.append(cache.new_buffer(MIB))
+    assert len(held) > 8, "the cache gives way only where much is in use"
+    places = {id(each.obj) for each in held}
+    del held
+    cache.put("new", cache.new_buffer(MIB))
+    assert cache.memory_used == MIB
+    assert id(cache.peek("new").obj) in places, "what is no longer in use is used again"
 
 
 def test_a_block_is_fetched_by_one_and_given_to_all() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pithosfs.cli import pending as cli
+from pithosfs.cli import reports
 from tests.faults.scene import Scene, errno_of_write, kill
 from tests.support.faults import Fault
 from tests.support.files import BLOCK, noise, opened, refused
@@ -97,6 +99,20 @@ def test_it_takes_nothing_away_and_writes_nothing_over(scene: Scene, tmp_path: P
     scene.settle(mount)
     assert scene.versions("file") == [SMALL]
     assert pending(scene, mount)[1] == []
+
+
+def test_what_was_sent_since_it_was_listed_is_no_failure(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mount = unsent(scene, file=SMALL)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", scene.home()["XDG_RUNTIME_DIR"])
+    (listed,) = reports.gather(str(mount.mountpoint))
+    assert [each["object"] for each in listed.details["pending"]] == [f"{scene.container}/file"]
+    scene.proxy.faults()
+    scene.settle(mount)
+    assert cli.export_of_mounts([listed], tmp_path / "out")
+    assert capsys.readouterr().out == f"{scene.container}/file is on the server by now\n"
+    assert not (tmp_path / "out" / scene.container).exists()
 
 
 def test_an_edit_comes_out_with_what_the_server_has(scene: Scene, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pithosfs.scratch import Memory, Room, pack_bytes
-from pithosfs.staging import Staging
+from pithosfs.errors import NoSpace
+from pithosfs.scratch import Memory, Room, pack_bytes, unpack_bytes
+from pithosfs.staging import Staging, entries
 from tests.support.processes import run_together
 
 #: Begins and ends staging areas in a common directory while others look for what dead processes left.
@@ -101,7 +103,6 @@ def test_taking_over_can_itself_be_interrupted(
 @pytest.mark.parametrize(
     "damage",
     [
-        b"",
         b"{",
         b"\xff\xfe\x00",
         b"[]",
@@ -125,6 +126,37 @@ def test_a_damaged_entry_is_set_aside_and_the_others_are_recovered(
     assert found == {"a" * 32: b"one", "b" * 32: b"two"}
     assert [path.read_bytes() for path in tmp_path.rglob("*.damaged")] == [damage]
     assert "set aside" in caplog.text
+
+
+def test_an_entry_that_was_only_begun_is_no_entry(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who died over it had promised nothing yet."""
+    one = leave(tmp_path, "a" * 32, b"one")
+    (one / ("0" * 32 + ".json")).touch()
+    assert [each.path.stem for each in entries(tmp_path)] == ["a" * 32]
+    _, found = adopted(tmp_path)
+    assert found == {"a" * 32: b"one"}
+    assert not list(tmp_path.rglob("*.damaged"))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_an_entry_that_cannot_be_written_leaves_what_was_there(
+    tmp_path: Path, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = Staging(tmp_path)
+    if before:
+        staging.record("a" * 32, pack_bytes(None, b"before"))
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(NoSpace):
+            staging.record("a" * 32, pack_bytes(None, b"after"))
+    names = {path.name for path in staging.directory.iterdir()}
+    assert names == {"lock"} | ({"a" * 32 + ".json"} if before else set())
+    assert [unpack_bytes(each.entry or {})[1] for each in entries(tmp_path)] == [b"before"] * before
 
 
 def test_everything_is_private(tmp_path: Path) -> None:
