@@ -2,7 +2,7 @@
 
 What travels is decided by what the server has, in as few requests as can be:
 
-* a new object of one block is one PUT with its body;
+* an object of one block is one PUT with its body, unless the server may have it;
 * what was sent ahead, while the program still wrote, is not sent again;
 * one changed block in a large object is surely new: POST, then PUT;
 * else the PUT itself is the question.
