@@ -39,6 +39,8 @@ _MAX_META_KEY = 100  # the store: 128 with the "X-Object-Meta-" before it, and s
 MTIME_META = "mtime"
 _SECONDS = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9})\d*)?")
 _MODE = re.compile(r"0?[0-7]{3,4}")
+#: As :attr:`Attributes.content_type` writes it: the quick way for thousands of files of one listing.
+_USUAL = re.compile(r"([^;\s]+); mtime=(\d{1,12})\.(\d{9}); mode=(0[0-7]{3})", re.ASCII)
 _PLAIN_KEY = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _PLAIN_VALUE = re.compile(rb"[!-}](?:[ -}]*[!-}])?")
 _EMPTY = "-"  # the store removes a key whose value is empty
@@ -99,6 +101,9 @@ def kind_of(base_type: str) -> Kind:
 
 def parse(content_type: str) -> Attributes:
     """Read a content type as the store gives it; never fails."""
+    if usual := _USUAL.fullmatch(content_type):
+        base, whole, fraction, bits = usual.groups()
+        return Attributes(base, int(whole) * 10**9 + int(fraction), int(bits, 8))
     if ";" not in content_type:
         return Attributes(content_type.strip() or DEFAULT_TYPE)
     kept: list[str] = []

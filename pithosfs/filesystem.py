@@ -149,7 +149,7 @@ class FileSystem:
         size = self._services.block_size
         if node.size > size:
             return
-        children = self.namespace.children(directory)
+        children = self.namespace.listed(directory.ref)
         ahead = (children.get(each) for each in self._siblings.opened(directory.ref, component, children))
         self._services.fetcher.prefetch(
             Address(each.readable_at, 0, each.hash, each.size, size)

@@ -88,6 +88,8 @@ def _escape(match: re.Match[str]) -> str:
 
 def to_path(component: str) -> str:
     """The path component for an object-name component; inverse of :func:`to_object`."""
+    if ESCAPE not in component and component not in ("", ".", ".."):
+        return component
     match = _UNPATHABLE.fullmatch(component)
     if match:
         return ESCAPE + component

@@ -78,7 +78,9 @@ class Node:
 
 def of_entry(ref: ObjectRef, entry: Entry) -> Node:
     """The node of a listed object."""
-    etags = tuple(dict.fromkeys(each for each in (entry.hash, entry.etag) if each))
+    etags: tuple[str, ...] = (entry.hash,) if entry.hash else ()
+    if entry.etag and entry.etag != entry.hash:
+        etags += (entry.etag,)
     return Node(
         ref,
         attributes.parse(entry.content_type),
@@ -139,6 +141,8 @@ class TreeBuilder:
     def __init__(self, top: ObjectRef) -> None:
         self.top = top
         self.directories: dict[ObjectRef, dict[str, Node]] = {top: {}}
+        # Neighbours are mostly in one directory: what the last name began with, and the directory it was in.
+        self._above, self._here = "", top
 
     def add_entries(self, entries: Iterable[Entry]) -> None:
         """Objects below the top directory, at any depth, in listing order."""
@@ -156,17 +160,11 @@ class TreeBuilder:
                 self._directory_in(self.directories[self.top], self.top.child(component), component)
 
     def _add(self, entry: Entry) -> None:
-        relative = entry.name[len(self.top.prefix) :]
-        *above, last = relative.split("/")
-        here = self.top
-        for component in above:
-            if not component and not here.name:
-                log.warning("object %r cannot be shown: its name begins with a slash", entry.name)
-                return
-            below = here.child(component)
-            self._directory_in(self.directories[here], below, component)
-            self.directories.setdefault(below, {})
-            here = below
+        above, slash, last = entry.name[len(self.top.prefix) :].rpartition("/")
+        if above + slash != self._above and not self._enter(above + slash):
+            log.warning("object %r cannot be shown: its name begins with a slash", entry.name)
+            return
+        here = self._here
         ref = ObjectRef(self.top.container, entry.name, self.top.account)
         node = of_entry(ref, entry)
         if not last:
@@ -175,6 +173,19 @@ class TreeBuilder:
             self._marker(here, node, last)
         else:
             _show(self.directories[here], names.to_path(last), node)
+
+    def _enter(self, above: str) -> bool:
+        """Go to the directory of names that begin with ``above``; False if it can be none."""
+        here = self.top
+        for component in above.split("/")[:-1]:
+            if not component and not here.name:
+                return False
+            below = here.child(component)
+            self._directory_in(self.directories[here], below, component)
+            self.directories.setdefault(below, {})
+            here = below
+        self._above, self._here = above, here
+        return True
 
     def _trailing_slash(self, here: ObjectRef, node: Node) -> None:
         """An object ``d/``: other tools' way to mark directory ``d``; shown only if it has content."""

@@ -1,15 +1,17 @@
-"""The documentation names only what is there: tests that exist, links that lead somewhere."""
+"""The documentation names only what is there: tests, links, modules, classes; and it is whole."""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 SEMANTICS = ROOT / "docs" / "semantics.md"
+DESIGN = ROOT / "docs" / "design.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 _TEST = re.compile(r"`(tests/\S+?\.py)::([\w:]+)`")
@@ -73,6 +75,65 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 
 def test_the_design_names_every_module() -> None:
-    named = set(re.findall(r"`([\w/]+)`", (ROOT / "docs" / "design.md").read_text(encoding="utf-8")))
+    named = set(re.findall(r"`([\w/]+)`", DESIGN.read_text(encoding="utf-8")))
     modules = {path.stem for path in (ROOT / "pithosfs").glob("*.py") if not path.stem.startswith("__")}
     assert sorted(modules - named) == []
+
+
+def named_in_the_table() -> set[str]:
+    """What the second column of the design's table of modules has between backticks."""
+    rows = re.findall(r"^\|[\w ]*\|([^|]*`[^|]*)\|", DESIGN.read_text(encoding="utf-8"), re.MULTILINE)
+    return {each for row in rows for each in re.findall(r"`([\w/]+)`", row)}
+
+
+def test_every_module_in_the_designs_table_is_there() -> None:
+    named = named_in_the_table()
+    assert len(named) > 50
+    there = {each for each in named if (ROOT / "pithosfs" / f"{each}.py").is_file()}
+    there |= {each for each in named if (ROOT / "pithosfs" / each / "__init__.py").is_file()}
+    assert sorted(named - there) == []
+
+
+def members() -> dict[str, set[str]]:
+    """Names by class: its methods and attributes, and those of the classes it is made from."""
+    own: dict[str, set[str]] = {}
+    bases: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "pithosfs").rglob("*.py")):
+        for made in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(made, ast.ClassDef):
+                inside = list(ast.walk(made))
+                names = own.setdefault(made.name, set())
+                names |= {each.name for each in inside if isinstance(each, ast.FunctionDef)}
+                names |= {each.attr for each in inside if isinstance(each, ast.Attribute)}
+                names |= {each.id for each in inside if isinstance(each, ast.Name)}
+                bases.setdefault(made.name, []).extend(
+                    each.id for each in made.bases if isinstance(each, ast.Name)
+                )
+
+    def with_inherited(name: str) -> set[str]:
+        return own.get(name, set()).union(*(with_inherited(each) for each in bases.get(name, [])))
+
+    return {name: with_inherited(name) for name in own}
+
+
+def test_what_the_design_says_of_a_class_is_there() -> None:
+    named = re.findall(r"`([A-Z]\w+)\.(\w+)`", DESIGN.read_text(encoding="utf-8"))
+    assert len(named) > 10
+    there = members()
+    assert [f"{name}.{member}" for name, member in named if member not in there.get(name, set())] == []
+
+
+def test_no_file_has_marks_of_a_merge() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no clone: nothing was merged here")
+    tracked = subprocess.run(
+        ["git", "-C", ROOT, "-c", "safe.directory=*", "ls-files", "-z"],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    files = [ROOT / name for name in tracked.split("\0") if name]
+    marked = re.compile(rb"^(?:<{7} |\|{7} |={7}$|>{7} )", re.MULTILINE)
+    there = [each for each in files if each.is_file() and not each.is_symlink()]
+    assert len(there) > 100
+    assert [str(each.relative_to(ROOT)) for each in there if marked.search(each.read_bytes())] == []

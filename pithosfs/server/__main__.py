@@ -12,7 +12,10 @@ from pithosfs.server.run import ServerProblem
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pithosfs.server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pithosfs.server",
+        description="Serve a Pithos object store out of DIR: `pithosfs serve` without the rest of pithosfs.",
+    )
     add_arguments(parser)
     try:
         return carry_out(parser.parse_args(arguments))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pithosfs.server.store import versions
-from pithosfs.server.store.database import Transaction
+from pithosfs.server.store.database import Row, Transaction
 from pithosfs.server.store.versions import Container, Version
 
 MAX_ENTRIES = 10_000
@@ -83,7 +83,7 @@ _THEN = (
 
 
 class _Scan:
-    """The versions shown between two names (both excluded), batch by batch."""
+    """The versions shown between two names (both excluded), batch by batch, none read before it is wanted."""
 
     def __init__(self, tx: Transaction, container_id: int, until: int | None, low: str, high: str) -> None:
         self._tx = tx
@@ -93,25 +93,26 @@ class _Scan:
         self._from = _after(low)
 
     def skip_to(self, name: str) -> None:
-        """Go on at ``name``, itself included, after what is already read."""
+        """Go on at ``name``, itself included."""
         self._from = max(self._from, name)
 
     def __iter__(self) -> Iterator[Version]:
-        while True:
-            batch = self._batch()
-            for version in batch:
-                self._from = max(self._from, _after(version.name))
+        more = True
+        while more:
+            more = False
+            for number, row in enumerate(self._batch(), 1):
+                version = versions.version_of(row)
+                following = self._from = _after(version.name)
                 yield version
-            if len(batch) < _BATCH:
-                return
+                more = self._from > following or number == _BATCH
+                if more:
+                    break
 
-    def _batch(self) -> list[Version]:
+    def _batch(self) -> Iterator[Row]:
         if self._until is None:
-            rows = self._tx.rows(_NOW, self._container, self._from, self._high, _BATCH)
-        else:
-            horizon = self._until * 1_000_000
-            rows = self._tx.rows(_THEN, self._container, self._from, self._high, horizon, _BATCH)
-        return [versions.version_of(row) for row in rows]
+            return self._tx.rows(_NOW, self._container, self._from, self._high, _BATCH)
+        horizon = self._until * 1_000_000
+        return self._tx.rows(_THEN, self._container, self._from, self._high, horizon, _BATCH)
 
 
 def _after(name: str) -> str:
