@@ -225,13 +225,20 @@ class Scratch:
         small = self._small
         if small is None:
             return
+        before, copy = self._next, memoryview(bytes(small))
+        try:
+            if sequential:
+                self._next = 0
+                self._write_blocks(0, copy)
+            elif small:
+                self._write_file(0, copy)
+        except NoSpace:  # what was written before stays where it is
+            for index in list(self._blocks):
+                self._drop(index)
+            self._next = before
+            raise
         self._small = None
         self._memory.small.give_back(len(small))
-        if sequential:
-            self._next = 0
-            self._write_blocks(0, memoryview(small))
-        elif small:
-            self._write_file(0, memoryview(small))
 
     # -- blocks in memory -------------------------------------------------------------------
 

@@ -132,6 +132,29 @@ def test_what_is_written_at_random_goes_to_the_file(tmp_path: Path) -> None:
     assert [each.stat().st_size for each in tmp_path.iterdir()] == [3 * MIB + 4096]
 
 
+@pytest.mark.parametrize("size", [0, 20])
+@pytest.mark.parametrize("offset", [20, 500])
+def test_what_was_written_before_the_disk_was_full_stays(tmp_path: Path, size: int, offset: int) -> None:
+    memory = Memory(Room(100), Room(BLOCK), block_size=BLOCK, small_limit=20)
+    folder = tmp_path / "full"  # not there: nothing can be made in it
+    scratch = Scratch(folder, memory)
+    scratch.write(0, b"written first, whole"[:size])
+    for _ in range(2):
+        with pytest.raises(NoSpace):
+            scratch.write(offset, b"x" * 100)
+        found = memoryview(bytearray(size))
+        scratch.read_into(0, found)
+        assert bytes(found) == b"written first, whole"[:size]
+    folder.mkdir()
+    scratch.write(offset, b"x" * 100)
+    found = memoryview(bytearray(offset + 100))
+    scratch.read_into(0, found)
+    assert bytes(found) == b"written first, whole"[:size].ljust(offset, b"\0") + b"x" * 100
+    scratch.discard()
+    assert memory.small.take(100), "memory was lost"
+    assert memory.large.take(BLOCK)
+
+
 def test_the_memory_of_a_block_is_used_again_when_nobody_looks_at_it() -> None:
     buffers = Buffers(MIB, 8)
     first = buffers.new()
