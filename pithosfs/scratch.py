@@ -195,7 +195,6 @@ class Scratch:
 
     def discard(self) -> None:
         """Forget everything; the scratch can be used again."""
-        self._settle()
         if self._small is not None:
             self._memory.small.give_back(len(self._small))
         for index in list(self._blocks):
@@ -314,6 +313,7 @@ class Scratch:
             block.saved = True
 
     def _drop(self, index: int) -> None:
+        self._settle()
         del self._blocks[index]
         self._memory.large.give_back(self._memory.block_size)
 
