@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 #: Seconds within which files are closed to be sent together: so much longer than asked one waits at most.
-_TOGETHER = 2.0
+_TOGETHER = 5.0
 
 
 class Why(Enum):
