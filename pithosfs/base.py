@@ -58,7 +58,23 @@ def _ask(services: Services, node: Node) -> tuple[Info, Hashmap]:
 
 
 def meta_of(services: Services, node: Node) -> dict[str, str]:
-    """The user metadata of ``node``."""
-    meta = dict(services.fetcher.info(node.readable_at).meta)
+    """The user metadata of ``node``.
+
+    If the store has that version no longer, that of the present one if it has the same content, else none.
+    """
+    try:
+        meta = dict(services.fetcher.info(node.readable_at).meta)
+    except NotFound:
+        if not node.readable_at.version:
+            raise
+        return _meta_of_successor(services, node)
     services.store.remember_meta(node.version, meta)
     return meta
+
+
+def _meta_of_successor(services: Services, node: Node) -> dict[str, str]:
+    try:
+        info = services.fetcher.info(Origin(node.ref, 0))
+    except NotFound:
+        return {}
+    return dict(info.meta) if (info.entry.hash, info.entry.size) == (node.hash, node.size) else {}

@@ -87,6 +87,11 @@ class BlockCache:
             return self._buffers.new()[:length]
         return new_buffer(length)
 
+    @property
+    def memory_limit(self) -> int:
+        """Bytes of RAM that blocks may take."""
+        return int(self._memory.maxsize)
+
     # -- blocks ------------------------------------------------------------------------
 
     def peek(self, key: str) -> Buffer | None:

@@ -2,7 +2,7 @@
 
 What travels is decided by what the server has, in as few requests as can be:
 
-* a new object of one block is one PUT with its body;
+* an object of one block is one PUT with its body, unless the server may have it;
 * what was sent ahead, while the program still wrote, is not sent again;
 * one changed block in a large object is surely new: POST, then PUT;
 * else the PUT itself is the question.
@@ -13,7 +13,7 @@ A commit that returns means the server answered 201 for exactly these bytes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_all
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from pithosfs import blocks
 from pithosfs.ahead import Ahead
 from pithosfs.api import Written
+from pithosfs.batches import Block
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.errors import MissingBlocks, PithosError
 from pithosfs.names import ObjectRef
@@ -195,17 +196,22 @@ class _Job:
         return list(dict.fromkeys(block for block in content.hashes if block in fresh))
 
     def _send(self, hashes: Sequence[str]) -> None:
-        self._in_parallel(self._send_one, hashes)
+        self._in_parallel(self._send_some, self._shares(hashes))
         self.sent.update(hashes)
 
-    def _send_one(self, block: str) -> None:
+    def _shares(self, hashes: Sequence[str]) -> Iterator[list[str]]:
+        """What one sender after the other takes of them."""
+        waiting = deque(hashes)
+        while waiting:
+            yield [waiting.popleft() for _ in range(self.uploader.batches.share(len(waiting)))]
+
+    def _send_some(self, hashes: Sequence[str]) -> None:
+        self.uploader.send_blocks(self.ref, [Block(each, self._bytes_of(each)) for each in hashes])
+
+    def _bytes_of(self, block: str) -> Buffer:
         if block == blocks.ZERO_HASH:
-            self.uploader.send_block(self.ref, block, b"\0")
-            return
-        data = self.uploader.cache.get(block)
-        if data is None:
-            data = self._look_again(block)
-        self.uploader.send_block(self.ref, block, data)
+            return b"\0"
+        return self.uploader.cache.get(block) or self._look_again(block)
 
     def _look_again(self, block: str) -> Buffer:
         index = self.where.get(block)
@@ -219,7 +225,7 @@ class _Job:
             raise Changed(f"{self.ref} changed while it was sent")
         return data
 
-    def _in_parallel(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    def _in_parallel(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """``work`` on each item in the pool, a bounded number at a time; the first error is raised."""
         results: list[Result] = []
         pending: deque[Future[Result]] = deque()

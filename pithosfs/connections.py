@@ -50,6 +50,8 @@ PROGRESS = 64 * 1024
 #: Bytes handed to the kernel in one call when sending, and of a body that goes with its head.
 _SEND_PIECE, _SEND_TOGETHER = 256 * 1024, 64 * 1024
 _READER = 64 * 1024
+#: The body of a request: one piece, or several that are sent one after the other.
+Body = Buffer | tuple[Buffer, ...]
 _BROKEN = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 #: What OpenSSL says of a certificate: not valid yet (9), expired (10).
 _OUT_OF_TIME = (9, 10)
@@ -140,13 +142,15 @@ class _TimedSocket:
         #: Set when the other side has closed.
         self.ended = False
 
-    def send(self, head: bytes, body: Buffer | None) -> None:
+    def send(self, head: bytes, body: Body | None) -> None:
         """Send a request."""
-        view = memoryview(b"" if body is None else body).cast("B")
-        if len(view) <= _SEND_TOGETHER:
-            self._send_all(memoryview(head + view))
+        first, *more = [memoryview(each).cast("B") for each in _pieces(body)]
+        if len(first) <= _SEND_TOGETHER:
+            self._send_all(memoryview(head + first))
         else:
             self._send_all(memoryview(head))
+            self._send_all(first)
+        for view in more:
             self._send_all(view)
 
     def _send_all(self, view: memoryview) -> None:
@@ -273,14 +277,14 @@ class Connection:
         return self._http.is_connected
 
     def exchange(
-        self, method: str, target: str, headers: Mapping[str, str], body: Buffer | None, patience: Patience
+        self, method: str, target: str, headers: Mapping[str, str], body: Body | None, patience: Patience
     ) -> Answer:
         """Send a request and read the head of the answer; raises :class:`Failure`."""
         patience.attempt()
         timed = self._connect(patience)
         timed.patience = patience
         reused, self.used = self.used, True
-        length = None if body is None else memoryview(body).nbytes
+        length = None if body is None else size_of(body)
         request = heads.request(method, target, self._host, headers, length)
         response: urllib3.HTTPResponse | None = None
         try:
@@ -557,6 +561,18 @@ class Pool:
             each.close()
         for each in busy:
             each.abort()
+
+
+def size_of(body: Body | None) -> int:
+    """Bytes of a request's body."""
+    return sum(memoryview(each).nbytes for each in _pieces(body))
+
+
+def _pieces(body: Body | None) -> tuple[Buffer, ...]:
+    """A body's pieces, one at least."""
+    if isinstance(body, tuple):
+        return body or (b"",)
+    return (b"" if body is None else body,)
 
 
 def _find(error: BaseException, kind: type[BaseException]) -> BaseException | None:

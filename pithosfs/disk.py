@@ -112,6 +112,7 @@ class DiskCache:
         try:
             data = _read(path, buffer)
         except FileNotFoundError:
+            self._forget(block)  # another process took it away
             return None
         except OSError as error:
             self._complain("read", error)

@@ -264,6 +264,8 @@ class Files:
                 self._persist(file)
                 if not file.handles and file not in self.outbox:
                     self.outbox.queue(file, self._write_back or 0.0)
+            elif not file.handles:
+                self.hold(file)  # times or mode were changed while it was sent
             self._in_use.show_sent(file)
         if conflict is not None:
             raise conflict

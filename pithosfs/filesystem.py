@@ -149,7 +149,7 @@ class FileSystem:
         size = self._services.block_size
         if node.size > size:
             return
-        children = self.namespace.children(directory)
+        children = self.namespace.listed(directory.ref)
         ahead = (children.get(each) for each in self._siblings.opened(directory.ref, component, children))
         self._services.fetcher.prefetch(
             Address(each.readable_at, 0, each.hash, each.size, size)
@@ -157,16 +157,25 @@ class FileSystem:
             if each is not None and each.kind is Kind.FILE and each.hash and 0 < each.size <= size
         )
 
-    def create(self, path: str, mode: int, *, read: bool = True, exclusive: bool = False) -> Handle:
-        """Make a new file and open it; opens one that is there unless ``exclusive``."""
+    def create(
+        self,
+        path: str,
+        mode: int,
+        *,
+        read: bool = True,
+        append: bool = False,
+        truncate: bool = False,
+        exclusive: bool = False,
+    ) -> Handle:
+        """Make a new file and open it; one that is there is opened, unless ``exclusive``."""
         self._writable(path)
         try:
             file = self._naming.create(path, mode)
         except Exists:
             if exclusive:
                 raise
-            return self.open(path, read=read, write=True)
-        return self.handles.add(file, read=read, write=True)
+            return self.open(path, read=read, write=True, append=append, truncate=truncate)
+        return self.handles.add(file, read=read, write=True, append=append)
 
     # -- changing --------------------------------------------------------------------------------
 

@@ -66,6 +66,9 @@ class Metadata:
 
     def xattrs(self, path: str) -> dict[str, bytes]:
         """The user's extended attributes by full name (``user.…``)."""
+        hidden = self._paths.hidden.find(path)
+        if hidden is not None:
+            return attributes.read_xattrs(hidden.meta())
         return attributes.read_xattrs(self._meta(self._namespace.find(path)))
 
     def set_xattr(self, path: str, name: str, value: bytes, *, create: bool, exists: bool) -> None:
@@ -92,11 +95,15 @@ class Metadata:
         return file.meta()
 
     def _change(self, path: str, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
+        if self._paths.hidden.find(path) is None:
+            self._check_keeps_attributes(path)
+        with self._paths.in_use(path) as file:
+            file.set_meta(change(dict(file.meta())))
+            self._files.hold(file)
+
+    def _check_keeps_attributes(self, path: str) -> None:
         node = self._namespace.find(path)
         if node.is_directory and not node.exists:
             raise NotSupported(f"{path} has no object of its own that could keep attributes")
         if not node.ref.name:
             raise NotSupported("a container keeps no attributes")
-        with self._paths.in_use(path) as file:
-            file.set_meta(change(dict(file.meta())))
-            self._files.hold(file)

@@ -95,10 +95,10 @@ class MountedTree(FileSystem):
 
     # -- others' trees -----------------------------------------------------------------------------
 
-    def create(self, path: str, mode: int, *, read: bool = True, exclusive: bool = False) -> Handle:
+    def create(self, path: str, mode: int, **options: bool) -> Handle:
         """Make a new file and open it, where that is allowed."""
         self._require_right(path)
-        return super().create(path, mode, read=read, exclusive=exclusive)
+        return super().create(path, mode, **options)
 
     def mkdir(self, path: str, mode: int) -> None:
         """Make a directory, where that is allowed."""

@@ -210,7 +210,11 @@ class OpenFile:
         known = self._traits.meta
         if known is None:
             assert self.node is not None  # noqa: S101 - a new file's metadata is known
-            known = self._traits.meta = meta_of(self._services, self.node)
+            found = meta_of(self._services, self.node)
+            with self._lock:
+                known = self._traits.meta
+                if known is None:  # else it was changed while it was asked for
+                    known = self._traits.meta = found
         return known
 
     # -- bytes --------------------------------------------------------------------------------
@@ -360,8 +364,9 @@ class OpenFile:
     def _commit(self, ref: ObjectRef, etags: tuple[str, ...] | None) -> None:
         """Send the file as ``ref``: over a version that has one of ``etags``, or over none (None)."""
         data = self.load()
-        terms = self._terms(etags)
+        self.meta()  # asked for now if it is not known: what is sent is all of one moment
         with self._lock:
+            terms = self._terms(etags)
             frozen = data.freeze()
             kept, taken, promised = self.attributes, self._traits.take(), self._promise.count
             ahead, self._ahead = self._ahead, None
@@ -387,10 +392,8 @@ class OpenFile:
         self._services.store.remember_hashmap(hashmap)
 
     def _terms(self, etags: tuple[str, ...] | None) -> Terms:
-        with self._lock:
-            kept = self.attributes
-        meta = attributes.meta_for(kept, self.meta())
-        return Terms(kept.content_type, meta, etags or (), only_new=etags is None)
+        meta = attributes.meta_for(self.attributes, self.meta())
+        return Terms(self.attributes.content_type, meta, etags or (), only_new=etags is None)
 
     def _attempted(self, content: Hashmap) -> None:
         with self._lock:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ class Operations:
         self._born = time.time_ns()
         self._directories = Directories(filesystem)
         self._sizes: dict[int, int] = {}  # what the kernel was told last, by inode number
+        self._sizes_lock = threading.Lock()
         self._kernel = binding.KernelMemory()
         self.errors: dict[str, int] = {}
 
@@ -231,9 +233,10 @@ class Operations:
         """The kernel is told this size."""
         if node.kind is not Kind.FILE:
             return
-        self._sizes[told.ino] = told.size
-        if len(self._sizes) > _SIZES:
-            self._sizes.pop(next(iter(self._sizes)), None)
+        with self._sizes_lock:
+            self._sizes[told.ino] = told.size
+            if len(self._sizes) > _SIZES:
+                del self._sizes[next(iter(self._sizes))]
 
     @border
     def access(self, path: str, mode: int) -> None:
@@ -419,8 +422,11 @@ class Operations:
         self._tell(info, handle)
         # The kernel ends a file where it believes its end to be: it must not believe an old size.
         ino, size = handle.file.ino, handle.file.size
-        if self._sizes.get(ino, size) != size:
-            self._sizes[ino] = size
+        with self._sizes_lock:
+            changed = self._sizes.get(ino, size) != size
+            if changed:
+                self._sizes[ino] = size
+        if changed:
             binding.forget_attributes(path)
 
     @border
@@ -430,6 +436,8 @@ class Operations:
             path,
             mode,
             read=info.flags & os.O_ACCMODE != os.O_WRONLY,
+            append=bool(info.flags & os.O_APPEND),
+            truncate=bool(info.flags & os.O_TRUNC),  # others may have made one just now
             exclusive=bool(info.flags & os.O_EXCL),
         )
         self._tell(info, handle)

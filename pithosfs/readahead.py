@@ -10,6 +10,7 @@ cost as much time as fetching all of it would.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from enum import Enum
 
@@ -51,10 +52,11 @@ class _Stream:
 
 
 class Readahead:
-    """One per handle.  ``block_size`` in bytes."""
+    """One per handle.  ``block_size`` in bytes.  Thread-safe: the kernel reads several pieces at once."""
 
     def __init__(self, block_size: int) -> None:
         self._block_size = block_size
+        self._lock = threading.Lock()
         self._streams: list[_Stream] = []
         self._waited = 0.0
         self._random_reads = 0
@@ -62,7 +64,8 @@ class Readahead:
 
     def waited(self, seconds: float) -> None:
         """A random read had to wait so long for the network."""
-        self._waited += seconds
+        with self._lock:
+            self._waited += seconds
 
     def plan(
         self, offset: int, size: int, file_size: int, latency: float, rate: float, max_window: int
@@ -74,6 +77,12 @@ class Readahead:
         """
         if file_size <= self._block_size:
             return Plan(Unit.BLOCK)
+        with self._lock:
+            return self._plan(offset, size, file_size, latency, rate, max_window)
+
+    def _plan(
+        self, offset: int, size: int, file_size: int, latency: float, rate: float, max_window: int
+    ) -> Plan:
         stream = self._follow(offset, size)
         count = -(-file_size // self._block_size)
         trust = _TRUST_AT_START if stream.position == stream.run else _TRUST_ELSEWHERE

@@ -33,6 +33,7 @@ from typing import Protocol
 
 from pithosfs import blocks
 from pithosfs.api import Client
+from pithosfs.batches import Block
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
 from pithosfs.commit import Changed, commit
@@ -54,6 +55,8 @@ _DOWNLOAD_MEMORY = (_AHEAD + 2) * _BATCH * blocks.BLOCK_SIZE
 #: Blocks just hashed are kept, for they may have to be sent; of large files most are read again.
 _UPLOAD_MEMORY = 6 * blocks.BLOCK_SIZE
 _THREADS = 8
+#: Bytes of blocks that are sent several at once.
+_UNDER_WAY = 16 * blocks.BLOCK_SIZE
 
 
 class Reader(Protocol):
@@ -198,7 +201,14 @@ class _Uploads(Uploader):
     """An uploader that tells its progress."""
 
     def __init__(self, client: Client, progress: Progress | None, block_size: int) -> None:
-        super().__init__(lambda _ref: client, client, BlockCache(_UPLOAD_MEMORY, None), threads=_THREADS)
+        super().__init__(
+            lambda _ref: client,
+            client,
+            BlockCache(_UPLOAD_MEMORY, None),
+            threads=_THREADS,
+            block_size=block_size,
+            memory=_UNDER_WAY,
+        )
         self._meter = _Meter(progress, "uploading", 0)
         self._block_size = block_size
 
@@ -206,9 +216,9 @@ class _Uploads(Uploader):
         """So many blocks are going to be sent."""
         self._meter.total = (self._meter.total or 0) + len(hashes) * self._block_size
 
-    def send_block(self, ref: ObjectRef, block: str, data: Buffer) -> None:
-        super().send_block(ref, block, data)
-        self._meter.add(len(data))
+    def _stored(self, ref: ObjectRef, block: Block) -> None:
+        super()._stored(ref, block)
+        self._meter.add(len(block.data))
 
     def put_body(self, ref: ObjectRef, data: Buffer, merkle: str, terms: Terms) -> Written:
         written = super().put_body(ref, data, merkle, terms)
@@ -275,7 +285,8 @@ class _Stream:
         self._wait()
         self._uploader.to_send(list(missing))
         self._sending = [
-            self._uploader.submit(self._uploader.send_block, self.ref, each, named[each]) for each in missing
+            self._uploader.submit(self._uploader.send_blocks, self.ref, [Block(each, named[each])])
+            for each in missing
         ]
 
     def _wait(self) -> None:

@@ -39,9 +39,8 @@ from urllib.parse import urljoin, urlsplit
 
 from pithosfs import __version__, errors
 from pithosfs.answers import error_of, retry_after
-from pithosfs.blocks import Buffer
 from pithosfs.breaker import PROBE_TIMEOUT, Breaker
-from pithosfs.connections import TLS, Answer, Connection, Failure, Patience, Pool
+from pithosfs.connections import TLS, Answer, Body, Connection, Failure, Patience, Pool, size_of
 from pithosfs.credentials import Credentials, TokenReader
 from pithosfs.stats import Stats
 
@@ -81,7 +80,7 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Buffer | None = None
+    body: Body | None = None
     label: str = ""
     timeout: float | None = None
     repeatable: bool | None = None
@@ -309,7 +308,7 @@ class _Sending:
         connection = server.pool.acquire(self._patience)
         held = _Held(request, server.pool, connection)
         try:
-            self._transport.stats.sent(request.method, _size(request.body))
+            self._transport.stats.sent(request.method, size_of(request.body))
             answer = held.answer = connection.exchange(
                 request.method, _target(self._url), headers, request.body, self._patience
             )
@@ -472,10 +471,6 @@ def _body_length(answer: Answer, expected: int | None) -> int | None:
 def _check_length(length: int, expected: int | None) -> None:
     if expected is not None and length != expected:
         raise Failure(errors.ProtocolError(f"{length} bytes came where {expected} were asked for"))
-
-
-def _size(body: Buffer | None) -> int:
-    return 0 if body is None else memoryview(body).nbytes
 
 
 def _read_to_end(answer: Answer) -> bytearray:

@@ -7,25 +7,42 @@ the end anyway); nothing in the pool waits for the pool.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 from typing import TypeVar
 
 from cachetools import LRUCache
 
 from pithosfs import blocks
 from pithosfs.api import Client, Written
+from pithosfs.batches import Batches, Block
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
-from pithosfs.errors import BadRequest, Forbidden, NotFound, ProtocolError, Unavailable
+from pithosfs.errors import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    ProtocolError,
+    QuotaExceeded,
+    TimedOut,
+    Unavailable,
+)
 from pithosfs.names import ObjectRef
 from pithosfs.twins import Twins
 from pithosfs.waiting import may_leave, wait
 
+log = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
+
+#: What a server that takes no long requests, or a proxy before it, may answer to one: nothing, or this.
+_TOO_LONG = (0, 400, 413, 500, 502)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +128,8 @@ class Uploader:
     """Sends blocks and hashmaps.
 
     ``own`` is the account blocks are posted to, for others' containers take
-    none; ``container`` is where, if not the object's own one.
+    none; ``container`` is where, if not the object's own one.  At most ``memory``
+    bytes of blocks that go together are under way at once (None: what the cache has).
     """
 
     def __init__(
@@ -123,12 +141,14 @@ class Uploader:
         container: str | None = None,
         threads: int = 8,
         block_size: int = blocks.BLOCK_SIZE,
+        memory: int | None = None,
     ) -> None:
         self.cache = cache
         self.known = KnownBlocks()
         self.twins = Twins()
         self.under_way = UnderWay()
         self.counts = UploadCounts()
+        self.batches = Batches(threads, cache.memory_limit if memory is None else memory, block_size)
         self.threads = threads
         self._client_of = client_of
         self._own = own
@@ -156,16 +176,57 @@ class Uploader:
 
     # -- requests ----------------------------------------------------------------------
 
-    def send_block(self, ref: ObjectRef, block: str, data: Buffer) -> None:
-        """POST one block whose hash is ``block``."""
+    def send_blocks(self, ref: ObjectRef, waiting: Sequence[Block]) -> None:
+        """POST blocks, together where the server takes that."""
         self.under_way.sent(ref, 0)
-        if self._own.post_block(self._container or ref.container, data, expected=block) != block:
-            raise ProtocolError(f"the server stored a block of {ref} under another hash")
-        self.known.add((block,))
-        self.under_way.sent(ref, len(data))
+        for request in self.batches.requests(waiting):
+            began = time.monotonic()
+            took = partial(self.batches.took, sum(len(each.data) for each in request))
+            try:
+                self._send(ref, request)
+            except TimedOut:
+                took(time.monotonic() - began)
+                raise
+            took(time.monotonic() - began)
+
+    def _send(self, ref: ObjectRef, request: Sequence[Block]) -> None:
+        """POST blocks together; what does not arrive as it was goes alone, once more."""
+        refused = False
+        if len(request) > 1:
+            request, refused = self._send_together(ref, request)
+        for block in request:
+            self._own.post_block(self._container or ref.container, block.data, expected=block.hash)
+            self._stored(ref, block)
+        if refused:  # but not if they could not be sent alone, either
+            self.batches.refused()
+
+    def _send_together(self, ref: ObjectRef, request: Sequence[Block]) -> tuple[list[Block], bool]:
+        """One POST of several blocks: what is left to send, and whether it seems that this was too long."""
+        try:
+            hashes = self._own.post_blocks(self._container or ref.container, [each.data for each in request])
+        except (QuotaExceeded, BadRequest, ProtocolError, Unavailable) as error:
+            if isinstance(error, TimedOut) or error.status not in _TOO_LONG:
+                raise
+            log.info("%s: the server does not take %d blocks at once: %s", ref, len(request), error)
+            return list(request), True
+        left = []
+        for block, stored in zip_longest(request, hashes[: len(request)]):
+            if stored == block.hash:
+                self._stored(ref, block)
+            else:
+                left.append(block)
+        if left:
+            log.warning("%s: %d of %d blocks did not arrive as they were", ref, len(left), len(request))
+        return left, len(hashes) != len(request)
+
+    def _stored(self, ref: ObjectRef, block: Block) -> None:
+        """A block is on the server."""
+        size = len(block.data)
+        self.known.add((block.hash,))
+        self.under_way.sent(ref, size)
         with self._lock:
             self.counts.sent += 1
-            self.counts.sent_bytes += len(data)
+            self.counts.sent_bytes += size
 
     def missing(self, ref: ObjectRef, hashes: Sequence[str]) -> set[str]:
         """Which of ``hashes`` the server lacks; nothing is created."""

@@ -17,6 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # without the store: this machine, settings, pure parts
     (
         "attributes",
+        "batches",
         "buffers",
         "directio",
         "callers",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pithosfs import wire
-from pithosfs.blocks import Buffer
+from pithosfs.connections import Body
 from pithosfs.errors import ProtocolError
 from pithosfs.transport import Request, Response, Transport
 from pithosfs.wire import Written
@@ -44,7 +44,7 @@ class Calls:
         query: Query = (),
         flags: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
-        body: Buffer | None = None,
+        body: Body | None = None,
         timeout: float | None = None,
         repeatable: bool | None = None,
         allow: frozenset[int] = frozenset(),

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 _INTEGRITY_ATTEMPTS = 3
 _MD5_DIGITS = 32
 #: Before it answers a hashmap, the store may read every block of it (for an MD5) and write it to disk. More
-#: than so many bytes are given time for, at so many a second, on top of what any request has.
+#: than so many bytes are given time for, at so many a second, on top of what any request has; so are the
+#: blocks of one request after the first.
 _AT_ONCE, _STORE_RATE = 1 << 30, 32 << 20
 
 
@@ -213,22 +214,43 @@ class Writing(Reading):
         an empty body would store nothing, so of an all-zero block one stays.
         What was damaged on the way is sent again.
         """
-        body = memoryview(data).cast("B")[: max(1, blocks.stripped_length(data))]
         wanted = expected or blocks.block_hash(data, algorithm)
         for _ in range(_INTEGRITY_ATTEMPTS):
-            answer = self._send(
-                "POST",
-                container,
-                query=[JSON],
-                flags=["update"],
-                headers={"Content-Type": wire.DATA},
-                body=body if len(body) else b"\0",
-            )
-            stored = [wire.hash_of(each) for each in list_of(answer, container)]
+            stored = self._post_data(container, (_stripped(data),))
             if stored == [wanted]:
                 return wanted
             log.warning("a block was damaged on its way to %s", container)
         raise ProtocolError(f"{container}: the store gives a block another hash than {wanted}")
+
+    def post_blocks(self, container: str, parts: Sequence[Buffer]) -> list[str]:
+        """Store several blocks in one request; returns the hashes of those the store says it got, in order.
+
+        All but the last are as long as the container's blocks, zeros included:
+        the store cuts what comes at that length.  Comparing the hashes, and
+        sending again what was damaged, is left to the caller.
+        """
+        if not parts:
+            return []
+        return self._post_data(container, (*parts[:-1], _stripped(parts[-1])))
+
+    def _post_data(self, container: str, body: tuple[Buffer, ...]) -> list[str]:
+        more = sum(len(each) for each in body[1:])
+        answer = self._send(
+            "POST",
+            container,
+            query=[JSON],
+            flags=["update"],
+            headers={"Content-Type": wire.DATA},
+            body=body,
+            timeout=self.transport.timeout + more / _STORE_RATE,
+        )
+        return [wire.hash_of(each) for each in list_of(answer, container)]
+
+
+def _stripped(data: Buffer) -> memoryview:
+    """A block without the zeros at its end, but never nothing."""
+    body = memoryview(data).cast("B")[: max(1, blocks.stripped_length(data))]
+    return body if len(body) else memoryview(b"\0")
 
 
 def _writing(

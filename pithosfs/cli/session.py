@@ -8,8 +8,10 @@ the staging area; the next mount goes on with it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -70,6 +72,7 @@ class Session:
 
         Raises whatever ``build`` and the mount raise.
         """
+        _allow_many_files()
         with signals.handled(self._handlers()):  # before build: it may start threads
             file = registry.own_file()
             self._mount = build()
@@ -179,3 +182,10 @@ class Session:
             self._mount.stop()
             self._close()
             os._exit(exits.ExitCode.OK)
+
+
+def _allow_many_files() -> None:
+    """As many open files as this process may have: of each unsent one that is not tiny there is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -597,6 +597,19 @@ def test_a_block_stored_under_another_hash_is_an_error(pithos: Callable[..., Any
         client.post_block("c", b"abc")
 
 
+def test_post_blocks(pithos: Callable[..., Any]) -> None:
+    """One body, of which only the end may lack its zeros; what the store says of it is handed on."""
+    client, server = pithos(store_block)
+    parts = [b"abc\0", memoryview(b"def\0"), bytearray(b"gh\0\0")]
+    assert client.post_blocks("c", parts) == [blocks.block_hash(b"abc\0def\0gh")]
+    assert server.requests[-1].body == b"abc\0def\0gh"
+    assert server.requests[-1].headers["content-length"] == "10"
+    assert client.post_blocks("c", [b"abc", bytes(4)]) == [blocks.block_hash(b"abc")]
+    assert server.requests[-1].body == b"abc\0"
+    assert client.post_blocks("c", []) == []
+    assert len(server.requests) == 2
+
+
 def test_headers_of_a_put(pithos: Callable[..., Any]) -> None:
     client, server = pithos(say(201, b"", X_Object_Version="5", ETag='"ABC"'))
     client.put_object(
@@ -965,6 +978,7 @@ METHODS: dict[str, Callable[[Client], object]] = {
     "put_hashmap": lambda client: client.put_hashmap("c", "n", blocks.EMPTY, content_type="a/b"),
     "missing_blocks": lambda client: client.missing_blocks("c", "n", ["ab" * 32]),
     "post_block": lambda client: client.post_block("c", b"abc"),
+    "post_blocks": lambda client: client.post_blocks("c", [b"abc", b"def"]),
     "copy": lambda client: client.copy("c", "a", "c", "b"),
     "put_copy": put_copy,
 }

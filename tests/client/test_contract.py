@@ -71,6 +71,14 @@ def upload(client: Client, container: str, name: str, data: bytes) -> blocks.Has
     return content
 
 
+def test_several_blocks_in_one_request(client: Client, container: str) -> None:
+    """Cut at their full length, and named in their order; the last one may be shorter."""
+    parts = [os.urandom(BLOCK_SIZE - 2) + b"x" + bytes(1) for _ in range(3)] + [b"the end"]
+    hashes = [blocks.block_hash(each) for each in parts]
+    assert client.post_blocks(container, parts) == hashes
+    assert client.missing_blocks(container, "n", hashes) == []
+
+
 def test_account_and_containers(client: Client, container: str) -> None:
     put(client, container, "a", data=b"12345")
     info = client.account()

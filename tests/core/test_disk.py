@@ -60,6 +60,18 @@ def test_a_damaged_block_is_a_miss_and_goes(tmp_path: Path, damage: bytes | None
     assert cache.get(name) == data
 
 
+def test_a_block_another_process_took_away_is_kept_again(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path, 10_000)
+    name, data = block(1)
+    cache.put(name, data)
+    (path,) = (each for each in tmp_path.rglob("*") if each.is_file())
+    path.unlink()
+    assert cache.get(name) is None
+    assert cache.total == 0
+    cache.put(name, data)
+    assert cache.get(name) == data
+
+
 def test_a_block_without_its_trailing_zeros_is_whole(tmp_path: Path) -> None:
     cache = DiskCache(tmp_path, 10_000)
     name = block_hash(b"data" + bytes(100))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from typing import Any
 
 import pytest
 
-from pithosfs.errors import Interrupted, NotFound, PithosError, Stale, Unavailable
+from pithosfs.attributes import read_xattrs
+from pithosfs.errors import Forbidden, Interrupted, NotFound, PithosError, Stale, Unavailable
 from pithosfs.openfile import OpenFile
 from pithosfs.waiting import patience
 from tests.core.conftest import SMALL, Build
@@ -485,6 +487,71 @@ def test_a_change_of_mode_gives_way_to_foreign_content(stack: Stack) -> None:
     assert stack.get("file") == b"theirs"
 
 
+@pytest.mark.parametrize("what", ["mode", "attribute"])
+def test_what_is_set_while_a_commit_begins_is_not_lost(stack: Stack, what: str) -> None:
+    """It asks for the metadata first, which may take its time."""
+    stack.put("file", b"old")
+    handle = stack.fs.open("/file", write=True)
+    stack.fs.handles.write(handle.number, 0, b"new")
+    held = stack.wire.hold("HEAD")
+    closing = InThread(lambda: stack.fs.handles.flush(handle.number))
+    held.wait()
+    if what == "mode":
+        stack.fs.set_attributes("/file", mode=0o640)
+    else:
+        stack.fs.set_xattr("/file", "user.a", b"1", create=False, exists=False)
+    held.release()
+    closing.result()
+    stack.fs.handles.release(handle.number)
+    assert not stack.files.outbox.drain(10)
+    there = stack.client.head(stack.container, "file")
+    assert stack.get("file") == b"new"
+    if what == "mode":
+        assert "mode=0640" in there.entry.content_type
+    else:
+        assert read_xattrs(there.meta) == {"user.a": b"1"}
+        assert stack.fs.xattrs("/file") == {"user.a": b"1"}
+
+
+@pytest.mark.parametrize("others", ["replace", "delete", "describe"])
+def test_a_change_of_a_version_that_is_gone_is_sent(stack: Stack, others: str) -> None:
+    """The container keeps no versions: what the file was before cannot be asked for any more."""
+    stack.client.update_container(stack.container, versioning="none")
+    stack.put("file", b"old")
+    handle = stack.fs.open("/file", write=True)
+    stack.fs.handles.write(handle.number, 0, b"new")
+    if others == "replace":
+        stack.put("file", b"theirs")
+    elif others == "delete":
+        stack.client.delete(stack.container, "file")
+    else:
+        stack.client.put_object(stack.container, "file", b"old", content_type="text/plain", meta={"A": "b"})
+    try:
+        stack.fs.handles.flush(handle.number)
+    except Stale:
+        assert others == "replace"
+    stack.fs.handles.release(handle.number)
+    assert not stack.files.outbox.waiting()
+    assert sorted(map(stack.get, stack.names())) == ([b"new", b"theirs"] if others == "replace" else [b"new"])
+    assert stack.get("file") == (b"theirs" if others == "replace" else b"new")
+    if others == "describe":
+        assert "b" in stack.client.head(stack.container, "file").meta.values()
+
+
+def test_a_mode_set_while_a_file_that_nobody_has_open_is_sent(stack: Stack) -> None:
+    stack.put("file", b"old")
+    held = stack.wire.hold("PUT")
+    cutting = InThread(lambda: stack.fs.truncate("/file", 2))
+    held.wait()
+    stack.fs.set_attributes("/file", mode=0o640)
+    held.release()
+    cutting.result()
+    assert not stack.files.outbox.drain(10)
+    assert stack.get("file") == b"ol"
+    assert "mode=0640" in stack.client.head(stack.container, "file").entry.content_type
+    assert not stack.files.all()
+
+
 # -- opening and closing at the same time ------------------------------------------------------------
 
 
@@ -516,6 +583,28 @@ def test_a_listing_older_than_our_commit_does_not_make_a_second_file(stack: Stac
     assert file is handle.file
     stack.files.closed(file)
     stack.fs.handles.release(handle.number)
+
+
+def test_an_open_asks_for_no_listing_once_it_has_the_file(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing that gets old just then, and cannot be had anew, is no reason to fail and keep the file."""
+    stack.put("file", b"content")
+    use = stack.files.use
+
+    def use_and_grow_old(*args: Any) -> OpenFile:
+        file = use(*args)
+        stack.namespace.forget()
+        stack.wire.before = refuse
+        return file
+
+    def refuse(_: object) -> None:
+        raise Forbidden("not for you", 403)
+
+    monkeypatch.setattr(stack.files, "use", use_and_grow_old)
+    handle = stack.fs.open("/file")
+    stack.fs.handles.release(handle.number)
+    assert not stack.files.all()
 
 
 def test_a_name_being_moved_is_opened_as_the_same_file(stack: Stack) -> None:

@@ -252,6 +252,19 @@ def test_a_hidden_file_is_deleted_and_reachable_by_the_hidden_name_only(stack: S
     assert not stack.fs.forget_hidden("/.fuse_hidden00000000000000ff")
 
 
+def test_a_removed_open_file_keeps_its_attributes(stack: Stack) -> None:
+    stack.write("/file", b"content")
+    stack.fs.set_xattr("/file", "user.a", b"1", create=False, exists=False)
+    handle = stack.fs.open("/file")
+    assert stack.fs.hide("/file", "/.fuse_hidden0000000000000001")
+    stack.write("/file", b"another")
+    assert stack.fs.xattrs("/.fuse_hidden0000000000000001") == {"user.a": b"1"}
+    stack.fs.set_xattr("/.fuse_hidden0000000000000001", "user.b", b"2", create=False, exists=False)
+    assert stack.fs.xattr("/.fuse_hidden0000000000000001", "user.b") == b"2"
+    assert stack.fs.xattrs("/file") == {}
+    stack.fs.handles.release(handle.number)
+
+
 def test_a_directory_is_not_hidden(stack: Stack) -> None:
     stack.fs.mkdir("/d", 0o755)
     assert not stack.fs.hide("/d", "/.fuse_hidden0000000000000001")

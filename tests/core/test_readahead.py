@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import pytest
 
 from pithosfs.readahead import Plan, Readahead, Unit
+from tests.core.threads import InThread
 
 BLOCK = 4 * 1024 * 1024
 STEP = 128 * 1024
@@ -79,6 +83,26 @@ def test_the_kernels_parallel_reads_come_out_of_order() -> None:
         read(ahead, two)
         last = read(ahead, one)
     assert last.unit is Unit.BLOCK
+
+
+def test_two_reads_of_one_handle_at_the_same_moment() -> None:
+    """Each finds the stream it goes on with, before the other has noted that it did."""
+    both = threading.Barrier(2)
+
+    class Slow(list):  # type: ignore[type-arg]
+        def remove(self, each: object) -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.2)
+            super().remove(each)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.2)
+
+    ahead = Readahead(BLOCK)
+    read(ahead, 0)
+    ahead._streams = Slow(ahead._streams)
+    reads = [InThread(lambda offset=each: read(ahead, offset)) for each in (STEP, 2 * STEP)]
+    for each in reads:
+        each.result()
 
 
 @pytest.mark.parametrize(("rate", "unit"), [(SLOW, Unit.PIECE), (FAST, Unit.BLOCK)])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults.scene import Scene
+from tests.faults.scene import Scene, kill
 from tests.faults.soak import soak
 from tests.support.files import BLOCK, MIB, noise
 from tests.support.server import Server
@@ -88,3 +90,32 @@ def test_a_short_soak(tmp_path: Path) -> None:
     assert result.read > 20
     assert result.lost == []
     assert result.wrong == []
+
+
+def test_hundreds_of_unsent_files_need_no_more_descriptors_than_a_process_gets(scene: Scene) -> None:
+    """Of each that is not tiny a file is open in the mount; a program may have 1,024 open as a rule."""
+    names = [f"file{number:03}" for number in range(150)]
+    size = 260 * 1024
+    with few_descriptors(100):
+        mount = scene.mount("--write-back=600", timeout=20)
+    for number, name in enumerate(names):
+        (mount.mountpoint / name).write_bytes(bytes([number]) * size)
+    assert scene.pending(mount) == names
+    kill(mount)
+    mount.destroy()
+    with few_descriptors(100):
+        scene.start(mount)
+    scene.settle(mount, seconds=60)
+    assert sorted(scene.store.names()) == names
+    assert all(scene.store.get(name) == bytes([number]) * size for number, name in enumerate(names))
+
+
+@contextlib.contextmanager
+def few_descriptors(count: int) -> Iterator[None]:
+    """Whoever is started within this context may have so many, and more if it asks for them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
