@@ -23,7 +23,7 @@ from pithosfs import blocks
 from pithosfs.api import Client, Info
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
-from pithosfs.errors import CorruptBlock, PithosError, ProtocolError, Stale, Unavailable
+from pithosfs.errors import CorruptBlock, PithosError, ProtocolError, Stale, TimedOut, Unavailable
 from pithosfs.names import ObjectRef
 from pithosfs.waiting import if_cancelled, wait
 
@@ -37,6 +37,8 @@ PIECE = 32 * 1024
 _AHEAD_THREADS, _AHEAD_LIMIT = 8, 80
 _ATTEMPTS = 3
 _FULL_RATE_SAMPLE = 1024 * 1024
+#: Bytes after which it is seen that a transfer goes on.
+_PROGRESS = 512 * 1024
 
 
 class Origin(NamedTuple):
@@ -99,6 +101,7 @@ class Fetcher:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
         self._ahead_pool = ThreadPoolExecutor(_AHEAD_THREADS, thread_name_prefix="ahead")
         self._ahead_now = 0
+        self._moved = 0.0  # when bytes of a block came last, monotonic
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -112,19 +115,44 @@ class Fetcher:
         """One object's headers and hashmap."""
         ref, version = origin
         ask = self._client_of(ref).hashmap
-        return wait(self._submit(lambda: ask(ref.container, ref.name, version or None)), self._timeout)
+        return self._wait(self._submit(lambda: ask(ref.container, ref.name, version or None)))
 
     def info(self, origin: Origin) -> Info:
         """One object's headers."""
         ref, version = origin
         ask = self._client_of(ref).head
-        return wait(self._submit(lambda: ask(ref.container, ref.name, version or None)), self._timeout)
+        return self._wait(self._submit(lambda: ask(ref.container, ref.name, version or None)))
 
     def _submit(self, work: Callable[[], Result]) -> Future[Result]:
         try:
             return self._pool.submit(work)
         except RuntimeError as error:
             raise Unavailable("the mount is being ended") from error
+
+    def _wait(self, future: Future[Result], began: float | None = None) -> Result:
+        """What comes of a request, waited for since ``began`` as long as blocks keep moving.
+
+        It shares the network with them, and may have to wait until one of their threads is free.
+        """
+        since = time.monotonic() if began is None else began
+        while True:
+            try:
+                return wait(future, max(0.0, self._deadline(since) - time.monotonic()))
+            except TimedOut:
+                if future.done() or time.monotonic() >= self._deadline(since):
+                    raise
+
+    def _deadline(self, began: float) -> float:
+        return max(began, self._moved) + self._timeout
+
+    def _fill(self, body, view: memoryview) -> None:  # type: ignore[no-untyped-def]
+        filled = 0
+        while filled < len(view):
+            got = body.readinto(view[filled : filled + _PROGRESS])
+            if not got:
+                raise ProtocolError(f"the answer ended after {filled} of {len(view)} bytes")
+            filled += got
+            self._moved = time.monotonic()
 
     # -- whole blocks --------------------------------------------------------------------
 
@@ -135,7 +163,7 @@ class Fetcher:
         """
         if address.hash == blocks.ZERO_HASH:
             return b""
-        deadline = time.monotonic() + self._timeout
+        began = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
             arriving = self.cache.arriving(address.hash)
             found = None if arriving else self.cache.get(address.hash) or self.cache.peek(_odd_key(address))
@@ -146,10 +174,10 @@ class Fetcher:
                 if arriving is None:
                     continue  # it arrived in between
             try:
-                return wait(arriving, max(0.0, deadline - time.monotonic()))
+                return self._wait(arriving, began)
             except (ProtocolError, Unavailable):
                 # A long range that broke or stalled in the middle says nothing about this block alone.
-                late = time.monotonic() > deadline - self._timeout / 3
+                late = time.monotonic() > self._deadline(began) - self._timeout / 3
                 if attempt == _ATTEMPTS or late or not arriving.done():
                     raise
         raise CorruptBlock(f"block {address.index} of {address.origin.ref} does not stay in the cache")
@@ -249,7 +277,7 @@ class Fetcher:
             self.network.saw_latency(at - began)
             for address in run:
                 data = self.cache.new_buffer(address.length)
-                _fill(body, data)
+                self._fill(body, data)
                 self.network.saw_transfer(address.length, time.monotonic() - at)
                 yield address, self._verified(address, data)
                 at = time.monotonic()
@@ -271,7 +299,7 @@ class Fetcher:
             with _open(
                 self._client_of, address.origin, address.start, address.start + address.length
             ) as body:
-                _fill(body, again)
+                self._fill(body, again)
             if blocks.block_hash(again) == address.hash:
                 self.cache.put(address.hash, again)
                 return again
@@ -306,7 +334,7 @@ class Fetcher:
             self._submit(partial(self._read, address, start, stop))
             for _ in range(1 if self._protected else 2)
         ]
-        first, *others = [wait(each, self._timeout) for each in reads]
+        first, *others = [self._wait(each) for each in reads]
         if any(bytes(each) != bytes(first) for each in others):
             log.warning("two reads of block %d of %s differ", address.index, address.origin.ref)
             return blocks.cut(self.block(address), start, stop)
@@ -318,21 +346,12 @@ class Fetcher:
         began = time.monotonic()
         with _open(self._client_of, address.origin, address.start + start, address.start + stop) as body:
             self.network.saw_latency(time.monotonic() - began)
-            _fill(body, memoryview(data))
+            self._fill(body, memoryview(data))
         return data
 
 
 def _odd_key(address: Address) -> str:
     return f"{address.origin.ref}?{address.origin.version}#{address.index}"
-
-
-def _fill(body, view: memoryview) -> None:  # type: ignore[no-untyped-def]
-    filled = 0
-    while filled < len(view):
-        got = body.readinto(view[filled:])
-        if not got:
-            raise ProtocolError(f"the answer ended after {filled} of {len(view)} bytes")
-        filled += got
 
 
 def _open(client_of: Callable[[ObjectRef], Client], origin: Origin, start: int, stop: int):  # type: ignore[no-untyped-def]

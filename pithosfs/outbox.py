@@ -3,6 +3,8 @@
 * A change of times or mode alone is *held* for a moment, so that the rename
   that often follows carries it.
 * With write-back, a closed file is *queued*; it is on local disk by then.
+  Files closed one after the other are sent together when that pauses: what is
+  sent meanwhile would only slow down the program that closes them.
 * A file whose commit failed is *kept* and tried again with growing pauses.
 
 Lock order: ``Outbox._lock`` is a leaf; nothing is sent under it.
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
+#: Seconds within which files are closed to be sent together: so much longer than asked one waits at most.
+_TOGETHER = 5.0
 
 
 class Why(Enum):
@@ -38,10 +42,33 @@ class Why(Enum):
 
 
 @dataclass(slots=True)
+class _Moment:
+    """When something is due, in monotonic seconds."""
+
+    at: float
+
+
+@dataclass(slots=True)
+class _Lot(_Moment):
+    """When files closed one after the other are: ``seconds`` after the last of them."""
+
+    seconds: float
+    began: float = field(default_factory=time.monotonic)
+
+    def closed(self, seconds: float) -> bool:
+        """Whether a file closed now that is to wait so long is one of them."""
+        now = time.monotonic()
+        if seconds != self.seconds or now >= min(self.at, self.began + _TOGETHER):
+            return False
+        self.at = now + seconds
+        return True
+
+
+@dataclass(slots=True)
 class _Waiting:
     file: OpenFile
     why: Why
-    due: float
+    when: _Moment
     since: float = field(default_factory=time.time)
     attempts: int = 0
     error: str | None = None
@@ -49,17 +76,23 @@ class _Waiting:
     again: bool = False  # put in once more while it was being sent
     round: int = 0  # the drain in which it failed last
 
+    @property
+    def due(self) -> float:
+        """When to send it, in monotonic seconds."""
+        return self.when.at
+
 
 class Outbox:
     """Sends waiting files with ``workers`` threads; ``send`` commits one or raises."""
 
-    def __init__(self, send: Callable[[OpenFile], None], *, workers: int = 8) -> None:
+    def __init__(self, send: Callable[[OpenFile], None], *, workers: int = 12) -> None:
         self._send = send
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # for the threads: something may be due earlier
         self._looks: list[float] = []
         self._ended = threading.Condition(self._lock)  # for who drains: something was sent, or failed
         self._waiting: dict[int, _Waiting] = {}
+        self._lot = _Lot(0.0, 0.0)
         self._round = 0
         self._stopped = False
         self._workers = workers
@@ -88,7 +121,7 @@ class Outbox:
         self._add(file, Why.HELD, seconds)
 
     def queue(self, file: OpenFile, seconds: float) -> None:
-        """Send the file, which is in the journal, in ``seconds``."""
+        """Send the file, which is in the journal, in ``seconds``, with those that follow at once."""
         self._add(file, Why.QUEUED, seconds)
 
     def postpone(self, file: OpenFile, seconds: float) -> None:
@@ -96,26 +129,31 @@ class Outbox:
         with self._lock:
             found = self._waiting.get(id(file))
             if found is not None:
-                found.due, found.again = time.monotonic() + seconds, True
+                found.when, found.again = _in(seconds), True
 
     def keep(self, file: OpenFile, error: PithosError) -> None:
         """Try a file again whose commit failed."""
         self._add(file, Why.FAILED, _FIRST_PAUSE, error)
 
     def _add(self, file: OpenFile, why: Why, seconds: float, error: PithosError | None = None) -> None:
-        due = time.monotonic() + seconds
         with self._lock:
             found = self._waiting.get(id(file))
-            in_time = bool(self._looks) and min(self._looks) <= due
+            when = self._together(seconds) if why is Why.QUEUED else _in(seconds)
+            in_time = bool(self._looks) and min(self._looks) <= when.at
             if found is None:
-                found = self._waiting[id(file)] = _Waiting(file, why, due)
+                found = self._waiting[id(file)] = _Waiting(file, why, when)
             elif found.why is not Why.FAILED or why is Why.FAILED:
-                found.why, found.due = why, due
+                found.why, found.when = why, when
             found.again = found.busy
             if error is not None:
                 found.error, found.round = str(error), self._round
             if not in_time:
                 self._changed.notify()
+
+    def _together(self, seconds: float) -> _Lot:
+        if not self._lot.closed(seconds):
+            self._lot = _Lot(time.monotonic() + seconds, seconds)
+        return self._lot
 
     def forget(self, file: OpenFile) -> None:
         """The file has nothing to send any more."""
@@ -155,7 +193,7 @@ class Outbox:
             self._round += 1
             mine = self._round
             for each in self._waiting.values():
-                each.due = 0.0
+                each.when = _in(0.0)
             self._changed.notify_all()
             while any(each.busy or each.round < mine for each in self._waiting.values()):
                 left = None if deadline is None else deadline - time.monotonic()
@@ -189,7 +227,7 @@ class Outbox:
                 if item.file.dirty and again:
                     pass  # due when it was put in again
                 elif item.file.dirty and not item.file.handles:
-                    item.due = time.monotonic() + _FIRST_PAUSE  # changed again while it was sent
+                    item.when = _in(_FIRST_PAUSE)  # changed again while it was sent
                 else:
                     self._waiting.pop(id(item.file), None)
             else:
@@ -198,5 +236,10 @@ class Outbox:
                     log.warning("%s is not sent yet: %s", item.file.ref, error)
                 item.why, item.error, item.round = Why.FAILED, str(error), self._round
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(item.attempts, 10))
-                item.due = time.monotonic() + pause * random.uniform(0.7, 1.3)  # noqa: S311 - only spreads load
+                item.when = _in(pause * random.uniform(0.7, 1.3))  # noqa: S311 - only spreads load
             self._ended.notify_all()  # not the other threads: this one looks next
+
+
+def _in(seconds: float) -> _Moment:
+    """So many seconds from now."""
+    return _Moment(time.monotonic() + seconds)

@@ -10,7 +10,9 @@ They lie at their own offsets, zeros where nothing was written:
   long as there is room, and which no budget has to count.
 
 What is in memory moves to the file when the room is used up, when a block is
-written to again after it was lent, or when it has to survive a crash.
+written to again after it was lent, or when it has to survive a crash.  Where
+room is short, the block whose turn is next is written by a thread, while the
+program goes on with another.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ import re
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,11 @@ class Room:
             self._left -= size
             return True
 
+    def has(self, size: int) -> bool:
+        """Whether ``size`` more bytes could be in memory just now."""
+        with self._lock:
+            return size <= self._left
+
     def give_back(self, size: int) -> None:
         """``size`` bytes are no longer in memory."""
         with self._lock:
@@ -63,7 +71,7 @@ class Room:
 class Memory:
     """What all scratches of a mount share: room for small ones and for blocks, and the blocks' buffers.
 
-    A scratch is small up to ``small_limit`` bytes.
+    A scratch is small up to ``small_limit`` bytes.  Blocks are saved ahead in ``threads``.
     """
 
     small: Room
@@ -71,16 +79,18 @@ class Memory:
     new_buffer: Callable[[int], memoryview] = new_buffer
     block_size: int = blocks.BLOCK_SIZE
     small_limit: int = 256 * 1024
+    threads: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="scratch"))
 
 
 @dataclass(slots=True)
 class _Block:
-    """The beginning of a block, ``filled`` bytes of ``buffer``."""
+    """The beginning of a block, ``filled`` bytes of ``buffer``; once ``lent`` it stays as it is."""
 
     buffer: memoryview
     filled: int = 0
     lent: bool = False
     saved: bool = False  # in the file as well
+    saving: Future[bool] | None = None  # on its way there
 
 
 class Scratch:
@@ -153,6 +163,7 @@ class Scratch:
                 self._memory.small.give_back(len(self._small) - size)
                 del self._small[size:]
             return
+        self._settle()
         for index in list(self._blocks):
             left = size - index * self._memory.block_size
             if left <= 0:
@@ -261,6 +272,8 @@ class Scratch:
                 return None
             self._save(oldest)
             self._drop(oldest)
+        if not self._memory.large.has(size):
+            self._save_ahead()
         block = self._blocks[index] = _Block(self._memory.new_buffer(size))
         return block
 
@@ -273,13 +286,34 @@ class Scratch:
         if here < len(view):
             self._read_file(span.index * self._memory.block_size + span.start + here, view[here:])
 
+    def _save_ahead(self) -> None:
+        """Begin to save the block that has to make room next, if it is one that can stay as it is."""
+        index, block = next(iter(self._blocks.items()), (0, None))
+        if block is None or block.saved or block.saving or block.filled < self._memory.block_size:
+            return
+        self._file()
+        block.lent = True
+        with contextlib.suppress(RuntimeError):  # no more threads
+            block.saving = self._memory.threads.submit(
+                _save_behind, self._path, block.buffer, index * self._memory.block_size
+            )
+
+    def _settle(self) -> None:
+        """Nothing is written behind the caller's back any more."""
+        for block in self._blocks.values():
+            if block.saving is not None:
+                block.saved = block.saving.result()
+                block.saving = None
+
     def _save(self, index: int) -> None:
+        self._settle()
         block = self._blocks[index]
         if not block.saved:
             self._write_file(index * self._memory.block_size, block.buffer[: block.filled])
             block.saved = True
 
     def _drop(self, index: int) -> None:
+        self._settle()
         del self._blocks[index]
         self._memory.large.give_back(self._memory.block_size)
 
@@ -308,6 +342,20 @@ class Scratch:
             got += step
         if got < len(view):
             view[got:] = bytes(len(view) - got)
+
+
+def _save_behind(path: Path, data: memoryview, offset: int) -> bool:
+    """Write a block to a file that others have open, too; False if that cannot be done."""
+    try:
+        # Not with their handle: the block may go past the page cache, what they write meanwhile may not.
+        handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            write_at(handle, data, offset)
+        finally:
+            os.close(handle)
+    except OSError:
+        return False  # who needs it saved tries again, and says why
+    return True
 
 
 def _close_removed(handle: int) -> None:

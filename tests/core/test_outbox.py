@@ -140,6 +140,30 @@ def test_what_was_changed_while_it_was_sent_is_sent_again(build: Build) -> None:
     stack.fs.handles.release(reader.number)
 
 
+def test_files_closed_one_after_the_other_are_sent_when_that_pauses(build: Build) -> None:
+    stack = build(write_back=1.5)
+    stack.wire.reset()
+    for number in range(4):
+        time.sleep(0.6)
+        stack.write(f"/file{number}", b"x")
+    assert stack.wire.count("PUT") == 0  # the first was closed more than 1.5 s ago
+    eventually(lambda: len(stack.names()) == 4)
+
+
+def test_files_closed_without_a_pause_are_sent_all_the_same(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "_TOGETHER", 0.3)
+    stack = build(write_back=0.2)
+    numbers = itertools.count()
+
+    def sent_while_writing() -> bool:
+        stack.write(f"/file{next(numbers)}", b"x")
+        return bool(stack.names())
+
+    eventually(sent_while_writing)
+
+
 def test_an_unexpected_failure_is_kept_too(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.wire.refuse("PUT")
     kept(stack, "/file", b"x")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pithosfs.buffers import Buffers
@@ -25,14 +30,49 @@ appends = st.tuples(st.just("append"), st.just(0), st.integers(1, 40))
 cuts = st.tuples(st.just("truncate"), st.integers(0, 100), st.just(0))
 lends = st.tuples(st.just("lend"), st.integers(0, 6), st.just(0))
 persists = st.tuples(st.just("persist"), st.just(0), st.just(0))
+discards = st.tuples(st.just("discard"), st.just(0), st.just(0))
+#: What is done behind the caller's back is done now.
+rests = st.tuples(st.just("rest"), st.just(0), st.just(0))
 
 
-@settings(max_examples=300, deadline=None)
-@given(steps=st.lists(st.one_of(writes, appends, cuts, lends, persists), max_size=30), room=st.integers(0, 4))
+class Late(Executor):
+    """Works when somebody waits for it, or is told to, and not before."""
+
+    def __init__(self) -> None:
+        self.left: list[_Later] = []
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        self.left.append(_Later(partial(work, *args, **options)))
+        return self.left[-1]
+
+    def do_the_rest(self) -> None:
+        for each in self.left:
+            each.result()
+
+
+class _Later(Future[Any]):
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self._work = work
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            self.set_result(self._work())
+        return super().result(timeout)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    steps=st.lists(st.one_of(writes, appends, appends, cuts, lends, persists, discards, rests), max_size=30),
+    room=st.integers(0, 4),
+    late=st.booleans(),
+)
+@example(steps=[("append", 0, 40), ("truncate", 10, 0), ("rest", 0, 0)], room=2, late=True)
 def test_a_scratch_is_a_bytearray_that_lends_blocks(
-    steps: list[tuple[str, int, int]], room: int, tmp_path_factory: pytest.TempPathFactory
+    steps: list[tuple[str, int, int]], room: int, late: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    memory = Memory(Room(100), Room(room * BLOCK), block_size=BLOCK, small_limit=20)
+    threads = Late() if late else ThreadPoolExecutor(1)
+    memory = Memory(Room(100), Room(room * BLOCK), block_size=BLOCK, small_limit=20, threads=threads)
     scratch = Scratch(tmp_path_factory.mktemp("scratch"), memory)
     model, end, fill = bytearray(), 0, 0
     lent: list[tuple[memoryview, bytes]] = []
@@ -49,6 +89,12 @@ def test_a_scratch_is_a_bytearray_that_lends_blocks(
             scratch.truncate(where)
         elif what == "persist":
             scratch.persist()
+        elif what == "rest":
+            if isinstance(threads, Late):
+                threads.do_the_rest()
+        elif what == "discard":
+            model, end = bytearray(), 0
+            scratch.discard()
         elif (view := scratch.lend(where)) is not None:
             expected = bytes(model[where * BLOCK : (where + 1) * BLOCK])
             lent.append((view, expected))
@@ -58,6 +104,7 @@ def test_a_scratch_is_a_bytearray_that_lends_blocks(
     for view, expected in lent:
         assert bytes(view) == expected, "a block changed after it was lent"
     scratch.discard()
+    threads.shutdown()
     assert memory.small.take(100), "memory was lost"
     assert memory.large.take(room * BLOCK)
     assert not list(scratch._path.parent.iterdir())
@@ -119,6 +166,53 @@ def test_the_memory_of_a_block_is_used_again_when_nobody_looks_at_it() -> None:
     part.release()
     again = [buffers.new() for _ in range(8)]
     assert sum(each.obj is where for each in again) == 1
+
+
+def test_what_has_to_make_room_is_saved_while_the_program_goes_on(tmp_path: Path) -> None:
+    begun, go = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(lambda: begun.set() or go.wait(20))
+        begun.wait(20)
+        scratch = Scratch(tmp_path, Memory(Room(MIB), Room(3 * MIB), block_size=MIB, threads=threads))
+        data = os.urandom(6 * MIB)
+        try:
+            scratch.write(0, data[: 3 * MIB])
+            (path,) = tmp_path.iterdir()
+            assert path.stat().st_size == 0, "the disk is slow, and nobody waited for it"
+        finally:
+            go.set()
+        wait_until(lambda: path.stat().st_size == MIB, 10, "the first block")
+        scratch.write(3 * MIB, data[3 * MIB :])
+        found = memoryview(bytearray(6 * MIB))
+        scratch.read_into(0, found)
+        assert found == data
+        scratch.persist()
+        assert path.read_bytes() == data
+
+
+def test_a_block_that_could_not_be_saved_is_kept_and_the_writer_told(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path, Memory(Room(MIB), Room(2 * MIB), block_size=MIB))
+    data = os.urandom(4 * MIB)
+    scratch.write(0, data[:MIB])
+    scratch.persist()
+    (path,) = tmp_path.iterdir()
+    full = os.open("/dev/full", os.O_WRONLY)
+    kept = os.dup(scratch._file())
+    try:
+        scratch.write(MIB, data[MIB : 2 * MIB])
+        path.unlink()
+        path.symlink_to("/dev/full")
+        os.dup2(full, scratch._file())
+        with pytest.raises(NoSpace):
+            for at in range(2 * MIB, 4 * MIB, MIB):
+                scratch.write(at, data[at : at + MIB])
+        os.dup2(kept, scratch._file())
+        found = memoryview(bytearray(2 * MIB))
+        scratch.read_into(0, found)
+        assert found == data[: 2 * MIB]
+    finally:
+        os.close(full)
+        os.close(kept)
 
 
 @pytest.mark.parametrize("size", [MIB, 20 * MIB])

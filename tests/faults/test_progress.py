@@ -1,13 +1,37 @@
-"""What a mount says of uploads while they are under way."""
+"""Slow networks: what takes long and goes on is waited for, and a mount says how far it is."""
 
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 from typing import Any
 
 from tests.faults.scene import Scene
-from tests.support.files import MIB, noise
+from tests.support.files import BLOCK, MIB, noise
 from tests.support.processes import wait_until
+
+
+def test_a_block_may_take_longer_than_the_timeout_while_its_bytes_come(scene: Scene) -> None:
+    mount = scene.mount("--cache-size=0", timeout=1)
+    contents = {f"file{number}": noise(BLOCK, number) for number in range(3)}
+    for name, data in contents.items():
+        scene.store.put(name, data)
+    scene.run("refresh", mount.mountpoint)
+    scene.proxy.shape(rate=32_000_000)  # bits a second: one second for a block, three for all of them
+    found: dict[str, bytes] = {}
+
+    def read(name: str) -> None:
+        found[name] = (mount.mountpoint / name).read_bytes()
+
+    readers = [threading.Thread(target=read, args=(name,), daemon=True) for name in contents]
+    began = time.monotonic()
+    for each in readers:
+        each.start()
+    for each in readers:
+        each.join(30)
+    assert time.monotonic() - began > 2, "the network was not slow"
+    assert found == contents
 
 
 def test_status_tells_how_far_an_upload_is(scene: Scene) -> None:

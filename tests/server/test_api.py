@@ -223,25 +223,40 @@ def test_sharing_does_not_come_back(api: Api) -> None:
     assert "X-Object-Public" not in api.request("HEAD", "/box/f").headers
 
 
-def test_ten_thousand_entries_and_the_pages_after(server: Server, api: Api) -> None:
-    store = server.store
-    with store.database.write() as tx:  # as many requests would take long
+def fill(server: Server, count: int) -> None:
+    """Objects in ``d0/``, ``d1/`` and ``d2/`` of the box; as many requests would take long."""
+    with server.store.database.write() as tx:
         place = tx.value("SELECT id FROM container WHERE name = 'box'")
         tx.many(
             "INSERT INTO object (container, name, latest) VALUES (?, ?, ?)",
-            [(place, f"d{n % 3}/{n:05}", 100 + n) for n in range(10_002)],
+            [(place, f"d{n % 3}/{n:05}", 100 + n) for n in range(count)],
         )
         for row in tx.all("SELECT id, latest FROM object WHERE container = ?", place):
             tx.run(
                 "INSERT INTO version VALUES (?, ?, ?, 1, 0, 't', '', '', '', '', 0, '{}', 0)",
                 row["latest"], row["id"], place,
             )  # fmt: skip
+
+
+def test_ten_thousand_entries_and_the_pages_after(server: Server, api: Api) -> None:
+    fill(server, 10_002)
     first = api.names("/box")
     assert len(first) == 10_000
     assert len(api.names(f"/box?marker={first[-1]}")) == 2
     assert api.names("/box?delimiter=/") == ["d0/", "d1/", "d2/"]
     assert api.names("/box?delimiter=/&limit=2") == ["d0/", "d1/"]
     assert len(api.names("/box?prefix=d1&delimiter=/")) == 3334
+
+
+def test_a_level_is_listed_without_reading_what_is_below(
+    server: Server, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(server, 300)
+    read = []
+    version_of = versions.version_of
+    monkeypatch.setattr(versions, "version_of", lambda row: read.append(row) or version_of(row))
+    assert api.names("/box?delimiter=/") == ["d0/", "d1/", "d2/"]
+    assert len(read) <= 9
 
 
 NAMES = st.lists(st.text(alphabet="ab/.-é\uffff😀", min_size=1, max_size=6), max_size=12, unique=True)
