@@ -25,6 +25,8 @@ from pithosfs.names import ObjectRef
 _PARALLEL = 8
 #: Differing bytes so close together are told as one range.
 _GAP = 16
+#: Bytes that are searched at once: searching takes more than a hundred times their memory.
+_PIECE = 64 * 1024
 _RANGES = re.compile(rb"[^\0](?:\0{0,%d}[^\0])*" % (_GAP - 1), re.DOTALL)
 
 
@@ -124,8 +126,10 @@ def _differing(
 
 def _byte_ranges(one: bytes, other: bytes, offset: int) -> Iterator[Range]:
     different = int.from_bytes(one, "little") ^ int.from_bytes(other, "little")
-    for match in _RANGES.finditer(different.to_bytes(len(one), "little")):
-        yield Range(offset + match.start(), offset + match.end())
+    data = different.to_bytes(len(one), "little")
+    for start in range(0, len(data), _PIECE):
+        for match in _RANGES.finditer(data, start, start + _PIECE):
+            yield Range(offset + match.start(), offset + match.end())
 
 
 def _joined(*parts: Iterable[Range]) -> Iterator[Range]:

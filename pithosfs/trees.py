@@ -3,18 +3,21 @@
 Can be broken off and repeated: what is complete on the other side (the same
 size and modification time) is passed over, of the rest only blocks that are
 missing travel.  Times, modes, symbolic links and empty directories are kept
-as a mount keeps them.  One file's failure does not stop the others.
+as a mount keeps them.  One file's failure does not stop the others; Ctrl-C
+stops all at once, and closes the client's connections for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pithosfs import attributes, names, transfer
 from pithosfs.api import Client
@@ -25,6 +28,8 @@ from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, TreeBuilder, of_entry
 
 _PARALLEL = 4
+
+Item = TypeVar("Item")
 
 #: Told of a step ("hashing", "uploading", "downloading"), how many bytes more are done and
 #: how many more there are to do than was known; from any thread.
@@ -80,6 +85,26 @@ class _Progress:
         self._told(step, done - known_done, total - known_total)
 
 
+@contextlib.contextmanager
+def _noting(totals: Totals, what: object) -> Iterator[None]:
+    """Note a failure instead of raising it."""
+    try:
+        yield
+    except (PithosError, OSError) as error:
+        totals.fail(what, error)
+
+
+def _each(client: Client, work: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """Do ``work`` for all of them, several at a time; an interruption ends those under way, too."""
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        try:
+            list(pool.map(work, items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            client.transport.close()
+            raise
+
+
 # -- to the store ------------------------------------------------------------------------
 
 
@@ -116,7 +141,7 @@ def upload(client: Client, items: list[LocalItem], top: ObjectRef, told: Told) -
 
     def send(item: LocalItem) -> None:
         there = present.get(item.ref.name)
-        try:
+        with _noting(totals, item.path):
             if there is not None and (there.size, attributes.parse(there.content_type)) == (
                 _size_there(item),
                 item.attributes,
@@ -126,11 +151,8 @@ def upload(client: Client, items: list[LocalItem], top: ObjectRef, told: Told) -
                     totals.skip(item.size)
             else:
                 _send(client, item, told, totals)
-        except (PithosError, OSError) as error:
-            totals.fail(item.path, error)
 
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        list(pool.map(send, items))
+    _each(client, send, items)
     return totals
 
 
@@ -199,20 +221,21 @@ def _below(builder: TreeBuilder, ref: ObjectRef, path: Path) -> Iterator[StoredI
 def download(client: Client, items: list[StoredItem], told: Told) -> Totals:
     """Make ``items`` files here; returns when each is there or has failed."""
     totals = Totals()
-    directories = [each for each in items if each.node.is_directory]
-    for item in directories:
-        item.path.mkdir(parents=True, exist_ok=True)
+    made: list[StoredItem] = []
+    for item in items:
+        if item.node.is_directory:
+            with _noting(totals, item.path):
+                item.path.mkdir(parents=True, exist_ok=True)
+                made.append(item)
 
     def fetch(item: StoredItem) -> None:
-        try:
+        with _noting(totals, item.path):
             _fetch(client, item, told, totals)
-        except (PithosError, OSError) as error:
-            totals.fail(item.path, error)
 
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        list(pool.map(fetch, [each for each in items if not each.node.is_directory]))
-    for item in reversed(directories):  # the inner ones first: filling them changed their times
-        _set_attributes(item)
+    _each(client, fetch, [each for each in items if not each.node.is_directory])
+    for item in reversed(made):  # the inner ones first: filling them changed their times
+        with _noting(totals, item.path):
+            _set_attributes(item)
     return totals
 
 

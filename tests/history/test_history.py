@@ -15,6 +15,8 @@ from pithosfs.history import Range, _byte_ranges, _joined
 from tests.history.conftest import Pithosfs, next_second
 from tests.support.disks import MountedDisk, Site
 
+BLOCK = 4 << 20
+
 
 @given(st.binary(max_size=200), st.binary(max_size=200), st.integers(0, 1 << 40))
 def test_ranges_hold_every_byte_that_differs_and_begin_and_end_with_one(
@@ -30,6 +32,18 @@ def test_ranges_hold_every_byte_that_differs_and_begin_and_end_with_one(
         assert {each.start - offset, each.stop - 1 - offset} <= differ
     for before, after in pairwise(found):
         assert after.start - before.stop >= 16
+
+
+def test_ranges_of_a_whole_block() -> None:
+    one = bytes(BLOCK)
+    assert list(_joined(_byte_ranges(one, b"\1" * BLOCK, 7))) == [Range(7, 7 + BLOCK)]
+    other = bytearray(one)
+    for at in (65535, 65545, 2 * 65536 - 9, 2 * 65536 + 7):
+        other[at] = 1
+    assert list(_joined(_byte_ranges(one, bytes(other), 0))) == [
+        Range(65535, 65546),
+        Range(131063, 131080),
+    ]
 
 
 def test_ranges_across_blocks_are_told_as_one() -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.history.conftest import Pithosfs, next_second
 from tests.support.disks import MountedDisk
 from tests.support.files import noise
+from tests.support.server import Server, environment
 
 BLOCK = 4 << 20
 
@@ -122,6 +123,66 @@ def test_a_broken_off_upload_goes_on(mounted: MountedDisk, pithosfs: Pithosfs, t
     assert sent is None or int(sent[1]) <= 96 - 8 * max(done, 0)
     for number in range(12):
         assert mounted.store.get(f"{mounted.name}/big/{number}") == noise(2 * BLOCK, seed=100 + number)
+
+
+@pytest.mark.parametrize("command", ["upload", "download"])
+def test_ctrl_c_ends_what_is_under_way(tmp_path: Path, command: str) -> None:
+    """The files that were begun are not finished first: the server stands still meanwhile."""
+    server = Server(tmp_path / "store")
+    server.start()
+    process = None
+    try:
+        here = tmp_path / "file"
+        here.write_bytes(noise(3 * BLOCK, seed=77))
+        if command == "download":
+            server.store().put("file", here.read_bytes())
+            here.unlink()
+        words = (here, "pithos/file") if command == "upload" else ("pithos/file", here)
+        process = subprocess.Popen(
+            [sys.executable, "-c", STOPPED, str(server.pid), command, *words],
+            env={**os.environ, **environment(server, tmp_path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130  # a request would wait for a minute
+        assert process.stderr.read() == f"pithosfs {command}: interrupted\n"
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+        server.stop()
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+STOPPED = """
+import os, signal, sys
+from pithosfs import cli, transfer
+
+def stopped(work):
+    def begin(*words, **options):
+        os.kill(int(sys.argv[1]), signal.SIGSTOP)
+        print("begun", file=sys.stderr, flush=True)
+        return work(*words, **options)
+    return begin
+
+transfer.upload, transfer.download = map(stopped, (transfer.upload, transfer.download))
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+def test_a_file_where_a_directory_should_be(mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path) -> None:
+    for name in ("a/x", "b"):
+        mounted.store.put(f"{mounted.name}/{name}", name.encode())
+    goal = tmp_path / "goal"
+    goal.mkdir()
+    (goal / "a").write_bytes(b"in the way")
+    done = pithosfs.run("download", f"pithos/{mounted.name}", goal)
+    assert done.returncode == 1
+    assert f"failed: {goal}/a: File exists" in done.stderr
+    assert {each.name: each.read_bytes() for each in goal.iterdir()} == {"a": b"in the way", "b": b"b"}
 
 
 def test_one_failure_does_not_stop_the_others(
