@@ -243,8 +243,7 @@ def below(client: Client, ref: ObjectRef, until: int | None = None) -> dict[str,
     """A directory's own object (as "") and all objects below it, by "/" and the rest of the name."""
     found: dict[str, Entry] = {}
     if ref.name:
-        page = client.list_page(ref.container, prefix=ref.name, limit=1, until=until)
-        first = page.entries[0] if page and page.entries else None
+        first = client.first(ref.container, ref.name, until=until)
         if first is not None and first.name == ref.name:
             found[""] = first
     for each in client.list_all(ref.container, prefix=ref.prefix, until=until):
@@ -322,9 +321,8 @@ def _before(moment: int) -> int:
 
 
 def _live_version(client: Client, ref: ObjectRef) -> Entry | None:
-    page = client.list_page(ref.container, prefix=ref.name, limit=1)
-    found = page.entries if page else []
-    return next((each for each in found if each.name == ref.name), None)
+    found = client.first(ref.container, ref.name)
+    return found if found is not None and found.name == ref.name else None
 
 
 def purgeable_container(client: Client, container: str, before: int) -> Purge:

@@ -88,8 +88,7 @@ def _require_object(client: Client, ref: ObjectRef) -> None:
     try:
         client.head(ref.container, ref.name)
     except NotFound:
-        page = client.list_page(ref.container, prefix=ref.prefix, limit=1)
-        if page is None or not page.entries:
+        if client.first(ref.container, ref.prefix) is None:
             raise
         try:
             client.put_object(ref.container, ref.name, b"", content_type=DIRECTORY_TYPE, if_none_match="*")

@@ -23,7 +23,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -343,12 +345,16 @@ def download(
 ) -> Transferred:
     """Make the object the file ``path``: in parallel, verified, sparse where it is zero.
 
-    Until it is complete it is ``path`` + ".part"; what is there already from
+    Until it is complete it is a hidden file beside it; what is there already from
     an interrupted download, or in the file itself, is not fetched again.
     """
-    part = path.with_name(path.name + ".part")
-    with _Download.of(client, container, name, version) as download_, _locked(part) as target:
-        local = _Local(target, path, download_.content)
+    part = part_of(path)
+    with (
+        _Download.of(client, container, name, version) as download_,
+        _opened(path) as finished,
+        _locked(part) as target,
+    ):
+        local = _Local(target, finished, download_.content)
         meter = _Meter(progress, "downloading", download_.content.size)
         wanted = []
         for index in range(len(download_.content.hashes)):
@@ -362,9 +368,16 @@ def download(
             local.write(index, blocks.cut(data, 0, length))
             meter.add(length)
             moved += length
-        local.finish()
+        os.fsync(target)
+        _require_ours(part, target)
         part.replace(path)
         return Transferred(download_.content.size, download_.content.merkle, download_.origin.version, moved)
+
+
+def part_of(path: Path) -> Path:
+    """What ``path`` is until it is complete: of one length, and never another file's own name."""
+    digest = hashlib.blake2b(os.fsencode(path.name), digest_size=16).hexdigest()
+    return path.with_name(f".{digest}.pithosfs-part")
 
 
 class _Download:
@@ -411,13 +424,11 @@ class _Download:
 class _Local:
     """The file a download is written to, and what is in it already."""
 
-    def __init__(self, target: int, finished: Path, content: Hashmap) -> None:
+    def __init__(self, target: int, finished: int | None, content: Hashmap) -> None:
         self._target = target
         self._content = content
         self._has_rest = os.fstat(target).st_size > 0
-        self._finished: int | None = None
-        with contextlib.suppress(FileNotFoundError):
-            self._finished = os.open(finished, os.O_RDONLY)
+        self._finished = finished
         os.ftruncate(target, content.size)
 
     def provide(self, index: int) -> bool:
@@ -444,12 +455,6 @@ class _Local:
             count = os.pwrite(self._target, view, at)
             view, at = view[count:], at + count
 
-    def finish(self) -> None:
-        """All is there: make it last."""
-        if self._finished is not None:
-            os.close(self._finished)
-        os.fsync(self._target)
-
     def _length(self, index: int) -> int:
         return blocks.block_length(index, self._content.size, self._content.block_size)
 
@@ -458,14 +463,39 @@ class _Local:
 
 
 @contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    """The file that is there now, None without one.  Raises InvalidArgument for anything else."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # it may be a pipe
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InvalidArgument(f"{path} is there already, and no file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """The file, made if missing, for this process alone."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InvalidArgument(f"{path} is being written by another download") from None
+        _require_ours(path, descriptor)  # else another download has just made it the finished file
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _require_ours(path: Path, descriptor: int) -> None:
+    """Raise InvalidArgument unless ``path`` still is the open file."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(path.lstat(), os.fstat(descriptor)):
+            return
+    raise InvalidArgument(f"{path} was taken away by another program")

@@ -132,6 +132,28 @@ class Listings(Calls):
             if marker is None:
                 return
 
+    def first(self, container: str, prefix: str, *, until: int | None = None) -> Entry | None:
+        """The first object whose name begins with ``prefix``, that of this very name before all others.
+
+        None if there is none.  One request, but where the store begins with names that have not the prefix.
+        """
+        marker: str | None = None
+        while True:
+            page = self.list_page(container, prefix=prefix, marker=marker, limit=1, until=until)
+            if page is None or page.entries:
+                return page.entries[0] if page else None
+            if page.marker is None or page.marker > prefix:
+                return None
+            marker = max(page.marker, _before(prefix))
+
+
+def _before(name: str) -> str:
+    """A text that comes before ``name``; hardly any other name is between them."""
+    last = ord(name[-1]) if name else 0
+    if last <= 1:
+        return name[:-1]
+    return name[:-1] + chr(0xD7FF if last == 0xE000 else last - 1) + _LAST_CHARACTER
+
 
 def askable(prefix: str) -> str:
     """What of ``prefix`` the store can be asked for; the rest is filtered here.

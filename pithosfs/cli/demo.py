@@ -34,6 +34,7 @@ Example:
 
 #: Seconds the server may take to end.
 _PATIENCE = 30.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add(commands: arguments.Subparsers) -> None:
@@ -46,7 +47,10 @@ def run(args: argparse.Namespace) -> int:  # noqa: ARG001 (the signature of all 
     checks.require_fuse(MountOptions())
     with _ended_by_signals(), contextlib.ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(_folder()))
-        _Story(folder, cleanup).tell()
+        try:
+            _Story(folder, cleanup).tell()
+        finally:
+            _ignore_signals()  # what is begun below is finished, however impatient somebody is
     return ExitCode.OK
 
 
@@ -137,14 +141,14 @@ class _Story:
         _say("Not a byte differs.")
 
     def _wait(self) -> None:
-        _say(
-            f"It stays mounted: look into {self._cloud}. To go on by hand in another terminal:\n"
-            f"  export PATH={Path(sys.executable).parent}:$PATH KAMAKI_CONFIG={self._store}/kamakirc\n"
-            f"  cp -r ~/Pictures {self._cloud}/\n"
-            f"  pithosfs status\n"
-            "Enter (or Ctrl-C) ends mount and server, and takes away what they kept."
-        )
         with contextlib.suppress(KeyboardInterrupt, EOFError):
+            _say(  # whoever reads its end may press Ctrl-C before it returns
+                f"It stays mounted: look into {self._cloud}. To go on by hand in another terminal:\n"
+                f"  export PATH={Path(sys.executable).parent}:$PATH KAMAKI_CONFIG={self._store}/kamakirc\n"
+                f"  cp -r ~/Pictures {self._cloud}/\n"
+                f"  pithosfs status\n"
+                "Enter (or Ctrl-C) ends mount and server, and takes away what they kept."
+            )
             input()
 
     def _run(self, *words: str | Path) -> None:
@@ -193,17 +197,20 @@ def _folder() -> Iterator[str]:
             shutil.rmtree(folder)
 
 
+def _ignore_signals() -> None:
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the story like Ctrl-C; while it is cleaned up after, all three are ignored."""
-    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def end(number: int, _frame: object) -> None:
-        for each in ending:
-            signal.signal(each, signal.SIG_IGN)
+        _ignore_signals()
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in ending}
+    before = {number: signal.signal(number, end) for number in _ENDING}
     try:
         yield
     finally:

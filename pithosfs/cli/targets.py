@@ -151,12 +151,10 @@ def is_directory(client: Client, ref: ObjectRef) -> bool:
     """Whether something is below ``ref``, or it is a directory's own object, or a whole container."""
     if not ref.name:
         return True
-    page = client.list_page(ref.container, prefix=ref.name, limit=1)
-    own = next((each for each in (page.entries if page else []) if each.name == ref.name), None)
-    if own is not None and kind_of(own.content_type) is Kind.DIRECTORY:
+    own = client.first(ref.container, ref.name)
+    if own is not None and own.name == ref.name and kind_of(own.content_type) is Kind.DIRECTORY:
         return True
-    page = client.list_page(ref.container, prefix=ref.prefix, limit=1)
-    return page is not None and bool(page.entries)
+    return client.first(ref.container, ref.prefix) is not None
 
 
 @contextmanager

@@ -80,3 +80,43 @@ def test_on_a_terminal_it_stays_until_a_key(place: Place, folder: Path, key: str
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     os.close(terminal)
     eventually(lambda: nothing_is_left(place, folder))
+
+
+@pytest.mark.parametrize("moment", ["as it is said", "while it ends"])
+def test_ctrl_c_at_a_bad_moment(place: Place, folder: Path, moment: str) -> None:
+    """Between the last line and the waiting for a key; and once more, when a key has ended it."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(sys.executable, [sys.executable, "-c", INTERRUPTED, moment], place.environment)
+    said = b""
+    while b"takes away what they kept" not in said:
+        said += os.read(terminal, 10_000)
+    if moment == "while it ends":
+        os.write(terminal, b"\n")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(terminal)
+    eventually(lambda: nothing_is_left(place, folder))
+
+
+INTERRUPTED = """
+import signal, sys
+from pithosfs import cli, mountpoints
+from pithosfs.cli import demo
+
+say, locate = demo._say, mountpoints.locate
+
+def say_and_interrupt(text):
+    say(text)
+    if "takes away" in text:
+        signal.raise_signal(signal.SIGINT)
+
+def interrupt_and_locate(path):
+    signal.raise_signal(signal.SIGINT)
+    return locate(path)
+
+if sys.argv[1] == "as it is said":
+    demo._say = say_and_interrupt
+else:
+    mountpoints.locate = interrupt_and_locate
+sys.exit(cli.main(["demo"]))
+"""

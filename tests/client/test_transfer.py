@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import itertools
 import os
@@ -173,7 +174,7 @@ def test_an_interrupted_download_goes_on(client: Client, tmp_path: Path) -> None
 
     with pytest.raises(KeyboardInterrupt):
         transfer.download(client, "pithos", "interrupted", target, progress=stop)
-    part = tmp_path / "target.part"
+    part = transfer.part_of(target)
     assert not target.exists()
     with part.open("r+b") as file:  # what is damaged, or should be zero and is not, is noticed
         file.seek(BLOCK_SIZE + 5)
@@ -203,10 +204,59 @@ def test_what_the_old_file_has_is_not_fetched(client: Client, tmp_path: Path) ->
 def test_two_downloads_into_one_file(client: Client, tmp_path: Path) -> None:
     client.put_object("pithos", "small", b"data", content_type="a/b")
     with (
-        transfer._locked(tmp_path / "x.part"),
+        transfer._locked(transfer.part_of(tmp_path / "x")),
         pytest.raises(errors.InvalidArgument, match="another download"),
     ):
         transfer.download(client, "pithos", "small", tmp_path / "x")
+
+
+def test_a_download_that_begins_as_another_one_ends(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has opened the unfinished file, which the other one makes the finished one before it is locked."""
+    client.put_object("pithos", "one", b"one", content_type="a/b")
+    client.put_object("pithos", "other", b"the other", content_type="a/b")
+    lock = fcntl.flock
+
+    def lock_late(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        transfer.download(client, "pithos", "one", tmp_path / "x")
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    with pytest.raises(errors.InvalidArgument, match="another program"):
+        transfer.download(client, "pithos", "other", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"one"
+
+
+def test_a_failed_download_leaves_no_file_open(client: Client, tmp_path: Path) -> None:
+    client.put_object("pithos", "open", os.urandom(5000), content_type="a/b")
+    (tmp_path / "x").write_bytes(b"there")
+
+    def fail(_step: str, _done: int, _total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        transfer.download(client, "pithos", "open", tmp_path / "x", progress=fail)
+    opened = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    assert not [each for each in opened if each.startswith(str(tmp_path))]
+
+
+def test_a_name_of_any_length(client: Client, tmp_path: Path) -> None:
+    name = "x" * 255
+    client.put_object("pithos", name, b"data", content_type="a/b")
+    transfer.download(client, "pithos", name, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"data"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory"])
+def test_what_is_no_file_is_not_replaced(client: Client, tmp_path: Path, kind: str) -> None:
+    client.put_object("pithos", "data", b"data", content_type="a/b")
+    target = tmp_path / "x"
+    os.mkfifo(target) if kind == "pipe" else target.mkdir()
+    with pytest.raises(errors.InvalidArgument, match="no file"):
+        transfer.download(client, "pithos", "data", target)
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_an_old_version(client: Client, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from pithosfs import control
 from tests.history.conftest import Pithosfs, next_second
-from tests.support.disks import MountedDisk
+from tests.support.disks import MountedDisk, Site
 from tests.support.files import noise, refused
 
 BLOCK = 4 << 20
@@ -232,6 +232,40 @@ def test_purge_asks_and_keeps_what_is_there(mounted: MountedDisk, pithosfs: Pith
     assert len(json.loads(pithosfs("versions", path, "--json"))) == 1
     assert path.read_bytes() == b"now"
     assert "no old versions" in pithosfs("purge", path)
+
+
+@pytest.mark.parametrize("name", ["photo 😀", "photo", "\ue000"])
+def test_purge_keeps_a_present_version_whatever_its_name(
+    mounted: MountedDisk, pithosfs: Pithosfs, name: str
+) -> None:
+    """The store mixes up names with characters above U+FFFF with those that come after them."""
+    for near in ("photo ", "photo 😁", "photn😀", "\ud7ff😀", "\ud7ff\U0010ffff😀"):
+        mounted.store.put(f"{mounted.name}/{near}", near.encode())
+    target = f"pithos/{mounted.name}/{name}"
+    for content in (b"old", b"present"):
+        mounted.store.put(f"{mounted.name}/{name}", content)
+        next_second()
+    assert "1 version destroyed" in pithosfs("purge", target, "--yes")
+    assert mounted.store.get(f"{mounted.name}/{name}") == b"present"
+
+
+def test_things_are_found_by_any_name(site: Site, pithosfs: Pithosfs, tmp_path: Path) -> None:
+    container = f"names-{os.getpid()}"
+    site.mount(container, "--create")
+    store = site.server.store(container)
+    names = ["file 😀", "dir/x", "/slash"]
+    for each in (*names, "file", "dir.😀", "a"):
+        store.put(each, each.encode())
+    when = next_second()
+    for number, name in enumerate(names):
+        path = f"{container}/{name.removesuffix('/x')}"
+        here = tmp_path / str(number)
+        pithosfs("download", path, here)
+        assert (here / "x" if name == "dir/x" else here).read_bytes() == name.encode()
+        store.delete(name)
+        done = pithosfs.run("restore", path, "--at", when)
+        assert (done.returncode, store.get(name)) == (0, name.encode())
+    assert pithosfs.refused("purge", f"{container}/dir")[0] == 2
 
 
 def test_purge_says_what_it_cannot_tell_apart(mounted: MountedDisk, pithosfs: Pithosfs) -> None:

@@ -157,3 +157,21 @@ def test_the_cache_is_shown_verified_and_pruned(
     assert "nothing is cached" in pithosfs("cache", "show", "--cache-dir", tmp_path / "none")
     mounted.mount.start()
     assert (mounted.path / "file").read_bytes() == noise(3 * BLOCK, seed=1)
+
+
+def test_a_file_that_is_called_like_the_unfinished_other_one(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    for name in ("film", "film.part"):
+        mounted.store.put(f"{mounted.name}/{name}", name.encode())
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "film.part").write_bytes(b"by another program")
+    pithosfs("download", f"pithos/{mounted.name}/film", here / "film")
+    assert (here / "film.part").read_bytes() == b"by another program"
+    (here / "film.part").unlink()
+    pithosfs("download", f"pithos/{mounted.name}", here)
+    assert {each.name: each.read_bytes() for each in here.iterdir()} == {
+        "film": b"film",
+        "film.part": b"film.part",
+    }

@@ -130,7 +130,7 @@ def bounds(prefix: str) -> tuple[str, str]:
     if not prefix:
         return "", _HIGHEST * 2
     last = ord(prefix[-1])
-    low = prefix[:-1] + (chr(last - 1) + "\uffff" if last else "")
+    low = prefix[:-1] + (chr(0xD7FF if last == 0xE000 else last - 1) + "\uffff" if last else "")
     return low, successor(prefix)
 
 
