@@ -294,9 +294,9 @@ class Scratch:
         index, block = next(iter(self._blocks.items()), (0, None))
         if block is None or block.saved or block.saving or block.filled < self._memory.block_size:
             return
-        self._file()
         block.lent = True
-        with contextlib.suppress(RuntimeError):  # no more threads
+        with contextlib.suppress(NoSpace, RuntimeError):  # no room on the disk yet, or no more threads
+            self._file()
             block.saving = self._memory.threads.submit(
                 _save_behind, self._path, block.buffer, index * self._memory.block_size
             )
