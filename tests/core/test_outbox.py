@@ -98,6 +98,20 @@ def test_drain_sends_now_and_says_what_it_could_not(stack: Stack) -> None:
     assert stack.files.outbox.drain(10) == []
 
 
+def test_drain_does_not_wait_for_what_comes_after_it(build: Build) -> None:
+    stack = build(write_back=600.0)
+    stack.write("/before", b"x")
+    held = stack.wire.hold("PUT")
+    draining = InThread(lambda: stack.files.outbox.drain(None))
+    held.wait()
+    stack.write("/after", b"y")
+    held.release()
+    draining.result()
+    assert stack.names() == ["before"]
+    stack.files.outbox.drain(10)
+    assert stack.names() == ["after", "before"]
+
+
 def test_drain_gives_up_in_time(stack: Stack) -> None:
     stack.wire.refuse("PUT")
     kept(stack, "/file", b"x")
