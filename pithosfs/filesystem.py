@@ -92,7 +92,7 @@ class FileSystem:
         node = self.node(path)
         if node.kind is not Kind.SYMLINK:
             raise NoLink(f"{path} is no symbolic link")
-        file = OpenFile(self._services, node.ref, node, node.attributes)
+        file = self.files.find(node.ref) or OpenFile(self._services, node.ref, node, node.attributes)
         view = memoryview(bytearray(min(node.size, _MAX_LINK)))
         file.read_into(0, view, Readahead(self._services.block_size))
         return bytes(view).decode("utf-8", "surrogateescape")

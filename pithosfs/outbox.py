@@ -187,20 +187,27 @@ class Outbox:
         ]
 
     def drain(self, timeout: float | None) -> list[dict[str, Any]]:
-        """Send everything now; returns what could not be, each tried once more."""
+        """Send now all that waits; returns what does after each was tried once more.
+
+        What is put in meanwhile is not waited for: a program may go on and on.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             self._round += 1
             mine = self._round
-            for each in self._waiting.values():
+            asked = list(self._waiting.values())
+            for each in asked:
                 each.when = _in(0.0)
             self._changed.notify_all()
-            while any(each.busy or each.round < mine for each in self._waiting.values()):
+            while any(self._is_left(each) and (each.busy or each.round < mine) for each in asked):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     break
                 self._ended.wait(left)
         return self.waiting()
+
+    def _is_left(self, item: _Waiting) -> bool:
+        return self._waiting.get(id(item.file)) is item
 
     # -- the threads -------------------------------------------------------------------------------
 

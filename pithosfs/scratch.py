@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import logging
 import os
 import re
 import threading
@@ -34,6 +35,8 @@ from pithosfs.blocks import Buffer
 from pithosfs.buffers import new_buffer
 from pithosfs.directio import write_at
 from pithosfs.errors import NoSpace
+
+log = logging.getLogger(__name__)
 
 #: Flags for a file that is ours alone and not there yet.
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -200,7 +203,7 @@ class Scratch:
         for index in list(self._blocks):
             self._drop(index)
         if self._handle is not None:
-            self._path.unlink(missing_ok=True)
+            remove(str(self._path))
             _close_removed(self._handle)
             self._handle = None
         self._small = bytearray()
@@ -291,9 +294,9 @@ class Scratch:
         index, block = next(iter(self._blocks.items()), (0, None))
         if block is None or block.saved or block.saving or block.filled < self._memory.block_size:
             return
-        self._file()
         block.lent = True
-        with contextlib.suppress(RuntimeError):  # no more threads
+        with contextlib.suppress(NoSpace, RuntimeError):  # no room on the disk yet, or no more threads
+            self._file()
             block.saving = self._memory.threads.submit(
                 _save_behind, self._path, block.buffer, index * self._memory.block_size
             )
@@ -356,6 +359,16 @@ def _save_behind(path: Path, data: memoryview, offset: int) -> bool:
     except OSError:
         return False  # who needs it saved tries again, and says why
     return True
+
+
+def remove(path: str) -> None:
+    """Remove a file nobody needs any more; a disk that takes no changes is no reason to fail."""
+    try:
+        os.unlink(path)  # noqa: PTH108 - to make a Path would take as long again
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("cannot remove %s: %s", path, error.strerror)
 
 
 def _close_removed(handle: int) -> None:

@@ -32,7 +32,7 @@ from typing import Any
 
 from pithosfs.directio import write_at
 from pithosfs.errors import NoSpace
-from pithosfs.scratch import NEW, Memory, Room, Scratch, sync_directory, unpack_bytes
+from pithosfs.scratch import NEW, Memory, Room, Scratch, remove, sync_directory, unpack_bytes
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +93,10 @@ class Staging:
 
     def forget(self, key: str) -> None:
         """The entry's bytes are on the server, or no longer wanted."""
-        _remove(self._path(key, "json"))
+        remove(self._path(key, "json"))
         if key in self._tried:
             self._tried.discard(key)
-            _remove(self._path(key, "tried"))
+            remove(self._path(key, "tried"))
 
     def tried(self, key: str, attempts: list[tuple[str, int]]) -> None:
         """Keep ``attempts`` beside an entry, at once: they survive the process, but not a power loss."""

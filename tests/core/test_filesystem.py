@@ -439,6 +439,19 @@ ODD = [
 ]
 
 
+def test_a_link_that_is_not_sent_yet_can_be_followed(stack: Stack) -> None:
+    stack.wire.refuse("PUT")
+    with pytest.raises(Unavailable):
+        stack.fs.symlink("there", "/link")
+    assert stack.ls() == ["link"]
+    assert stack.fs.readlink("/link") == "there"
+    stack.wire.reset()
+    assert not stack.files.outbox.drain(10)
+    assert stack.get("link") == b"there"
+    assert stack.fs.readlink("/link") == "there"
+    assert not stack.files.all()
+
+
 def test_odd_names_come_back(stack: Stack) -> None:
     stack.fs.mkdir("/\U0001f600", 0o755)
     for directory in ("/", "/\U0001f600/"):

@@ -98,6 +98,20 @@ def test_drain_sends_now_and_says_what_it_could_not(stack: Stack) -> None:
     assert stack.files.outbox.drain(10) == []
 
 
+def test_drain_does_not_wait_for_what_comes_after_it(build: Build) -> None:
+    stack = build(write_back=600.0)
+    stack.write("/before", b"x")
+    held = stack.wire.hold("PUT")
+    draining = InThread(lambda: stack.files.outbox.drain(None))
+    held.wait()
+    stack.write("/after", b"y")
+    held.release()
+    draining.result()
+    assert stack.names() == ["before"]
+    stack.files.outbox.drain(10)
+    assert stack.names() == ["after", "before"]
+
+
 def test_drain_gives_up_in_time(stack: Stack) -> None:
     stack.wire.refuse("PUT")
     kept(stack, "/file", b"x")
@@ -178,6 +192,23 @@ def test_an_unexpected_failure_is_kept_too(stack: Stack, monkeypatch: pytest.Mon
     assert broken.wait(10)
     eventually(lambda: stack.names() == ["file"])
     assert stack.get("file") == b"x"
+
+
+def test_a_file_is_sent_once_though_its_journal_entry_cannot_be_removed(
+    build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = build(write_back=60.0)
+    stack.write("/file", b"content")
+    (entry,) = stack.staging.directory.glob("*.json")
+    entry.unlink()
+    entry.mkdir()  # as on a disk that takes no changes any more
+    assert not stack.files.outbox.drain(10)
+    assert not stack.files.all()
+    assert stack.get("file") == b"content"
+    assert stack.wire.count("PUT") == 1
+    assert f"cannot remove {entry}" in caplog.text
+    assert "internal error" not in caplog.text
+    entry.rmdir()
 
 
 def test_a_removed_file_is_not_sent(stack: Stack) -> None:

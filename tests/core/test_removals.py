@@ -149,6 +149,26 @@ def test_a_defect_ends_neither_the_thread_nor_those_who_wait(
     removals.stop()
 
 
+def test_an_entry_that_cannot_be_removed_ends_neither_the_thread_nor_those_who_wait(
+    store: Store, staging: Staging, make: Callable[..., Removals]
+) -> None:
+    removals = make()
+    store.errors = [Unavailable("down")]
+    removals.add(NODE, lambda: None)
+    eventually(lambda: removals.waiting()[0]["error"])
+    (entry,) = staging.directory.glob("*.json")
+    entry.unlink()
+    entry.mkdir()  # as on a disk that takes no changes any more
+    removals.drain(10)
+    InThread(lambda: removals.finish(NODE.ref)).result()
+    other = Node(ObjectRef("box", "other"), Attributes())
+    removals.add(other, lambda: None)
+    eventually(lambda: other.ref in store.deleted)
+    assert store.deleted == [NODE.ref, other.ref]
+    removals.stop()
+    entry.rmdir()
+
+
 def test_those_concerned_are_finished(store: Store, make: Callable[..., Removals]) -> None:
     removals = make(10.0)
     nodes = [Node(ObjectRef("box", name), Attributes()) for name in ("a/1", "a/2", "b/1")]

@@ -155,6 +155,21 @@ def test_what_was_written_before_the_disk_was_full_stays(tmp_path: Path, size: i
     assert memory.large.take(BLOCK)
 
 
+def test_blocks_that_fit_into_memory_need_no_disk(tmp_path: Path) -> None:
+    """The last of them begins to save the first ahead, which may fail as long as there is room."""
+    memory = Memory(Room(0), Room(2 * BLOCK), block_size=BLOCK)
+    scratch = Scratch(tmp_path / "full", memory)
+    data = bytes(range(2 * BLOCK))
+    scratch.write(0, data)
+    with pytest.raises(NoSpace):
+        scratch.write(2 * BLOCK, b"too much")
+    found = memoryview(bytearray(2 * BLOCK))
+    scratch.read_into(0, found)
+    assert bytes(found) == data
+    scratch.discard()
+    assert memory.large.take(2 * BLOCK), "memory was lost"
+
+
 def test_the_memory_of_a_block_is_used_again_when_nobody_looks_at_it() -> None:
     buffers = Buffers(MIB, 8)
     first = buffers.new()
