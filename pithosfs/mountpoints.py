@@ -58,7 +58,8 @@ def mounted() -> list[Mounted]:
     """Everything mounted in this namespace, in the order it was mounted."""
     # surrogateescape: a path may hold any bytes
     text = _MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape")
-    return [_parse(line) for line in text.splitlines() if " - " in line]
+    # of the characters that end a line for splitlines() the kernel writes only this one in octal
+    return [_parse(line) for line in text.split("\n") if " - " in line]
 
 
 def mount_at(path: str | os.PathLike[str]) -> Mounted | None:
@@ -118,7 +119,8 @@ def locate(path: str | os.PathLike[str]) -> str:
     while waiting:
         part = waiting.pop()
         if part == "..":
-            done, inside = done.parent, False
+            done = done.parent
+            inside = any(str(each) in ours for each in (done, *done.parents))
             continue
         candidate = done / part
         inside = inside or str(candidate) in ours
@@ -158,12 +160,17 @@ def unmount(path: str, lazy: bool = False) -> None:
     Raises StillInUse, or MountPointError with the system's own reason.
     """
     result = subprocess.run(  # noqa: S603 (no shell, the path is one argument)
-        [*_unmount_command(lazy), path], capture_output=True, text=True, errors="replace", check=False
+        [*_unmount_command(lazy), path],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
     )
     if result.returncode == 0 or mount_at(path) is None:
         return
     reason = (result.stderr.strip() or f"exit code {result.returncode}").splitlines()[-1]
-    if "busy" in reason.lower():
+    if "busy" in reason.replace(path, "").lower():
         raise StillInUse(f"{path} is in use")
     raise MountPointError(f"{path} cannot be unmounted: {reason}")
 

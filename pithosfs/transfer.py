@@ -65,7 +65,7 @@ class Reader(Protocol):
     """Anything that fills a buffer: an open file, the body of an answer."""
 
     def readinto(self, view: memoryview, /) -> int | None:
-        """Fill some of ``view``; 0 at the end."""
+        """Fill some of ``view``; 0 at the end.  None, of what does not wait, is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +303,8 @@ def _read_block(reader: Reader, block_size: int) -> bytearray:
     view, done = memoryview(data), 0
     while done < block_size:
         count = reader.readinto(view[done:])
+        if count is None:
+            raise InvalidArgument("the stream has nothing to read yet: it must be one that waits")
         if not count:
             break
         done += count

@@ -24,6 +24,8 @@ Example:
 
 #: Ranges shown unless all are asked for.
 _SHOWN = 100
+#: A number of so many digits that is no version's is a time, in seconds since 1970.
+_SECONDS = 9
 
 
 def add(commands: arguments.Subparsers) -> None:
@@ -58,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _version(target: Target, text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) < 9:
+    if text.isascii() and text.isdigit() and len(text) < 20:
         number = int(text)
-        if number not in {each.serial for each in target.client.versions(target.container, target.name)}:
+        if number in {each.serial for each in target.client.versions(target.container, target.name)}:
+            return number
+        if len(text) < _SECONDS:
             raise CommandError(f"{target.text} has no version {number}", ExitCode.NOT_FOUND)
-        return number
     return history.version_at(target.client, target.ref, times.parse(text)).serial

@@ -156,6 +156,8 @@ class Session:
         if here is not None and here.is_ours:
             mountpoints.unmount(self._mountpoint, lazy=True)
         exits.complain("pithosfs mount: interrupted")
+        with contextlib.suppress(OSError):
+            registry.own_file().with_suffix(".sock").unlink(missing_ok=True)
         os._exit(exits.ExitCode.INTERRUPTED)
 
     def _shut_down(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,8 +37,12 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.path} lies in no mounted directory", ExitCode.MOUNTPOINT)
     files = list(_files(args.path))
     total = sum(path.stat().st_size for path in files)
+    stopped = threading.Event()
     with progress.amounts("reading", total) as told, ThreadPoolExecutor(_PARALLEL) as pool:
-        list(pool.map(lambda path: _read(path, told), files))
+        try:
+            list(pool.map(lambda path: _read(path, told, stopped), files))
+        finally:
+            stopped.set()  # with Ctrl-C: whoever still reads shall not read to the end
     print(f"{output.size(total)} of {output.count(len(files), 'file')} are in the cache")
     return ExitCode.OK
 
@@ -57,8 +62,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _read(path: Path, told: Callable[[str, int, int], None]) -> None:
+def _read(path: Path, told: Callable[[str, int, int], None], stopped: threading.Event) -> None:
     buffer = bytearray(_CHUNK)
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
+        while not stopped.is_set() and (count := file.readinto(buffer)):
             told("reading", count, 0)

@@ -184,7 +184,7 @@ class ChunkedBody:
     def _next_chunk(self) -> bool:
         line = self._file.readline(_CHUNK)
         size = line.partition(b";")[0].strip()
-        if not re.fullmatch(rb"[0-9A-Fa-f]{1,15}", size):
+        if not line.endswith(b"\n") or not re.fullmatch(rb"[0-9A-Fa-f]{1,15}", size):
             self._ended = True
             raise Incomplete
         self._left = int(size, 16)

@@ -8,7 +8,7 @@ import pytest
 
 from pithosfs import mountpoints, registry
 from pithosfs.cli import mount
-from pithosfs.mountpoints import MountPointError
+from pithosfs.mountpoints import MountPointError, StillInUse
 
 from .conftest import Place
 
@@ -29,6 +29,32 @@ def test_a_line_without_optional_fields_and_owner() -> None:
     found = mountpoints._parse("22 1 254:1 / / rw,relatime - ext4 /dev/root rw")
     assert (found.path, found.fstype, found.source, found.uid) == ("/", "ext4", "/dev/root", None)
     assert not found.is_ours
+
+
+def test_names_with_anything_that_could_end_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel writes a newline in octal, but none of the others."""
+    table = tmp_path / "mountinfo"
+    odd = "/mnt/a\rb\x0b\x0c\x1c\x85\u2028\u2029c"
+    table.write_bytes(f"{LINE}\n36 35 0:76 / {odd} rw shared:1 - ext4 /dev/sda rw\n{LINE}\n".encode())
+    monkeypatch.setattr(mountpoints, "_MOUNTINFO", table)
+    assert [each.device for each in mountpoints.mounted()] == [75, 76, 75]
+    assert mountpoints.mount_at(odd) is not None
+
+
+def test_a_mount_in_use_is_said_so_in_any_language(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.mount()
+    for name in ("umount", "fusermount3"):
+        tool = tmp_path / name
+        tool.write_text(
+            '#!/bin/sh\n[ "$LC_ALL" = C ] && echo target is busy >&2 || echo belegt >&2\nexit 32\n'
+        )
+        tool.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    with pytest.raises(StillInUse):
+        mountpoints.unmount(str(place.mountpoint))
 
 
 def test_the_topmost_of_two_mounts_counts(place: Place) -> None:
@@ -78,6 +104,18 @@ class TestLocate:
         assert above is not None
         assert above.path == str(place.mountpoint)
         assert mountpoints.mount_above(f"{place.mountpoint}-other") is None
+
+    def test_asks_no_mount_behind_two_dots_either(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place.mount()
+        asked: list[str] = []
+        look = mountpoints._link_target
+        monkeypatch.setattr(
+            mountpoints, "_link_target", lambda path: (asked.append(str(path)), look(path))[1]
+        )
+        assert mountpoints.locate(place.mountpoint / "a" / ".." / "b" / "c") == f"{place.mountpoint}/b/c"
+        assert not [each for each in asked if each.startswith(str(place.mountpoint))]
 
 
 def test_who_uses_a_mount(place: Place) -> None:
