@@ -123,6 +123,20 @@ def test_a_stream_in_odd_pieces(client: Client) -> None:
     assert read(client, "piped") == data
 
 
+def test_a_stream_that_does_not_wait_is_not_taken_for_ended(client: Client) -> None:
+    receiving, sending = os.pipe()
+    os.set_blocking(receiving, False)
+    os.write(sending, b"the beginning")
+    with (
+        open(sending, "wb"),
+        open(receiving, "rb", buffering=0) as pipe,
+        pytest.raises(errors.InvalidArgument, match="one that waits"),
+    ):
+        transfer.upload_stream(client, "pithos", "early", pipe)
+    with pytest.raises(errors.NotFound):
+        client.head("pithos", "early")
+
+
 def test_a_stream_that_breaks_leaves_nothing(client: Client) -> None:
     class Breaking(io.BytesIO):
         def readinto(self, view: memoryview, /) -> int:  # type: ignore[override]

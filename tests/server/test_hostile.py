@@ -79,6 +79,8 @@ def test_others_see_403_whatever_is_there(server: Server, api: Api) -> None:
     [
         head("PUT", f"{BOX}/f", f"Content-Type: {OCTETS}", "Content-Length: 100") + b"half",
         head("PUT", f"{BOX}/f", f"Content-Type: {OCTETS}", "Transfer-Encoding: chunked") + b"5\r\nhalf",
+        head("PUT", f"{BOX}/f", f"Content-Type: {OCTETS}", "Transfer-Encoding: chunked")
+        + b"0004\r\nhalf\r\n0",  # of 0004
         head("PUT", f"{BOX}/f", f"Content-Type: {OCTETS}", "Transfer-Encoding: chunked") + b"4\r\nhalf\r\n",
         head("PUT", f"{BOX}/f", f"Content-Type: {OCTETS}", "Transfer-Encoding: chunked")
         + b"zz\r\nhalf\r\n0\r\n\r\n",
