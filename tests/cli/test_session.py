@@ -50,6 +50,14 @@ class TestBackground:
         assert parent.stderr is not None
         assert parent.stderr.read() == "pithosfs mount: interrupted\n"
 
+    def test_a_signal_just_before_it_is_mounted_leaves_nothing(self, place: Place) -> None:
+        runtime = Path(place.environment["XDG_RUNTIME_DIR"])
+        parent = place.start("--mount-takes", "50")
+        eventually(lambda: list(runtime.glob("pithosfs/*.sock")))
+        parent.send_signal(signal.SIGTERM)
+        assert parent.wait(10) == 130
+        assert list(runtime.glob("pithosfs/*")) == []
+
 
 def waiting_child(pid: int) -> int:
     """The child that already waits for signals, in a thread of its own; else 0."""

@@ -51,12 +51,14 @@ class OneFile(mfusepy.Operations):
 
 
 class TinyMount:
-    def __init__(self, unsent: Path | None, drain_takes: float) -> None:
+    def __init__(self, unsent: Path | None, drain_takes: float, mount_takes: float) -> None:
+        self._mount_takes = mount_takes
         self._unsent = unsent
         self._drain_takes = drain_takes
         self._refreshed = 0
 
     def run(self, mountpoint: Path, ready: Callable[[], None]) -> None:
+        time.sleep(self._mount_takes)
         options = {"fsname": "tiny", "subtype": "pithosfs", "max_idle_threads": 4}
         mfusepy.FUSE(OneFile(ready), str(mountpoint), foreground=True, **options)
 
@@ -101,6 +103,7 @@ def main() -> int:
     parser.add_argument("--die-in-build", action="store_true")
     parser.add_argument("--build-takes", type=float, default=0)
     parser.add_argument("--drain-takes", type=float, default=0)
+    parser.add_argument("--mount-takes", type=float, default=0)
     args = parser.parse_args()
 
     def build() -> TinyMount:
@@ -109,7 +112,7 @@ def main() -> int:
             raise Unavailable(args.fail)
         if args.die_in_build:
             os.kill(os.getpid(), 9)
-        return TinyMount(args.unsent, args.drain_takes)
+        return TinyMount(args.unsent, args.drain_takes, args.mount_takes)
 
     def work(ready: daemon.Ready) -> int:
         def serve() -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +20,7 @@ from pithosfs import control
 from tests.history.conftest import Pithosfs, next_second
 from tests.support.disks import MountedDisk, Site
 from tests.support.files import noise, refused
+from tests.support.server import Server, environment
 
 BLOCK = 4 << 20
 
@@ -279,6 +282,26 @@ def test_purge_says_what_it_cannot_tell_apart(mounted: MountedDisk, pithosfs: Pi
     assert "no old versions" in said
     assert "the last full second before the present one was written" in said
     assert path.read_bytes() == b"2"
+
+
+def test_a_long_number_is_a_version_before_it_is_a_time(tmp_path: Path) -> None:
+    server = Server(tmp_path / "store")
+    server.start()
+    try:
+        with contextlib.closing(sqlite3.connect(server.directory / "pithos.db")) as database, database:
+            database.execute("UPDATE counter SET serial = 1234567890")
+        for content in (b"one", b"two"):
+            server.store().put("file", content)
+        pithosfs = Pithosfs(environment(server, tmp_path / "home"))
+        first, second = [
+            str(each["number"]) for each in json.loads(pithosfs("versions", "pithos/file", "--json"))
+        ]
+        assert first > "1234567890"
+        assert pithosfs.run("diff", "pithos/file", first, second).returncode == 1
+        next_second()
+        assert "the same" in pithosfs("diff", "pithos/file", second, str(int(time.time())))
+    finally:
+        server.stop()
 
 
 def test_du_counts_each_block_once(mounted: MountedDisk, pithosfs: Pithosfs) -> None:

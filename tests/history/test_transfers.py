@@ -157,6 +157,30 @@ def test_ctrl_c_ends_what_is_under_way(tmp_path: Path, command: str) -> None:
             process.wait()
 
 
+def test_ctrl_c_ends_warming(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    with (mounted.path / "large").open("wb") as file:
+        file.truncate(1 << 36)
+    program = (
+        "import sys; from pithosfs import cli; from pithosfs.cli import warm; read = warm._read\n"
+        "def begin(*words):\n  print('begun', file=sys.stderr, flush=True); read(*words)\n"
+        "warm._read = begin; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "warm", mounted.path / "large"],
+        env={**os.environ, **pithosfs.home},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    finally:
+        process.kill()
+        process.wait()
+
+
 STOPPED = """
 import os, signal, sys
 from pithosfs import cli, transfer
