@@ -10,10 +10,12 @@ as it fills a request.  With less under way no block waits.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pithosfs import blocks
 from pithosfs.blocks import Buffer
+
+Item = TypeVar("Item")
 
 #: Bytes of one request, and the seconds it may take at the rate of those before it.
 LONGEST, _SECONDS = 16 * 1024 * 1024, 1.5
@@ -50,6 +52,14 @@ class Batches:
     def share(self, waiting: int, under_way: int = 0) -> int:
         """How many of the blocks that wait go in the next request, besides those under way; 1 at least."""
         return max(1, min(-(-waiting // max(1, _FEW - under_way)), self.full))
+
+    def shares(self, waiting: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        """What one sender after the other takes, of what waits and is not joined by more."""
+        taken = 0
+        while taken < len(waiting):
+            share = waiting[taken : taken + self.share(len(waiting) - taken)]
+            taken += len(share)
+            yield share
 
     def took(self, size: int, seconds: float) -> None:
         """A request with ``size`` bytes took so long."""

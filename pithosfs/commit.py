@@ -13,7 +13,7 @@ A commit that returns means the server answered 201 for exactly these bytes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_all
 from dataclasses import dataclass, field
@@ -196,14 +196,8 @@ class _Job:
         return list(dict.fromkeys(block for block in content.hashes if block in fresh))
 
     def _send(self, hashes: Sequence[str]) -> None:
-        self._in_parallel(self._send_some, self._shares(hashes))
+        self._in_parallel(self._send_some, self.uploader.batches.shares(hashes))
         self.sent.update(hashes)
-
-    def _shares(self, hashes: Sequence[str]) -> Iterator[list[str]]:
-        """What one sender after the other takes of them."""
-        waiting = deque(hashes)
-        while waiting:
-            yield [waiting.popleft() for _ in range(self.uploader.batches.share(len(waiting)))]
 
     def _send_some(self, hashes: Sequence[str]) -> None:
         self.uploader.send_blocks(self.ref, [Block(each, self._bytes_of(each)) for each in hashes])

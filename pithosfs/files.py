@@ -120,6 +120,9 @@ class Files:
 
         It stays in use until :meth:`done`, or :meth:`opened` and :meth:`closed`.
         """
+        there = self._in_use.find(node.ref)
+        if there is not None:
+            there.wait_until_free()  # not below, where everybody else would wait, too
         with self._in_use.lock:
             file, node = self._in_use.find(node.ref), self._in_use.latest(node)
             replaced = file is not None and not file.dirty and _was_replaced(file.node, node)

@@ -108,6 +108,11 @@ class OpenFile:
         read = (self.handles or self.uses) and now - self._looked_at < _READING
         return bool(read) and now - self._replaced_at < _LONGEST_STAY
 
+    def wait_until_free(self) -> None:
+        """Return when nobody changes the file, or makes it durable, which may take the local disk long."""
+        with self._lock:
+            pass
+
     def looked_at(self) -> None:
         """Somebody opened it, or reads it."""
         self._looked_at = time.monotonic()

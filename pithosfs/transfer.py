@@ -287,8 +287,8 @@ class _Stream:
         self._wait()
         self._uploader.to_send(list(missing))
         self._sending = [
-            self._uploader.submit(self._uploader.send_blocks, self.ref, [Block(each, named[each])])
-            for each in missing
+            self._uploader.submit(self._uploader.send_blocks, self.ref, share)
+            for share in self._uploader.batches.shares([Block(each, named[each]) for each in missing])
         ]
 
     def _wait(self) -> None:

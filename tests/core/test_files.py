@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from typing import Any
 
@@ -583,6 +584,35 @@ def test_a_listing_older_than_our_commit_does_not_make_a_second_file(stack: Stac
     assert file is handle.file
     stack.files.closed(file)
     stack.fs.handles.release(handle.number)
+
+
+def test_a_file_that_is_made_durable_is_the_only_one_that_has_to_wait(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = build(write_back=60.0)
+    stack.put("other", b"content")
+    handle = stack.fs.create("/file", 0o644)
+    stack.fs.handles.write(handle.number, 0, b"much")
+    on_disk, go = threading.Event(), threading.Event()
+    record = stack.staging.record
+
+    def slowly(key: str, entry: dict[str, Any]) -> None:
+        on_disk.set()
+        assert go.wait(10)
+        record(key, entry)
+
+    monkeypatch.setattr(stack.staging, "record", slowly)
+    closing = InThread(lambda: stack.fs.handles.flush(handle.number))
+    assert on_disk.wait(10)
+    opening = InThread(lambda: stack.fs.open("/file"))
+    opening.join(0.3)
+    assert opening.is_alive()
+    try:
+        assert InThread(lambda: stack.read("/other")).result() == b"content"
+    finally:
+        go.set()
+    closing.result()
+    opening.result()
 
 
 def test_an_open_asks_for_no_listing_once_it_has_the_file(
