@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pithosfs import blocks
 from pithosfs.server.app import Settings
-from pithosfs.server.store import listing, versions
+from pithosfs.server.store import Store, listing, versions
 from pithosfs.server.store.values import Attributes, Content, Target
 from tests.server.harness import ALICE, BOB, OCTETS, Api, Server, running
 
@@ -309,3 +309,19 @@ def test_listings_against_a_model(
 def test_versions_that_cannot_be(api: Api, version: str) -> None:
     api.put("/box/f", b"x")
     assert api.request("GET", f"/box/f?version={version}").status == 404
+
+
+# -- a clock that was set back ----------------------------------------------------------
+
+
+def test_times_go_on_after_a_restart_with_an_earlier_clock(tmp_path: Path) -> None:
+    """Else a version would seem to be older than the one it replaced, to whoever asks for the past."""
+    stamps = []
+    for now in (2_000_000_000_000_000, 1_900_000_000_000_000, 1_800_000_000_000_000):
+        store = Store(tmp_path, durable=False, clock=lambda now=now: now)
+        store.containers.put("alice", "box", {}, {"X-Container-Meta-A": str(now)})
+        content = Content(1, [store.blocks.write(b"%d" % now)])
+        version = store.objects.put("alice", Target("alice", "box", "f"), content, Attributes())
+        stamps.append(version.stamp)
+        store.close()
+    assert stamps == sorted(set(stamps))

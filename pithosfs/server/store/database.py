@@ -146,9 +146,9 @@ class Database:
             self._writer = self._connect()
             self._create()
             self._serial = self._counter()
+            self._last = self._newest()
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{path} is damaged or no database of this program ({error})") from None
-        self._last = 0
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -172,6 +172,14 @@ class Database:
     def _counter(self) -> int:
         row = self._writer.execute("SELECT serial FROM counter").fetchone()
         return int(row[0])
+
+    def _newest(self) -> int:
+        """The time of the newest change there is: the clock may have been set back since."""
+        rows = self._writer.execute(
+            "SELECT * FROM (SELECT stamp FROM version ORDER BY serial DESC LIMIT 1) UNION ALL "
+            "SELECT * FROM (SELECT stamp FROM description ORDER BY serial DESC LIMIT 1)"
+        )
+        return max((int(row[0]) for row in rows), default=0)
 
     def take_stamp(self) -> int:
         """A time no other change has; only for the transaction that is writing."""
