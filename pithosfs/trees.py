@@ -21,8 +21,8 @@ from typing import TypeVar
 
 from pithosfs import attributes, names, transfer
 from pithosfs.api import Client
-from pithosfs.attributes import Attributes, Kind
-from pithosfs.errors import PithosError
+from pithosfs.attributes import Attributes, Kind, kind_of
+from pithosfs.errors import IsADirectory, NotADirectory, PithosError
 from pithosfs.history import below
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, TreeBuilder, of_entry
@@ -138,10 +138,16 @@ def upload(client: Client, items: list[LocalItem], top: ObjectRef, told: Told) -
     """Make ``items``, all below ``top``, objects; returns when each is there or has failed."""
     totals = Totals()
     present = {entry.name: entry for entry in below(client, top).values()}
+    directories = {name[:at] for name in present for at, each in enumerate(name) if each == "/"}
+    directories |= {each.name for each in present.values() if kind_of(each.content_type) is Kind.DIRECTORY}
 
     def send(item: LocalItem) -> None:
         there = present.get(item.ref.name)
         with _noting(totals, item.path):
+            if item.attributes.kind is not Kind.DIRECTORY and item.ref.name in directories:
+                raise IsADirectory(f"{item.ref} is a directory")
+            if item.attributes.kind is Kind.DIRECTORY and there and item.ref.name not in directories:
+                raise NotADirectory(f"{item.ref} is a file")
             if there is not None and (there.size, attributes.parse(there.content_type)) == (
                 _size_there(item),
                 item.attributes,

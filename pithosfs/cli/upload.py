@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pithosfs import names, trees
+from pithosfs.attributes import Kind
 from pithosfs.cli import arguments, exits, output, progress, targets
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.names import ObjectRef
@@ -46,10 +47,20 @@ def run(args: argparse.Namespace) -> int:
         for source in args.sources:
             within = inside or (not source.is_dir() and targets.is_directory(target.client, target.ref))
             items += trees.local_items(source, _goal(target.ref, source) if within else target.ref)
+        _refuse_twice(items)
         with progress.amounts("hashing", sum(each.size for each in items)) as told:
             totals = trees.upload(target.client, items, target.ref, told)
         target.changed()
     return report("uploaded", "sent", totals)
+
+
+def _refuse_twice(items: list[LocalItem]) -> None:
+    """Raises CommandError if two things would become one; directories may, they join."""
+    first: dict[ObjectRef, LocalItem] = {}
+    for item in items:
+        other = first.setdefault(item.ref, item)
+        if other is not item and not (other.attributes.kind is item.attributes.kind is Kind.DIRECTORY):
+            raise CommandError(f"{other.path} and {item.path} would both become {item.ref}", ExitCode.USAGE)
 
 
 def _goal(top: ObjectRef, source: Path) -> ObjectRef:

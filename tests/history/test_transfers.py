@@ -197,6 +197,31 @@ sys.exit(cli.main(sys.argv[2:]))
 """
 
 
+def test_nothing_uploaded_takes_the_place_of_something_else(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    store, top = mounted.store, mounted.name
+    for name in ("file", "virtual/x"):
+        store.put(f"{top}/{name}", b"there")
+    store.put(f"{top}/directory", b"", "application/directory")
+    (tmp_path / "tree" / "file").mkdir(parents=True)
+    for name in ("virtual", "directory", "good"):
+        (tmp_path / "tree" / name).write_bytes(b"new")
+    done = pithosfs.run("upload", tmp_path / "tree", f"pithos/{top}")
+    assert done.returncode == 1
+    assert sorted(done.stderr.splitlines()) == [
+        f"  failed: {tmp_path}/tree/directory: pithos/{top}/directory is a directory",
+        f"  failed: {tmp_path}/tree/file: pithos/{top}/file is a file",
+        f"  failed: {tmp_path}/tree/virtual: pithos/{top}/virtual is a directory",
+    ]
+    assert (store.get(f"{top}/file"), store.get(f"{top}/good")) == (b"there", b"new")
+    assert not store.exists(f"{top}/virtual")
+    code, said = pithosfs.refused(
+        "upload", tmp_path / "tree" / "good", tmp_path / "tree" / ".." / "tree" / "good", f"pithos/{top}/"
+    )
+    assert (code, "would both become" in said) == (2, True)
+
+
 def test_a_file_where_a_directory_should_be(mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path) -> None:
     for name in ("a/x", "b"):
         mounted.store.put(f"{mounted.name}/{name}", name.encode())
