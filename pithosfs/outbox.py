@@ -7,7 +7,7 @@
   sent meanwhile would only slow down the program that closes them.
 * A file whose commit failed is *kept* and tried again with growing pauses.
 
-Lock order: ``Outbox._lock`` is a leaf; nothing is sent under it.
+Lock order: ``Outbox._lock`` before those of a file; nothing is sent under it.
 """
 
 from __future__ import annotations

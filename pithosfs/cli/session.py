@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pithosfs import control, mountpoints, notify, registry, signals
-from pithosfs.cli import exits, logs
+from pithosfs.cli import exits, logs, output
 from pithosfs.options import MountOptions
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class Session:
         self._mount.end_within(self._settings.timeout)
         unsent = self._drain(min(_SEND_TIME, self._settings.timeout / 3))
         if unsent:
-            log.error("%d files are not sent yet; the next mount goes on with them", len(unsent))
+            log.error("%s not sent yet; the next mount goes on", output.count(len(unsent), "file"))
         try:
             mountpoints.unmount(self._mountpoint)
         except mountpoints.MountPointError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from pithosfs.cli import output
 from pithosfs.cli.reports import Report, State
 from pithosfs.options import format_size
 
@@ -42,7 +43,7 @@ def _figures(details: dict[str, Any]) -> Iterator[str]:
         return
     waiting, upload = unsent(details), details.get("upload", {})
     yield str(details.get("open_files", 0))
-    yield f"{_count(len(waiting), 'file')}, {format_size(sum(waiting.values()))}" if waiting else "-"
+    yield f"{output.count(len(waiting), 'file')}, {format_size(sum(waiting.values()))}" if waiting else "-"
     yield format_size(upload.get("bytes_sent", 0))
     yield format_size(upload.get("bytes_spared", 0))
     yield _hit_rate(details.get("cache", {}))
@@ -90,12 +91,8 @@ def _details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _blocks(upload: dict[str, Any], what: str) -> str:
-    count = _count(upload.get(f"blocks_{what}", 0), "block")
+    count = output.count(upload.get(f"blocks_{what}", 0), "block")
     return f"{format_size(upload.get(f'bytes_{what}', 0))} in {count}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _sending(upload: dict[str, Any]) -> str:
