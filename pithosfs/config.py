@@ -219,9 +219,16 @@ def _own_tokens(
 def _default_path(environ: Mapping[str, str]) -> Path:
     named = environ.get("KAMAKI_CONFIG")
     if named:
-        return Path(named).expanduser()
+        return _expanded(named, "KAMAKI_CONFIG")
     home = environ.get("HOME")
     return (Path(home) if home else Path.home()) / ".kamakirc"
+
+
+def _expanded(path: str, what: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{what} names {path}, but there is no such user or no home directory") from None
 
 
 def _from_arguments(url: str, account: str | None, own: TokenSource | None, file: _File) -> Connection:
@@ -325,7 +332,7 @@ class _File:
         value = self.general.get("ca_certs")
         if not value:
             return None
-        path = Path(value).expanduser().absolute()
+        path = _expanded(value, f"ca_certs in {self.path}").absolute()
         if not path.exists():
             raise ConfigError(f"ca_certs in {self.path} names {path}, which does not exist")
         return str(path)

@@ -51,6 +51,8 @@ class DiskCache:
         self._free_checked = 0.0
         self._room = True
         self._complained = False
+        #: Blocks that could not be read, or were not what their name says.
+        self.damaged = 0
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     # -- the index ---------------------------------------------------------------
@@ -115,9 +117,11 @@ class DiskCache:
             self._forget(block)  # another process took it away
             return None
         except OSError as error:
+            self.damaged += 1
             self._complain("read", error)
             return None
         if blocks.block_hash(data, self._algorithm) != block:
+            self.damaged += 1
             log.warning("cached block %s is damaged: fetching it again", block[:16])
             self._forget(block)
             self._remove(path)

@@ -84,6 +84,9 @@ class Option:
 # -- reading values -------------------------------------------------------------
 
 _SIZE_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
+#: Bytes, and seconds (a hundred years): what comes after is more than the system takes.
+_LARGEST, _LONGEST = 2**62, 3_155_760_000
+_HIGHEST_ID = 2**32 - 2
 _DURATION_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -92,7 +95,10 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip(), re.IGNORECASE)
     if not match:
         raise ValueError(f"'{text}' is no size: write it like 512M or 10G")
-    return int(float(match[1]) * _SIZE_UNITS[match[2].lower()])
+    size = float(match[1]) * _SIZE_UNITS[match[2].lower()]
+    if size > _LARGEST:
+        raise ValueError(f"'{_short(text)}' is too large")
+    return int(size)
 
 
 def parse_duration(text: str) -> float:
@@ -100,7 +106,10 @@ def parse_duration(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", text.strip(), re.IGNORECASE)
     if not match:
         raise ValueError(f"'{text}' is no duration: write it like 5s, 2m or 500ms")
-    return float(match[1]) * _DURATION_UNITS[match[2].lower()]
+    seconds = float(match[1]) * _DURATION_UNITS[match[2].lower()]
+    if seconds > _LONGEST:
+        raise ValueError(f"'{_short(text)}' is too long")
+    return seconds
 
 
 def parse_positive_duration(text: str) -> float:
@@ -128,7 +137,7 @@ def parse_count(text: str) -> int:
 def parse_user(text: str) -> int:
     """A user's number, by number or by name."""
     if text.isascii() and text.isdigit():
-        return int(text)
+        return _parse_id(text)
     try:
         return pwd.getpwnam(text).pw_uid
     except KeyError:
@@ -138,18 +147,31 @@ def parse_user(text: str) -> int:
 def parse_group(text: str) -> int:
     """A group's number, by number or by name."""
     if text.isascii() and text.isdigit():
-        return int(text)
+        return _parse_id(text)
     try:
         return grp.getgrnam(text).gr_gid
     except KeyError:
         raise ValueError(f"there is no group '{text}'") from None
 
 
+def _parse_id(text: str) -> int:
+    if len(text) > 10 or int(text) > _HIGHEST_ID:
+        raise ValueError(f"'{_short(text)}' is too large for the number of a user or group")
+    return int(text)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
 def parse_path(text: str) -> Path:
     """An absolute path: a mount in the background works from ``/``."""
     if not text:
         raise ValueError("the path is empty")
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"'{text}': there is no such user, or no home directory") from None
 
 
 def parse_level(text: str) -> str:

@@ -97,7 +97,8 @@ def verify(args: argparse.Namespace) -> int:
     bad = checked = 0
     for _, cache in _caches(args.cache_dir):
         for block in cache.hashes():
-            checked += 1
-            bad += cache.get(block) is None
+            checked += cache.get(block) is not None  # a mount may have made room meanwhile
+        bad += cache.damaged
+    checked += bad
     print(f"{output.count(checked, 'block')} checked, {bad} damaged" + (" and removed" if bad else ""))
     return ExitCode.FAILED if bad else ExitCode.OK

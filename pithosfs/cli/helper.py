@@ -30,7 +30,7 @@ Example:
 
 #: What mount(8) says its own exit codes mean.
 _USAGE, _SYSTEM, _INTERRUPTED, _FAILED = 1, 2, 8, 32
-_CODES = {
+_CODES: dict[int, int] = {
     ExitCode.OK: 0,
     ExitCode.USAGE: _USAGE,
     ExitCode.SYSTEM: _SYSTEM,
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.fake:
         print(" ".join(["pithosfs", *command]))
         return 0
-    return _CODES.get(ExitCode(cli.main(command)), _FAILED)
+    return _CODES.get(cli.main(command), _FAILED)  # also of a process that was killed
 
 
 def parser() -> argparse.ArgumentParser:

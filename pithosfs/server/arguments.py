@@ -122,6 +122,6 @@ def _port(text: str) -> int:
 
 def _quota(text: str) -> tuple[str, int]:
     name, _, size = text.rpartition("=")
-    if not name or not size.isascii() or not size.isdigit():
+    if not name or not size.isascii() or not size.isdigit() or len(size) > 18:
         raise argparse.ArgumentTypeError(f"'{text}' is not NAME=BYTES")
     return name, int(size)

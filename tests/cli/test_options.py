@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pithosfs import options
+from pithosfs import cli, options
+from pithosfs.cli import helper
 from pithosfs.options import GIB, KIB, MIB, MountOptions, parse_mount_words
 
 
@@ -180,3 +182,27 @@ def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sizes_for_people(size: int, text: str) -> None:
     assert options.format_size(size) == text
     assert os.linesep not in text
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "complaint"),
+    [
+        (options.parse_size, "9" * 400 + "T", "too large"),
+        (options.parse_size, "5000000T", "too large"),
+        (options.parse_duration, "9" * 400, "too long"),
+        (options.parse_user, "4294967295", "too large"),
+        (options.parse_group, "9" * 5000, "too large"),
+        (options.parse_path, "~no such user/x", "no such user"),
+    ],
+)
+def test_what_no_system_takes(parse: Callable[[str], object], text: str, complaint: str) -> None:
+    """Only a ValueError becomes a line for the user."""
+    with pytest.raises(ValueError, match=complaint):
+        parse(text)
+
+
+def test_the_helper_of_mount_has_a_code_for_a_process_that_was_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli, "main", lambda _words: 137)
+    assert helper.main(["pithos", "/mnt"]) == 32

@@ -418,3 +418,14 @@ def test_readable_tokens_are_warned_of(home: Home, caplog: pytest.LogCaptureFixt
             f"everybody can read the token in {file}; do: chmod 600 '{file}'",
             f"everybody can read the token in {home.file}; do: chmod 600 {home.file}",
         ]
+
+
+def test_a_home_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="KAMAKI_CONFIG names ~nobody at all/rc, but there is no such user"):
+        load(environ={"KAMAKI_CONFIG": "~nobody at all/rc"})
+    path = tmp_path / "rc"
+    path.write_text('[global]\nca_certs = ~nobody at all/ca\n[cloud "a"]\nurl = https://x\ntoken = t\n')
+    with pytest.raises(
+        ConfigError, match=r"ca_certs in .* names ~nobody at all/ca, but there is no such user"
+    ):
+        load(config=path, environ={})

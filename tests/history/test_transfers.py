@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pithosfs import cli
+from pithosfs.blocks import block_hash
+from pithosfs.disk import DiskCache
 from tests.history.conftest import Pithosfs, next_second
 from tests.support.disks import MountedDisk
 from tests.support.files import noise
@@ -220,6 +223,26 @@ def test_nothing_uploaded_takes_the_place_of_something_else(
         "upload", tmp_path / "tree" / "good", tmp_path / "tree" / ".." / "tree" / "good", f"pithos/{top}/"
     )
     assert (code, "would both become" in said) == (2, True)
+
+
+def test_a_cached_block_that_goes_while_it_is_verified_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mount makes room for others at any time."""
+    cache = DiskCache(tmp_path / "account" / "blocks", limit=BLOCK)
+    for data in (b"one", b"two", b"three"):
+        cache.put(block_hash(data), data)
+    listed_then = DiskCache.hashes
+
+    def listed_and_gone(self: DiskCache) -> list[str]:
+        found = listed_then(self)
+        next((tmp_path / "account" / "blocks").rglob(block_hash(b"one"))).unlink()
+        next((tmp_path / "account" / "blocks").rglob(block_hash(b"two"))).write_bytes(b"not two")
+        return found
+
+    monkeypatch.setattr(DiskCache, "hashes", listed_and_gone)
+    assert cli.main(["cache", "verify", "--cache-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().out == "2 blocks checked, 1 damaged and removed\n"
 
 
 def test_a_file_where_a_directory_should_be(mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path) -> None:
