@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from contextlib import suppress
+from itertools import chain, count
 
 from pithosfs import history
 from pithosfs.api import Client
@@ -68,9 +69,9 @@ def put(args: argparse.Namespace) -> int:
 
 def _free_name(client: Client, name: str) -> str:
     """``name``, or with the time behind it if the trash has one already."""
-    if not history.below(client, ObjectRef(TRASH, name)):
-        return name
-    return f"{name} ({time.strftime('%Y-%m-%d %H.%M.%S')})"
+    now = time.strftime("%Y-%m-%d %H.%M.%S")
+    names = chain((name, f"{name} ({now})"), (f"{name} ({now}, {number})" for number in count(2)))
+    return next(each for each in names if not history.below(client, ObjectRef(TRASH, each)))
 
 
 def _move(client: Client, ref: ObjectRef, goal: ObjectRef) -> None:

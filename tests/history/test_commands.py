@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from pithosfs import control
+from pithosfs.cli import targets, trash
+from pithosfs.config import load
 from tests.history.conftest import Pithosfs, next_second
 from tests.support.disks import MountedDisk, Site
 from tests.support.files import noise, refused
@@ -218,6 +220,19 @@ def test_trash_and_back(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
     pithosfs("trash", "put", top / "sub" / "file")
     pithosfs("trash", "empty", "--yes")
     assert mounted.site.server.store("trash").names() == []
+
+
+def test_the_third_of_one_name_in_a_second_gets_its_own_in_the_trash(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "now")
+    store, name = site.server.store("trash"), f"third-{os.getpid()}"
+    with targets.connected(load(config=site.server.config, environ={})) as client:
+        for expected in (name, f"{name} (now)", f"{name} (now, 2)", f"{name} (now, 3)"):
+            assert trash._free_name(client, name) == expected
+            store.put(expected, b"")
+    for each in store.names(name):
+        store.delete(each)
 
 
 def test_purge_asks_and_keeps_what_is_there(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
