@@ -191,25 +191,36 @@ def _text(path: bytes | None) -> str | None:
 
 
 class Binding(mfusepy.FUSE):  # type: ignore[misc]
-    """Runs the loop for an operations object; returns when the mount is gone."""
+    """Runs the loop for an operations object; returns when the mount is gone.
+
+    What the operation ``init`` raises ends the loop, and is raised here.
+    """
 
     def __init__(self, operations: Any, mountpoint: str, **options: Any) -> None:
-        super().__init__(operations, mountpoint, raw_fi=False, **options)
+        self._failed: BaseException | None = None
+        try:
+            super().__init__(operations, mountpoint, raw_fi=False, **options)
+        finally:
+            if self._failed is not None:
+                raise self._failed
 
     def _wrapper(self, func: Callable[..., int | None], *args: Any) -> int:
         """Every call by libfuse comes through here: an OSError becomes its errno.
 
-        ``operations`` raises nothing else, but at the beginning, when the
-        binding has to end the loop.
+        ``operations`` raises nothing else, but at the beginning: then there
+        is nobody to tell, and the loop has to end.
         """
         if KEEPS_THREADS and not _thread.kept:
             _keep_thread()
-        if func.__name__.startswith("init"):
-            return int(super()._wrapper(func, *args))
         try:
             return func(*args) or 0
-        except OSError as error:
-            return -(error.errno or errno.EIO)
+        except BaseException as error:
+            if func.__name__.startswith("init"):
+                self._failed = error
+                mfusepy.fuse_exit()
+            elif not isinstance(error, OSError):
+                raise
+            return -(getattr(error, "errno", None) or errno.EIO)
 
     def fgetattr(self, path: bytes | None, buf: Any, fip: Any) -> int:
         """Attributes by handle, where there is one, else by path."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pithosfs import mountpoints
+from tests.support.disks import Site
 from tests.support.files import opened, refused
+from tests.support.server import environment
 
 Call = Callable[[Path], object]
 
@@ -226,3 +232,31 @@ def test_long_paths(path: Path) -> None:
     assert (deep / "file").read_bytes() == b"content"
     (path / os.listdir(path)[0]).rename(path / "short")
     assert len(list(path.rglob("file"))) == 1
+
+
+def test_what_fails_as_the_mount_begins_ends_it(site: Site, tmp_path: Path) -> None:
+    """As in a full /run; whoever called it would wait for ever."""
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    program = (
+        "import sys; from pithosfs import cli, registry\n"
+        "def full(entry): raise OSError(28, 'No space left on device', str(entry.file))\n"
+        "registry.announce = full; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    words = ["mount", "pithos", mountpoint, "--cache-dir", tmp_path / "cache"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        env={**os.environ, **environment(site.server, tmp_path / "home")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        said = process.communicate(timeout=30)[1]
+        assert process.returncode == 1
+        assert re.fullmatch(r"pithosfs mount: \S+/\d+\.json: No space left on device\n", said)
+        assert mountpoints.mount_at(mountpoint) is None
+    finally:
+        if mountpoints.mount_at(mountpoint):
+            mountpoints.unmount(str(mountpoint), lazy=True)
+        process.kill()
+        process.wait()
