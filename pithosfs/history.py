@@ -247,9 +247,9 @@ def below(client: Client, ref: ObjectRef, until: int | None = None) -> dict[str,
     """A directory's own object (as "") and all objects below it, by "/" and the rest of the name."""
     found: dict[str, Entry] = {}
     if ref.name:
-        first = client.first(ref.container, ref.name, until=until)
-        if first is not None and first.name == ref.name:
-            found[""] = first
+        own = client.entry(ref.container, ref.name, until=until)
+        if own is not None:
+            found[""] = own
     for each in client.list_all(ref.container, prefix=ref.prefix, until=until):
         found |= {f"/{entry.name[len(ref.prefix) :]}": entry for entry in each.entries}
     return found
@@ -302,7 +302,7 @@ class Purge:
 
 def purgeable(client: Client, ref: ObjectRef, before: int) -> Purge:
     """What there is to destroy of one file's history; its present content is never part of it."""
-    live = _live_version(client, ref)
+    live = client.entry(ref.container, ref.name)
     # The store would destroy the present version, too, if it is that old.
     limit = before if live is None else min(before, _before(live.modified_ns))
     until = limit // SECOND
@@ -322,11 +322,6 @@ def purgeable(client: Client, ref: ObjectRef, before: int) -> Purge:
 
 def _before(moment: int) -> int:
     return (moment - 1) // SECOND * SECOND
-
-
-def _live_version(client: Client, ref: ObjectRef) -> Entry | None:
-    found = client.first(ref.container, ref.name)
-    return found if found is not None and found.name == ref.name else None
 
 
 def purgeable_container(client: Client, container: str, before: int) -> Purge:

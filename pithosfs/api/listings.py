@@ -146,6 +146,11 @@ class Listings(Calls):
                 return None
             marker = max(page.marker, _before(prefix))
 
+    def entry(self, container: str, name: str, *, until: int | None = None) -> Entry | None:
+        """The object of exactly this name, as listings show it; None if there is none."""
+        found = self.first(container, name, until=until)
+        return found if found is not None and found.name == name else None
+
 
 def _before(name: str) -> str:
     """A text that comes before ``name``; hardly any other name is between them."""

@@ -151,8 +151,8 @@ def is_directory(client: Client, ref: ObjectRef) -> bool:
     """Whether something is below ``ref``, or it is a directory's own object, or a whole container."""
     if not ref.name:
         return True
-    own = client.first(ref.container, ref.name)
-    if own is not None and own.name == ref.name and kind_of(own.content_type) is Kind.DIRECTORY:
+    own = client.entry(ref.container, ref.name)
+    if own is not None and kind_of(own.content_type) is Kind.DIRECTORY:
         return True
     return client.first(ref.container, ref.prefix) is not None
 
