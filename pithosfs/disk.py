@@ -155,12 +155,11 @@ class DiskCache:
                 return
         if not self._make_room(len(data)):
             return
-        # As strings: of a small block, to make Paths would be half of the work.
-        folder = f"{self.directory}/{block[:2]}"
-        part = f"{folder}/{block}.{os.getpid()}-{threading.get_ident()}"
+        name = self._name(block)
+        part = f"{name}.{os.getpid()}-{threading.get_ident()}"
         try:
-            self._remember(block, self._write(folder, part, data))
-            os.rename(part, f"{folder}/{block}")  # noqa: PTH104
+            self._remember(block, self._write(part, data))
+            os.rename(part, name)  # noqa: PTH104
         except OSError as error:
             self._complain("write", error)
             self._remove(Path(part))
@@ -175,12 +174,12 @@ class DiskCache:
             self.scan()
 
     @staticmethod
-    def _write(folder: str, path: str, data: Buffer) -> os.stat_result:
+    def _write(path: str, data: Buffer) -> os.stat_result:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
             handle = os.open(path, flags, 0o600)
         except FileNotFoundError:
-            Path(folder).mkdir(mode=0o700, exist_ok=True)
+            Path(path).parent.mkdir(mode=0o700, exist_ok=True)
             handle = os.open(path, flags, 0o600)
         try:
             write_at(handle, memoryview(data), 0)
@@ -192,8 +191,12 @@ class DiskCache:
         with self._lock:
             self._verified[block] = _signature(status)
 
+    def _name(self, block: str) -> str:
+        """The block's file as a string: to make Paths would be half of the work of keeping a small one."""
+        return f"{self.directory}/{block[:2]}/{block}"
+
     def _path(self, block: str) -> Path:
-        return self.directory / block[:2] / block
+        return Path(self._name(block))
 
     # -- room ------------------------------------------------------------------------
 
