@@ -32,7 +32,7 @@ from typing import Any
 
 from pithosfs.directio import write_at
 from pithosfs.errors import NoSpace
-from pithosfs.scratch import NEW, Memory, Room, Scratch, remove, sync_directory, unpack_bytes
+from pithosfs.scratch import NEW, Memory, Room, Scratch, remove, unpack_bytes
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Staging:
                 _bring(path.with_name(f"{name}.data"), self.directory)
             entry["attempts"] = entry.get("attempts", []) + self._bring_tried(path)
             path.rename(self.directory / path.name)
-            sync_directory(self.directory)
+            os.fsync(self._names)
             return path.stem, entry, Scratch(self.directory, self.memory, name, small)
         except (FileNotFoundError, RecursionError, TypeError, ValueError) as error:
             log.warning("journal entry %s cannot be used (%s): set aside", path, error)
@@ -182,12 +182,12 @@ def _put(path: str, value: object, *, durable: bool) -> None:
         _make(path, data, durable=durable)
     except FileExistsError:
         part = f"{path}.part"
-        _remove(part)  # left by a failure before
+        remove(part)  # left by a failure before
         _make(part, data, durable=durable)
         try:
             Path(part).rename(path)
         except OSError:
-            _remove(part)
+            remove(part)
             raise
 
 
@@ -199,15 +199,10 @@ def _make(path: str, data: bytes, *, durable: bool) -> None:
         if durable:
             os.fsync(handle)
     except OSError:
-        _remove(path)
+        remove(path)
         raise
     finally:
         os.close(handle)
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 - to make a Path would take as long again
 
 
 def _bring(data: Path, directory: Path) -> None:
