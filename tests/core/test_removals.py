@@ -68,6 +68,15 @@ def journalled(staging: Staging) -> list[str]:
     return sorted(node.ref.name for entry in entries for node in unpack_removal(entry))
 
 
+def one_that_failed(store: Store, make: Callable[..., Removals]) -> Removals:
+    """With a removal of ``NODE`` that the store has refused once."""
+    removals = make()
+    store.errors = [Unavailable("down")]
+    removals.add(NODE, lambda: None)
+    eventually(lambda: removals.waiting()[0]["error"])
+    return removals
+
+
 def test_it_is_deleted_a_moment_later(store: Store, make: Callable[..., Removals]) -> None:
     removals, ended = make(), []
     removals.add(NODE, lambda: ended.append(True))
@@ -152,10 +161,7 @@ def test_a_defect_ends_neither_the_thread_nor_those_who_wait(
 def test_an_entry_that_cannot_be_removed_ends_neither_the_thread_nor_those_who_wait(
     store: Store, staging: Staging, make: Callable[..., Removals]
 ) -> None:
-    removals = make()
-    store.errors = [Unavailable("down")]
-    removals.add(NODE, lambda: None)
-    eventually(lambda: removals.waiting()[0]["error"])
+    removals = one_that_failed(store, make)
     (entry,) = staging.directory.glob("*.json")
     entry.unlink()
     entry.mkdir()  # as on a disk that takes no changes any more
@@ -182,10 +188,7 @@ def test_those_concerned_are_finished(store: Store, make: Callable[..., Removals
 def test_the_journal_has_it_until_it_is_deleted(
     store: Store, staging: Staging, make: Callable[..., Removals]
 ) -> None:
-    removals = make()
-    store.errors = [Unavailable("down")]
-    removals.add(NODE, lambda: None)
-    eventually(lambda: removals.waiting()[0]["error"])
+    removals = one_that_failed(store, make)
     assert journalled(staging) == ["file"]
     removals.drain()
     assert journalled(staging) == []
