@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pithosfs.api import Info
 from pithosfs.blocks import Hashmap
 from pithosfs.errors import NotFound, Stale, VersionGone
-from pithosfs.fetch import Origin
 from pithosfs.nodes import Node
+from pithosfs.ranges import Origin
 from pithosfs.services import Services
 
 

@@ -9,12 +9,13 @@ from collections import deque
 from typing import Any
 
 from pithosfs.errors import NotFound, Stale
-from pithosfs.fetch import Fetcher, Origin
+from pithosfs.fetch import Fetcher
 from pithosfs.inuse import InUse
 from pithosfs.names import MAX_COMPONENT, ObjectRef
 from pithosfs.namespace import Namespace, parent_of, place_of
 from pithosfs.nodes import Node, of_entry
 from pithosfs.openfile import OpenFile
+from pithosfs.ranges import Origin
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from pithosfs import blocks
 from pithosfs.blocks import Hashmap
 from pithosfs.extents import Extents
-from pithosfs.fetch import Address, Origin
+from pithosfs.ranges import Address, Origin
 
 
 class Local(NamedTuple):

@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from pithosfs import blocks
 from pithosfs.api import Client, Info
@@ -25,6 +26,8 @@ from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
 from pithosfs.errors import CorruptBlock, PithosError, ProtocolError, Stale, TimedOut, Unavailable
 from pithosfs.names import ObjectRef
+from pithosfs.ranges import Address, LongRange, Origin
+from pithosfs.transport import StreamedBody
 from pithosfs.waiting import if_cancelled, wait
 
 log = logging.getLogger(__name__)
@@ -35,32 +38,13 @@ Result = TypeVar("Result")
 PIECE = 32 * 1024
 #: Requests ahead of the readers under way at once, and those that may wait for their turn.
 _AHEAD_THREADS, _AHEAD_LIMIT = 8, 80
+#: Blocks are verified by others than who receives them, where that takes longer than to tell them.
+_CHECK_THREADS, _WORTH_A_THREAD = 2, 256 * 1024
 _ATTEMPTS = 3
+_ENDING = "the mount is being ended"
 _FULL_RATE_SAMPLE = 1024 * 1024
 #: Bytes after which it is seen that a transfer goes on.
 _PROGRESS = 512 * 1024
-
-
-class Origin(NamedTuple):
-    """Where bytes can be read: an object and its version (0: whichever is current)."""
-
-    ref: ObjectRef
-    version: int
-
-
-class Address(NamedTuple):
-    """One block of one object: ``length`` of its bytes belong to the object."""
-
-    origin: Origin
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls
-    hash: str
-    length: int
-    block_size: int = blocks.BLOCK_SIZE
-
-    @property
-    def start(self) -> int:
-        """The block's offset in its object."""
-        return self.index * self.block_size
 
 
 class Network:
@@ -100,14 +84,22 @@ class Fetcher:
         self._protected = protected
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
         self._ahead_pool = ThreadPoolExecutor(_AHEAD_THREADS, thread_name_prefix="ahead")
+        self._check_pool = ThreadPoolExecutor(_CHECK_THREADS, thread_name_prefix="verify")
         self._ahead_now = 0
+        self._long: set[LongRange] = set()  # those that may take more along
         self._moved = 0.0  # when bytes of a block came last, monotonic
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Stop; blocks not yet begun are given up."""
-        for pool in (self._pool, self._ahead_pool):
+        for pool in (self._pool, self._ahead_pool, self._check_pool):
             pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests for blocks are."""
+        with self._lock:
+            return len(self._long)
 
     # -- what an object consists of ---------------------------------------------------------
 
@@ -127,7 +119,7 @@ class Fetcher:
         try:
             return self._pool.submit(work)
         except RuntimeError as error:
-            raise Unavailable("the mount is being ended") from error
+            raise Unavailable(_ENDING) from error
 
     def _wait(self, future: Future[Result], began: float | None = None) -> Result:
         """What comes of a request, waited for since ``began`` as long as blocks keep moving.
@@ -145,7 +137,7 @@ class Fetcher:
     def _deadline(self, began: float) -> float:
         return max(began, self._moved) + self._timeout
 
-    def _fill(self, body, view: memoryview) -> None:  # type: ignore[no-untyped-def]
+    def _fill(self, body: StreamedBody, view: memoryview) -> None:
         filled = 0
         while filled < len(view):
             got = body.readinto(view[filled : filled + _PROGRESS])
@@ -190,18 +182,16 @@ class Fetcher:
             or self.cache.arriving(address.hash) is not None
         )
 
-    def prefetch(self, addresses: Iterable[Address]) -> None:
+    def prefetch(self, addresses: Iterable[Address], stop: int = 0) -> None:
         """Begin to fetch what is neither cached nor on its way; never waits, never raises.
 
-        Neighbours become one request.  Gives up silently where too much is under way.
+        Neighbours become one request.  The last one may ask for all up to the
+        object's byte ``stop``, for a reader that is soon going to want that, too.
+        Gives up silently where too much is under way.
         """
         run: list[Address] = []
         for address in addresses:
-            if run and not (
-                address.origin == run[-1].origin
-                and address.index == run[-1].index + 1
-                and run[-1].length == run[-1].block_size
-            ):
+            if run and not run[-1].goes_on_with(address):
                 self._start_ahead(run)
                 run = []
             if self.has(address) or self.on_disk(address):
@@ -209,20 +199,20 @@ class Fetcher:
                 run = []
             else:
                 run.append(address)
-        self._start_ahead(run)
+        self._start_ahead(run, stop)
 
     def on_disk(self, address: Address) -> bool:
         """Whether the block is in the disk cache, as far as is known without looking."""
         return self.cache.disk is not None and address.hash in self.cache.disk
 
-    def _start_ahead(self, run: Sequence[Address]) -> None:
+    def _start_ahead(self, run: Sequence[Address], stop: int = 0) -> None:
         with self._lock:
             if not run or self._ahead_now >= _AHEAD_LIMIT:
                 return
             self._ahead_now += 1
-        self._start(run, ahead=True)
+        self._start(run, ahead=True, stop=stop)
 
-    def _start(self, run: Sequence[Address], *, ahead: bool = False) -> Future[Buffer] | None:
+    def _start(self, run: Sequence[Address], *, ahead: bool = False, stop: int = 0) -> Future[Buffer] | None:
         """Claim and fetch a run of neighbours; returns the future of the first block.
 
         None if that one is somebody else's; the run ends before the first such block.
@@ -235,52 +225,90 @@ class Fetcher:
                 break
             first = first or future
             mine.append(address)
-        if not mine:
+        if not mine or self._comes_along(mine):
             self._ended(ahead)
-            return None
+            return first
+        wanted = LongRange(mine, stop)
         try:
             pool = self._ahead_pool if ahead else self._pool
-            if_cancelled(pool.submit(self._fetch_run, mine, ahead), lambda: self._give_up(mine, ahead))
+            with self._lock:
+                self._long.add(wanted)
+            if_cancelled(pool.submit(self._fetch_range, wanted, ahead), lambda: self._give_up(wanted, ahead))
         except RuntimeError:
-            self._give_up(mine, ahead)
+            self._give_up(wanted, ahead)
         return first
 
-    def _give_up(self, run: Sequence[Address], ahead: bool) -> None:
-        for address in run:
-            self.cache.failed(address.hash, Unavailable("the mount is being ended"))
+    def _comes_along(self, run: Sequence[Address]) -> bool:
+        """Whether a request that is under way brings the run as well."""
+        with self._lock:
+            under_way = list(self._long)
+        return any(each.takes(run) for each in under_way)
+
+    def _give_up(self, wanted: LongRange, ahead: bool) -> None:
+        self._failed(wanted, Unavailable(_ENDING))
         self._ended(ahead)
+
+    def _failed(self, wanted: LongRange, error: BaseException) -> None:
+        """What is still wanted of it does not come."""
+        with self._lock:
+            self._long.discard(wanted)
+        for address in wanted.end():
+            self.cache.failed(address.hash, error)
 
     def _ended(self, ahead: bool) -> None:
         if ahead:
             with self._lock:
                 self._ahead_now -= 1
 
-    def _fetch_run(self, run: Sequence[Address], ahead: bool) -> None:
-        done = 0
+    def _fetch_range(self, wanted: LongRange, ahead: bool) -> None:
         try:
-            for address, data in self._stream(run):
-                self.cache.arrived(address.hash, data)
-                done += 1
+            self._take(wanted)
         except BaseException as error:
-            for address in run[done:]:
-                self.cache.failed(address.hash, error)
+            self._failed(wanted, error)
             if not isinstance(error, PithosError):
-                log.exception("fetching %s failed", run[0].origin.ref)
+                log.exception("fetching %s failed", wanted.origin.ref)
         finally:
+            with self._lock:
+                self._long.discard(wanted)
             self._ended(ahead)
 
-    def _stream(self, run: Sequence[Address]) -> Iterable[tuple[Address, Buffer]]:
-        first, last = run[0], run[-1]
+    def _take(self, wanted: LongRange) -> None:
+        """One request, and what is wanted of its answer as it comes."""
         began = time.monotonic()
-        with _open(self._client_of, first.origin, first.start, last.start + last.length) as body:
-            at = time.monotonic()
-            self.network.saw_latency(at - began)
-            for address in run:
-                data = self.cache.new_buffer(address.length)
-                self._fill(body, data)
-                self.network.saw_transfer(address.length, time.monotonic() - at)
-                yield address, self._verified(address, data)
-                at = time.monotonic()
+        with _open(self._client_of, wanted.origin, wanted.start, wanted.stop) as body:
+            self.network.saw_latency(time.monotonic() - began)
+            while (address := wanted.next()) is not None:
+                try:
+                    data = self._receive(body, address)
+                except BaseException as error:
+                    self.cache.failed(address.hash, error)
+                    raise
+                if address.length >= _WORTH_A_THREAD:  # the next block comes meanwhile
+                    checked = self._check_pool.submit(self._hand_on, address, data)
+                    if_cancelled(checked, partial(self._not_checked, address))
+                else:
+                    self._hand_on(address, data)
+
+    def _receive(self, body: StreamedBody, address: Address) -> Buffer:
+        at = time.monotonic()
+        data = self.cache.new_buffer(address.length)
+        self._fill(body, data)
+        self.network.saw_transfer(address.length, time.monotonic() - at)
+        return data
+
+    def _hand_on(self, address: Address, data: Buffer) -> None:
+        """Give a block that has come to all who wait for it, once it is verified."""
+        try:
+            verified = self._verified(address, data)
+        except BaseException as error:
+            self.cache.failed(address.hash, error)
+            if not isinstance(error, PithosError):
+                log.exception("verifying a block of %s failed", address.origin.ref)
+        else:
+            self.cache.arrived(address.hash, verified)
+
+    def _not_checked(self, address: Address) -> None:
+        self.cache.failed(address.hash, Unavailable(_ENDING))
 
     def _verified(self, address: Address, data: Buffer) -> Buffer:
         """Check a block against its hash, fetch it again if it is not what it should be.
@@ -354,7 +382,9 @@ def _odd_key(address: Address) -> str:
     return f"{address.origin.ref}?{address.origin.version}#{address.index}"
 
 
-def _open(client_of: Callable[[ObjectRef], Client], origin: Origin, start: int, stop: int):  # type: ignore[no-untyped-def]
+def _open(
+    client_of: Callable[[ObjectRef], Client], origin: Origin, start: int, stop: int
+) -> AbstractContextManager[StreamedBody]:
     ref, version = origin
     client = client_of(ref)
     return client.open_range(ref.container, ref.name, start, stop, version=version or None)

@@ -17,8 +17,8 @@ from pithosfs import blocks
 from pithosfs.base import of_version
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.content import Content, Local, Part, Remote
-from pithosfs.fetch import Address, Origin
 from pithosfs.promise import Promise
+from pithosfs.ranges import Address, Origin
 from pithosfs.readahead import Plan, Readahead, Unit
 from pithosfs.scratch import Scratch, pack_bytes
 from pithosfs.services import Services
@@ -167,7 +167,8 @@ class FileData:
             content = self._content
             with self._lock:
                 found = [content.block(index) for index in range(first, min(stop, content.count))]
-            self._services.fetcher.prefetch(each[0] for each in found if each)
+                end = content.base.size if plan.to_the_end and not content.changed else 0
+            self._services.fetcher.prefetch([each[0] for each in found if each], end)
         return plan
 
     # -- changing -----------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from pithosfs.attributes import Attributes
 from pithosfs.conflicts import Conflicts
 from pithosfs.errors import NoSpace, NotFound, PithosError, Stale
 from pithosfs.extents import Extents
-from pithosfs.fetch import Origin
 from pithosfs.guard import Guard
 from pithosfs.inuse import InUse, is_older
 from pithosfs.journal import unpack_removal
@@ -28,6 +27,7 @@ from pithosfs.namespace import Namespace, Place, parent_of, place_of, rebase
 from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
 from pithosfs.openfile import OpenFile
 from pithosfs.outbox import Outbox
+from pithosfs.ranges import Origin
 from pithosfs.readahead import Readahead
 from pithosfs.removals import Removals
 from pithosfs.scratch import Scratch

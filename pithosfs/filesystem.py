@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pithosfs.api import Client
 from pithosfs.attributes import Kind
 from pithosfs.errors import Exists, IsADirectory, NoLink, NotFound, ReadOnly
-from pithosfs.fetch import Address
 from pithosfs.files import Files
 from pithosfs.foreign import Times
 from pithosfs.handles import Handle, Handles
@@ -23,6 +22,7 @@ from pithosfs.naming import Naming
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 from pithosfs.paths import Paths
+from pithosfs.ranges import Address
 from pithosfs.readahead import Readahead
 from pithosfs.renames import Renames
 from pithosfs.services import Services

@@ -12,9 +12,9 @@ from pithosfs.attributes import Attributes
 from pithosfs.blocks import Hashmap
 from pithosfs.content import Content
 from pithosfs.extents import Extents
-from pithosfs.fetch import Address, Origin
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
+from pithosfs.ranges import Address, Origin
 
 #: How a removal that waits is shown.
 TO_BE_DELETED = "to be deleted"

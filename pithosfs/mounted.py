@@ -22,7 +22,6 @@ from pithosfs.errors import (
     NotSupported,
     ReadOnly,
 )
-from pithosfs.fetch import Origin
 from pithosfs.files import Files
 from pithosfs.filesystem import FileSystem
 from pithosfs.handles import Handle
@@ -31,6 +30,7 @@ from pithosfs.namespace import Namespace, parent_of
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 from pithosfs.past import HIDDEN, Past
+from pithosfs.ranges import Origin
 from pithosfs.rights import Rights
 from pithosfs.services import Services
 

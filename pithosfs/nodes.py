@@ -13,8 +13,8 @@ from pithosfs import attributes, names
 from pithosfs.api import Entry, Written
 from pithosfs.attributes import Attributes, Kind
 from pithosfs.blocks import Hashmap
-from pithosfs.fetch import Origin
 from pithosfs.names import ObjectRef
+from pithosfs.ranges import Origin
 
 log = logging.getLogger(__name__)
 

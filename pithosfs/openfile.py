@@ -30,12 +30,12 @@ from pithosfs.base import hashmap_of, meta_of
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.content import Content
 from pithosfs.errors import InvalidArgument, StoreError, TooLarge
-from pithosfs.fetch import Address, Origin
 from pithosfs.filedata import FileData, Frozen
 from pithosfs.journal import pack_content, pack_node, unpack_content, unpack_node
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, committed, new_inode_number
 from pithosfs.promise import Promise
+from pithosfs.ranges import Address, Origin
 from pithosfs.readahead import Readahead
 from pithosfs.scratch import Scratch
 from pithosfs.services import Services

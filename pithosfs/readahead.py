@@ -11,16 +11,25 @@ cost as much time as fetching all of it would.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from enum import Enum
 
-#: A step back of so many bytes, or forward of a block, still goes on (parallel kernel readahead).
-_SLACK_BACK = 1024 * 1024
+from pithosfs.ranges import LINGER
+
+#: A step back of so many bytes, or forward of half a block, still goes on: the kernel asks for a mebibyte
+#: at a time, for a few at once, and they come in any order.
+_SLACK_BACK = 3 * 1024 * 1024
 _STREAMS = 8
 #: Sequential bytes before whole blocks are fetched: at the start of a file, and elsewhere.
 _TRUST_AT_START = 128 * 1024 + 1
 _TRUST_ELSEWHERE = 384 * 1024
 _CHEAP_BLOCK_SECONDS = 0.02
+#: A reader of so many bytes in a row will most likely want the rest of the file ...
+_TRUST_TO_THE_END = 24 * 1024 * 1024
+#: ... in one request, if one connection brings so many bytes a second (else several do better), and the
+#: reader asks for more within so many seconds (else the request is given up in between).
+_FAST, _SOON = 60e6, 0.8 * LINGER
 _WHOLE_FILE_SECONDS = 4.0
 
 
@@ -35,11 +44,13 @@ class Unit(Enum):
 class Plan:
     """``unit`` for the blocks read; blocks ``ahead`` (first, behind the last) to begin on.
 
+    ``to_the_end``: one request may well ask for all behind those, too.
     ``random`` is a read that went on from no other: how long it waits is to be told.
     """
 
     unit: Unit
     ahead: tuple[int, int] = (0, 0)
+    to_the_end: bool = False
     random: bool = False
 
 
@@ -49,6 +60,7 @@ class _Stream:
     run: int = 0  # bytes read one after the other
     window: int = 0  # blocks to have ready behind the position
     asked: int = 0  # block up to which was asked for
+    asked_at: float = float("-inf")  # monotonic
 
 
 class Readahead:
@@ -87,7 +99,7 @@ class Readahead:
         count = -(-file_size // self._block_size)
         trust = _TRUST_AT_START if stream.position == stream.run else _TRUST_ELSEWHERE
         if stream.run >= trust:
-            return Plan(Unit.BLOCK, self._window(stream, count, max_window))
+            return self._go_on(stream, count, max_window, rate)
         self._random_reads += 1
         if self._should_take_all(file_size, rate):
             self._took_all = True
@@ -109,6 +121,14 @@ class Readahead:
         self._streams.append(stream)
         del self._streams[:-_STREAMS]
         return stream
+
+    def _go_on(self, stream: _Stream, count: int, max_window: int, rate: float) -> Plan:
+        ahead = self._window(stream, count, max_window)
+        if ahead[0] >= ahead[1]:
+            return Plan(Unit.BLOCK)
+        now = time.monotonic()
+        soon, stream.asked_at = now - stream.asked_at < _SOON, now
+        return Plan(Unit.BLOCK, ahead, soon and rate >= _FAST and stream.run >= _TRUST_TO_THE_END)
 
     def _window(self, stream: _Stream, count: int, max_window: int) -> tuple[int, int]:
         here = (stream.position - 1) // self._block_size

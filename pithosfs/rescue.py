@@ -20,9 +20,9 @@ from pithosfs.blocks import Buffer
 from pithosfs.content import Content, Local, Remote
 from pithosfs.errors import PithosError
 from pithosfs.extents import Extents
-from pithosfs.fetch import Address
 from pithosfs.journal import TO_BE_DELETED, unpack_content, unpack_removal
 from pithosfs.names import ObjectRef
+from pithosfs.ranges import Address
 from pithosfs.scratch import unpack_bytes
 
 #: Bytes copied at once.

@@ -40,8 +40,9 @@ from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
 from pithosfs.commit import Changed, commit
 from pithosfs.errors import InvalidArgument, MissingBlocks, ProtocolError
-from pithosfs.fetch import Address, Fetcher, Origin
+from pithosfs.fetch import Fetcher
 from pithosfs.names import ObjectRef
+from pithosfs.ranges import Address, Origin
 from pithosfs.upload import Terms, Uploader
 from pithosfs.waiting import wait
 from pithosfs.wire import DATA, Written

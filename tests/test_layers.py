@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "pithosfs"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors", "blocks"),  # "" is the package itself: its version
     ("names",),
+    ("ranges",),
     # without the store: this machine, settings, pure parts
     (
         "attributes",

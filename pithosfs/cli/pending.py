@@ -21,10 +21,11 @@ from pithosfs.cli.reports import Report, State, gather
 from pithosfs.disk import DiskCache
 from pithosfs.errors import ConfigError, PithosError
 from pithosfs.extents import Extents
-from pithosfs.fetch import Address, Fetcher
+from pithosfs.fetch import Fetcher
 from pithosfs.journal import TO_BE_DELETED
 from pithosfs.names import ObjectRef
 from pithosfs.options import CONNECTION_OPTIONS, MountOptions, parse_path, typed
+from pithosfs.ranges import Address
 from pithosfs.rescue import Leftover
 
 _DESCRIPTION = """\

@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pithosfs import blocks
 from pithosfs.blocks import hashmap_of
 from pithosfs.content import Content, Local, Remote
-from pithosfs.fetch import Address, Origin
 from pithosfs.names import ObjectRef
+from pithosfs.ranges import Address, Origin
 
 SIZE = 8  # of a block
 REF = ObjectRef("box", "file")

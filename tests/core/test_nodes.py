@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pithosfs import names
 from pithosfs.api import Entry
 from pithosfs.attributes import Attributes
-from pithosfs.fetch import Origin
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, TreeBuilder, inode_number, of_entry, virtual_directory
+from pithosfs.ranges import Origin
 from pithosfs.wire import entry_of
 
 TOP = ObjectRef("box", "")

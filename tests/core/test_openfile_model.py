@@ -25,9 +25,9 @@ from pithosfs import blocks, staging
 from pithosfs.attributes import Attributes
 from pithosfs.cache import BlockCache
 from pithosfs.errors import Unavailable
-from pithosfs.fetch import Origin
 from pithosfs.nodes import of_entry
 from pithosfs.openfile import OpenFile
+from pithosfs.ranges import Origin
 from pithosfs.readahead import Readahead
 from pithosfs.transport import Request
 from tests.core.conftest import SMALL, Build

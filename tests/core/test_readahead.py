@@ -126,3 +126,31 @@ def test_memory_is_not_taken_by_a_file_that_is_too_large() -> None:
     ahead = Readahead(BLOCK)
     ahead.waited(1000.0)
     assert read(ahead, 7 * BLOCK, 4096, HUGE, SLOW).ahead == (0, 0)
+
+
+def asks(ahead: Readahead, megabytes: int, rate: float) -> list[Plan]:
+    """What is asked for by who reads so much from the beginning, without the plans that ask for nothing."""
+    plans = [read(ahead, offset, rate=rate) for offset in range(0, megabytes * 1024 * 1024, STEP)]
+    return [plan for plan in plans if plan.ahead != (0, 0)]
+
+
+def test_a_long_fast_reader_may_have_all_in_one_request() -> None:
+    plans = asks(Readahead(BLOCK), 100, FAST)
+    assert [plan.to_the_end for plan in plans] == sorted(plan.to_the_end for plan in plans)
+    assert plans[-1].to_the_end
+    beginning = [plan for plan in plans if plan.ahead[1] * BLOCK <= 24 * 1024 * 1024]
+    assert beginning, "who reads the beginning of a file may stop there"
+    assert not any(plan.to_the_end for plan in beginning)
+
+
+def test_on_a_line_on_which_several_requests_are_better_each_is_for_a_part() -> None:
+    assert not any(plan.to_the_end for plan in asks(Readahead(BLOCK), 100, SLOW))
+
+
+def test_a_slow_reader_gets_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("pithosfs.readahead.time.monotonic", lambda: now[0])
+    ahead = Readahead(BLOCK)
+    for offset in range(0, 100 * 1024 * 1024, STEP):
+        assert not read(ahead, offset, rate=FAST).to_the_end
+        now[0] += 0.05

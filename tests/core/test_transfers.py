@@ -7,8 +7,10 @@ import os
 import pytest
 
 from pithosfs.blocks import ZERO_HASH, Hashmap, block_hash, hashmap_of
-from pithosfs.errors import Unavailable
-from pithosfs.fetch import PIECE, Address, Origin
+from pithosfs.errors import ProtocolError, Unavailable
+from pithosfs.fetch import PIECE
+from pithosfs.ranges import Address, Origin
+from pithosfs.transport import StreamedBody
 from tests.core.conftest import FULL, SMALL, Build
 from tests.core.stack import Stack
 from tests.core.threads import InThread, eventually
@@ -32,6 +34,53 @@ def test_neighbours_come_in_one_request(stack: Stack) -> None:
     got = b"".join(bytes(stack.fetcher.block(each)) for each in found)
     assert got == data
     assert stack.wire.count("GET") == 1
+
+
+def read_all(stack: Stack, found: list[Address]) -> bytes:
+    return b"".join(bytes(stack.fetcher.block(each)) for each in found)
+
+
+def test_who_reads_on_gets_all_from_one_request(stack: Stack) -> None:
+    data = os.urandom(12 * SMALL)
+    found = addresses(stack, "file", data)
+    stack.wire.reset()
+    stack.fetcher.prefetch(found[:4], len(data))
+    first = read_all(stack, found[:4])
+    for start in (4, 8):
+        stack.fetcher.prefetch(found[start : start + 4], len(data))
+    assert first + read_all(stack, found[4:]) == data
+    assert stack.wire.count("GET") == 1
+
+
+def test_who_stops_and_goes_on_later_asks_again(stack: Stack) -> None:
+    data = os.urandom(12 * SMALL)
+    found = addresses(stack, "file", data)
+    stack.wire.reset()
+    stack.fetcher.prefetch(found[:4], len(data))
+    assert read_all(stack, found[:4]) == data[: 4 * SMALL]
+    eventually(lambda: not stack.fetcher.under_way)  # nothing more of the answer is waited for
+    stack.fetcher.prefetch(found[4:], len(data))
+    assert read_all(stack, found[4:]) == data[4 * SMALL :]
+    assert stack.wire.count("GET") == 2
+
+
+def test_a_long_request_that_breaks_is_made_good(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = os.urandom(12 * SMALL)
+    found = addresses(stack, "file", data)
+    broken = []
+
+    def readinto(body: StreamedBody, view: memoryview) -> int:
+        if not broken and body.length == len(data) - 4 * SMALL:
+            broken.append(body)
+            raise ProtocolError("the answer broke off")
+        return receive(body, view)
+
+    receive = StreamedBody.readinto
+    monkeypatch.setattr(StreamedBody, "readinto", readinto)
+    stack.fetcher.prefetch(found[4:8], len(data))
+    stack.fetcher.prefetch(found[8:], len(data))
+    assert read_all(stack, found) == data
+    assert broken
 
 
 def test_many_who_want_a_block_make_one_request(stack: Stack) -> None:
