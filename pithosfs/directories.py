@@ -51,17 +51,25 @@ class Directories:
         """Nobody reads it any more."""
         self._open.pop(number, None)
 
+    def sync(self, number: int) -> None:
+        """Return when the store has what was done to names in it."""
+        self._fs.sync_directory(self._reading(number).path)
+
     def read(self, number: int, position: int) -> Iterator[Listed]:
         """The entries from ``position`` on; 0 begins anew."""
-        reading = self._open.get(number)
-        if reading is None:
-            raise BadHandle(f"directory {number} is not open")
+        reading = self._reading(number)
         if position <= 0:
             position, reading.entries = 0, self._entries(reading.path)
         known = self._fs.known(reading.path)
         for at, (name, before) in enumerate(reading.entries[position:], position + 1):
             now = known(name)
             yield Listed(name, before if now is None else now, at, now is not None)
+
+    def _reading(self, number: int) -> _Reading:
+        reading = self._open.get(number)
+        if reading is None:
+            raise BadHandle(f"directory {number} is not open")
+        return reading
 
     def _entries(self, path: str) -> list[tuple[str, Node]]:
         above = self._fs.node(path.rpartition("/")[0] or "/")

@@ -58,7 +58,7 @@ class Files:
         write_back: float | None,
     ) -> None:
         self.services = services
-        self.removals = Removals(delete, services.staging)
+        self.removals = Removals(services.staging)
         self._delete = delete
         self._namespace = namespace
         self._in_use = InUse(namespace)
@@ -299,8 +299,11 @@ class Files:
                 stack.enter_context(file.committing)
             yield
 
-    def hide(self, file: OpenFile, directory: ObjectRef, component: str) -> None:
-        """The file is removed while it is open: its object goes in a moment, its handles live on."""
+    def hide(self, file: OpenFile, directory: ObjectRef, component: str, *, certain: bool = False) -> None:
+        """The file is removed: its object goes behind the program, its handles live on.
+
+        Not ``certain``: it is open, and may be about to be replaced.
+        """
         node, ref, unsure = file.node, file.ref, file.maybe_there()
         displaced = self.displaced(ref)
         if node is None:
@@ -310,9 +313,12 @@ class Files:
         self._namespace.pin(directory, component)
         if displaced is not None:
             self._leaving[ref] = displaced
+        there = replace(node, ref=ref)
         self.removals.add(
-            replace(node, ref=ref),
+            there,
+            _Once(lambda: self._delete(ref), lambda: self._delete_if_one_of([there])),
             lambda: self._namespace.unpin(directory, component),
+            certain=certain,
             replaces=file.journal_keys,
             settled=lambda: self.forget(self._leaving.pop(ref, None)),
         )
@@ -475,6 +481,17 @@ class Files:
             return
         log.warning("%s was removed here, but changed by somebody else since: it stays", ref)
         self._namespace.forget(parent_of(ref))
+
+
+class _Once:
+    """Does ``first`` when it is called, but ``again`` when it is called again."""
+
+    def __init__(self, first: Callable[[], None], again: Callable[[], None]) -> None:
+        self._next, self._again = first, again
+
+    def __call__(self) -> None:
+        now, self._next = self._next, self._again
+        now()
 
 
 def _is_still(node: Node, there: Node) -> bool:

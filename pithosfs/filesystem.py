@@ -241,6 +241,10 @@ class FileSystem:
         self._writable(path)
         self._naming.rmdir(path)
 
+    def sync_directory(self, path: str) -> None:
+        """Return when the store has what was done to names in a directory."""
+        self._naming.sync(path)
+
     def rename(self, old: str, new: str, *, overwrite: bool = True) -> None:
         """Move a file or a directory; one request, whatever is below it."""
         self._writable(old, new)

@@ -120,11 +120,20 @@ class MountedTree(FileSystem):
         self._require_right(path)
         super().set_attributes(path, mtime_ns, mode)
 
+    def unlink(self, path: str) -> None:
+        """Remove a file; what others have on the server only they remove."""
+        self._writable(path)
+        self._require_ownership(path)
+        super().unlink(path)
+
     def hide(self, path: str, hidden: str) -> bool:
         """Take an open file's name away; what others have on the server only they remove."""
+        self._require_ownership(path)
+        return super().hide(path, hidden)
+
+    def _require_ownership(self, path: str) -> None:
         if self._rights is not None and self._rights.exists(self.namespace.find(path).ref):
             raise Forbidden(f"{path} belongs to somebody else, who alone can remove it", 403)
-        return super().hide(path, hidden)
 
     def _require_right(self, path: str) -> None:
         """Raises what :meth:`_writable` raises, and Forbidden where the owner grants no writing."""

@@ -11,7 +11,7 @@ from pithosfs.attributes import Attributes
 from pithosfs.errors import Conflict, Exists, IsADirectory, NotADirectory, NotEmpty, NotSupported, Stale
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, directory_attributes
+from pithosfs.namespace import Namespace, directory_attributes, is_below, parent_of
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 from pithosfs.paths import Paths
@@ -19,7 +19,11 @@ from pithosfs.removals import delete
 
 
 class Naming:
-    """What comes into a directory and goes out of it; all but new files is on the server on return."""
+    """What comes into a directory and goes out of it.
+
+    All of it is on the server on return, but for new files, and for files that are removed one after the
+    other: they are deleted there behind the program, as long as the store keeps up (``removals``).
+    """
 
     def __init__(
         self,
@@ -92,13 +96,18 @@ class Naming:
         if node.is_directory:
             raise IsADirectory(f"{path} is a directory")
         with self._paths.using(node, directory, component) as file, self._files.still(file):
-            if file.node is not None:
-                self._delete(node.ref)
-            unsure = file.maybe_there()
-            self._files.removed(node.ref)
-            self._files.left_behind(unsure, (directory.ref, component))
+            if file.node is None or self._files.removals.keeps_up():
+                self._files.hide(file, directory.ref, component, certain=True)
+            else:
+                self._files.removals.now(lambda: self._delete(node.ref))
+                self._files.removed(node.ref)
             self._namespace.drop(directory.ref, component)
         self._paths.left(directory)
+
+    def sync(self, path: str) -> None:
+        """Return when the store has what was done to names in a directory; raises why it has not."""
+        directory = self._namespace.find(path)
+        self._files.removals.finish_all(lambda each: parent_of(each) == directory.ref)
 
     def hide(self, path: str, hidden: str) -> bool:
         """Remove a file that is or just was open; ``hidden`` still leads to it, which nobody sees.
@@ -124,6 +133,7 @@ class Naming:
             raise NotADirectory(f"{path} is no directory")
         if self._namespace.children(node):
             raise NotEmpty(f"{path} is not empty")
+        self._files.removals.finish_all(lambda each: each != node.ref and is_below(each, node.ref))
         if not node.ref.name:
             try:
                 self._client_of(node.ref).delete_container(node.ref.container)

@@ -477,7 +477,8 @@ class Operations:
 
     @border
     def fsyncdir(self, number: int) -> None:
-        """Names are on the server as soon as an operation returns."""
+        """Names are on the server, but for removals: wait for those."""
+        self._directories.sync(number)
 
     @border
     def truncate(self, path: str | None, size: int, number: int | None = None) -> None:

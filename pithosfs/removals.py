@@ -1,15 +1,18 @@
-"""Objects whose open files were removed: deleted on the server a moment later.
+"""Objects of files that were removed: deleted on the server behind the program, several at a time.
 
-libfuse removes an open file, and replaces one by a rename, in the same way at
+Who removes many files one after the other would wait for the server once for
+each.  So only the first one waits; while the store deletes what it is asked to,
+the others are carried out behind the program.  Meanwhile the tree shows no such
+name, whatever listings say; a new file of the name waits for the deletion, and
+so does who removes or renames a directory above it.  What is not done at once
+is in the journal, and the next mount goes on with it.
+
+libfuse removes an *open* file, and replaces one by a rename, in the same way at
 first: it asks to move the name out of the way.  Only what comes next tells
-which it is, so the deletion waits that moment: a rename onto the name takes
-its place (the object is overwritten in one request, never missing), a new
-file of the name waits for the deletion.  Meanwhile the tree shows no such
-name, whatever listings say.
-
-Once it is clear that it is a removal, the journal has it until it is done, and
-the next mount goes on with it.  Not before: a process that dies in the moment
-of a replacement must leave the old file.
+which it is, so such a deletion waits a moment: a rename onto the name takes
+its place (the object is overwritten in one request, never missing).  The
+journal does not have it before that: a process that dies in the moment of a
+replacement must leave the old file.
 
 Lock order: ``Removals._lock`` is a leaf; nothing is deleted or written under it.
 """
@@ -35,6 +38,11 @@ from pithosfs.nodes import Node
 log = logging.getLogger(__name__)
 
 _MOMENT = 0.05
+#: Deletions under way at once, and how many wait before who removes more waits itself.
+_AT_ONCE, _BEHIND = 8, 64
+#: For so many seconds a deletion that worked is taken as a sign that the next one will; and one that takes
+#: longer is a sign that it may not.
+_SOON = 1.0
 _PATIENCE = 5.0
 _LONGEST_PAUSE = 30.0
 
@@ -53,12 +61,14 @@ class _Removal:
     delete: Callable[[], None]
     freed: Callable[[], None]
     due: float
+    certain: bool = False  # no rename can still take its place
     nodes: list[Node] = field(default_factory=list)  # what may be there, if it is not sure to be the node
     key: str = field(default_factory=lambda: uuid.uuid4().hex)  # of its entry in the journal
     noted: bool = False  # the journal has it
     replaces: tuple[str, ...] = ()  # keys of entries that are void when the journal has it
     settled: Callable[[], None] = lambda: None
     since: float = field(default_factory=time.time)
+    asked: float = field(default_factory=time.monotonic)
     failures: int = 0
     pause: float = 1.0
     error: PithosError | None = None
@@ -71,38 +81,58 @@ class _Removal:
 
 
 class Removals:
-    """Deletes objects with ``delete``, a moment after :meth:`add`, until it worked."""
+    """Deletes objects, at once or a moment after :meth:`add`, until it worked."""
 
-    def __init__(self, delete: Callable[[ObjectRef], None], journal: Journal) -> None:
-        self._delete = delete
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._lock = threading.Condition()
+        mutex = threading.Lock()
+        self._lock = threading.Condition(mutex)  # for who waits for something to end
+        self._changed = threading.Condition(mutex)  # for the threads: something may be due earlier
+        self._looks: list[float] = []
         self._waiting: dict[ObjectRef, _Removal] = {}
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._worked = float("-inf")  # when an object was deleted last, monotonic
         self._stopped = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    def keeps_up(self) -> bool:
+        """Whether the store deletes what it is asked to, just now and in time: more may be left to this."""
+        soon = time.monotonic() - _SOON
+        with self._lock:
+            waiting = self._waiting.values()
+            late = any(each.error or each.asked < soon for each in waiting)
+            return self._worked > soon and len(waiting) < _BEHIND and not late
+
+    def now(self, delete: Callable[[], None]) -> None:
+        """Delete something for who waits for it; raises what the store raised."""
+        delete()
+        self._worked = time.monotonic()
+
     def add(
         self,
         node: Node,
+        delete: Callable[[], None],
         ended: Callable[[], None],
         *,
+        certain: bool = False,
         replaces: tuple[str, ...] = (),
         settled: Callable[[], None] = lambda: None,
     ) -> None:
-        """Delete ``node``'s object soon; ``ended`` is called when the name is free or taken over.
+        """Delete ``node``'s object by ``delete``; ``ended`` is called when the name is free or taken over.
 
+        In a moment, or at once if it is ``certain`` that it is a removal.
         ``settled`` is called when a crash would not bring the object back any
         more; entries of the journal named in ``replaces`` are void from then on.
         """
-        ref, due = node.ref, time.monotonic() + _MOMENT
-        self._add(_Removal(node, lambda: self._delete(ref), ended, due, replaces=replaces, settled=settled))
+        due = time.monotonic() + (0.0 if certain else _MOMENT)
+        removal = _Removal(node, delete, ended, due, certain, replaces=replaces, settled=settled)
+        self._add(removal)
 
     def add_unsure(self, nodes: list[Node], delete: Callable[[], None], ended: Callable[[], None]) -> None:
         """Delete, by ``delete``, which of ``nodes`` is there, if one is; :meth:`withdraw` can undo it."""
-        removal = _Removal(nodes[-1], delete, ended, time.monotonic(), nodes)
+        removal = _Removal(nodes[-1], delete, ended, time.monotonic(), nodes=nodes)
         self._note(removal)
         self._add(removal)
 
@@ -120,15 +150,19 @@ class Removals:
         self, key: str, nodes: list[Node], delete: Callable[[], None], ended: Callable[[], None]
     ) -> None:
         """Go on with what a mount that died had in the journal, by ``delete``."""
-        self._add(_Removal(nodes[-1], delete, ended, time.monotonic(), nodes, key, noted=True))
+        due = time.monotonic()
+        self._add(_Removal(nodes[-1], delete, ended, due, nodes=nodes, key=key, noted=True))
 
     def _add(self, removal: _Removal) -> None:
         with self._lock:
             self._waiting[removal.node.ref] = removal
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="removals", daemon=True)
-                self._thread.start()
-            self._lock.notify_all()
+            if len(self._threads) < min(_AT_ONCE, len(self._waiting)):
+                number = len(self._threads)
+                self._threads.append(
+                    threading.Thread(target=self._run, name=f"removals-{number}", daemon=True)
+                )
+                self._threads[-1].start()
+            self._changed.notify()
 
     @contextlib.contextmanager
     def taken_over(self, ref: ObjectRef) -> Iterator[Node | None]:
@@ -147,6 +181,7 @@ class Removals:
                 with self._lock:
                     found.busy = False
                     self._lock.notify_all()
+                    self._changed.notify()
             raise
         if found is not None:
             self._end(ref, found)
@@ -162,9 +197,10 @@ class Removals:
         removal.freed()
 
     def outcome(self, ref: ObjectRef) -> bool:
-        """Wait until it is known what becomes of a removed name; False if nothing was to be known."""
+        """Wait until it is known what becomes of a removed name; False if that is certain."""
         with self._lock:
-            if ref not in self._waiting:
+            found = self._waiting.get(ref)
+            if found is None or found.certain:
                 return False
             self._lock.wait_for(lambda: ref not in self._waiting, _PATIENCE)
             return True
@@ -214,16 +250,16 @@ class Removals:
             asked = [(each, each.failures) for each in self._waiting.values()]
             for each, _ in asked:
                 each.due = 0.0
-            self._lock.notify_all()
+            self._changed.notify_all()
             self._lock.wait_for(
                 lambda: all(each.ended or each.failures > failures for each, failures in asked), timeout
             )
 
     def stop(self) -> None:
-        """Stop the thread; what is not deleted is left to the next mount."""
+        """Stop the threads; what is not deleted is left to the next mount."""
         with self._lock:
             self._stopped = True
-            self._lock.notify_all()
+            self._changed.notify_all()
             left = list(self._waiting.values())
         for each in left:
             try:
@@ -238,13 +274,13 @@ class Removals:
 
     def _next(self) -> _Removal | None:
         with self._lock:
-            return next_due(self._lock, self._waiting.values, lambda: self._stopped)
+            return next_due(self._changed, self._waiting.values, lambda: self._stopped, self._looks)
 
     def _attempt(self, found: _Removal) -> None:
         """Delete once, and note how it went.  The caller has made it ``busy``."""
         ref = found.node.ref
         error: PithosError | None = None
-        self._note(found)
+        self._note_unless_soon_done(found)
         try:
             found.delete()
         except PithosError as caught:
@@ -255,13 +291,21 @@ class Removals:
             error = PithosError(f"internal error: {caught}")
         found.error = error
         if error is None:
+            self._worked = time.monotonic()
             self._end(ref, found)
             return
+        self._note(found)
         with self._lock:
             found.busy, found.failures = False, found.failures + 1
             found.due = time.monotonic() + found.pause
             found.pause = min(_LONGEST_PAUSE, found.pause * 2)
             self._lock.notify_all()
+            self._changed.notify()
+
+    def _note_unless_soon_done(self, removal: _Removal) -> None:
+        """An entry of the journal may take as long as a deletion, where the store works."""
+        if not removal.certain or removal.replaces or time.monotonic() - self._worked > _SOON:
+            self._note(removal)
 
     def _note(self, removal: _Removal) -> None:
         """From here on the next mount would know of it."""

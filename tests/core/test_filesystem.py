@@ -371,6 +371,102 @@ def test_a_deletion_that_is_refused_changes_nothing(stack: Stack) -> None:
     assert stack.files.all() == []
 
 
+# -- removing many -----------------------------------------------------------------------------------------
+
+
+def some(stack: Stack, count: int = 5) -> list[str]:
+    """Files in a directory of which one was removed just now."""
+    stack.fs.mkdir("/d", 0o755)
+    paths = [f"/d/{number}" for number in range(count)]
+    for path in ("/d/first", *paths):
+        stack.write(path, b"content")
+    stack.fs.unlink("/d/first")
+    return paths
+
+
+def test_who_removes_many_files_waits_for_the_first_one_alone(stack: Stack) -> None:
+    paths = some(stack)
+    held = stack.wire.hold_all("DELETE")
+    for path in paths:
+        stack.fs.unlink(path)
+    assert stack.ls("/d") == []
+    stack.namespace.forget()
+    assert stack.ls("/d") == [], "though the store lists them still"
+    assert "d/0" in stack.names()
+    held.release()
+    stack.fs.sync_directory("/d")
+    assert stack.names() == ["d"]
+
+
+def test_a_directory_is_removed_after_what_was_in_it(stack: Stack) -> None:
+    for path in some(stack):
+        stack.fs.unlink(path)
+    stack.wire.requests.clear()
+    stack.fs.rmdir("/d")
+    assert stack.wire.requests[-1][1].endswith("/d")
+    assert stack.names() == []
+
+
+def test_a_removal_that_fails_behind_the_program_is_told_to_who_waits_and_done_later(stack: Stack) -> None:
+    first, second, *_ = some(stack)
+    stack.wire.refuse("DELETE", "/d/0")
+    stack.fs.unlink(first)
+    with pytest.raises(Unavailable):
+        stack.fs.sync_directory("/d")
+    for path in ("/d/1", "/d/2", "/d/3", "/d/4"):
+        stack.fs.unlink(path)  # these are waited for again
+        assert path[1:] not in stack.names()
+    with pytest.raises(Unavailable):
+        stack.fs.rmdir("/d")
+    assert stack.ls("/") == ["d"]
+    assert stack.ls("/d") == []
+    stack.wire.reset()
+    stack.fs.rmdir("/d")
+    assert stack.names() == []
+    assert second == "/d/1"
+
+
+def test_a_new_file_of_a_name_that_is_being_removed_stays(stack: Stack) -> None:
+    path = some(stack)[0]
+    held = stack.wire.hold("DELETE")
+    stack.fs.unlink(path)
+    held.wait()
+    writing = InThread(lambda: stack.write(path, b"new"))
+    time.sleep(0.05)
+    assert writing.is_alive()
+    held.release()
+    writing.result()
+    stack.fs.sync_directory("/d")
+    assert stack.read(path) == b"new"
+    assert stack.get("d/0") == b"new"
+
+
+def test_a_renamed_file_takes_a_name_that_is_being_removed(stack: Stack) -> None:
+    one, other, *_ = some(stack)
+    held = stack.wire.hold("DELETE")
+    stack.fs.unlink(one)
+    held.wait()
+    renaming = InThread(lambda: stack.fs.rename(other, one))
+    time.sleep(0.05)
+    held.release()
+    renaming.result()
+    stack.fs.sync_directory("/d")
+    assert stack.get("d/0") == b"content"
+    assert "d/1" not in stack.names()
+
+
+def test_a_removal_that_was_refused_leaves_what_others_have_written_since(stack: Stack) -> None:
+    path = some(stack)[0]
+    stack.wire.refuse("DELETE")
+    stack.fs.unlink(path)
+    with pytest.raises(Unavailable):
+        stack.fs.sync_directory("/d")
+    stack.put("d/0", b"others")
+    stack.wire.reset()
+    stack.fs.sync_directory("/d")
+    assert stack.get("d/0") == b"others"
+
+
 # -- making -----------------------------------------------------------------------------------------------
 
 

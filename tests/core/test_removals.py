@@ -57,9 +57,19 @@ def staging(tmp_path: Path) -> Iterator[Staging]:
 def make(store: Store, staging: Staging, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Removals]:
     def build(moment: float = 0.02) -> Removals:
         monkeypatch.setattr(removals_module, "_MOMENT", moment)
-        return Removals(store.delete, staging)
+        return Removals(staging)
 
     return build
+
+
+def add(
+    removals: Removals, store: Store, node: Node, ended: Callable[[], object], *, certain: bool = False
+) -> None:
+    removals.add(node, lambda: store.delete(node.ref), lambda: void(ended()), certain=certain)
+
+
+def void(_: object) -> None:
+    """For a call whose value nobody wants."""
 
 
 def journalled(staging: Staging) -> list[str]:
@@ -72,14 +82,14 @@ def one_that_failed(store: Store, make: Callable[..., Removals]) -> Removals:
     """With a removal of ``NODE`` that the store has refused once."""
     removals = make()
     store.errors = [Unavailable("down")]
-    removals.add(NODE, lambda: None)
+    add(removals, store, NODE, lambda: None)
     eventually(lambda: removals.waiting()[0]["error"])
     return removals
 
 
 def test_it_is_deleted_a_moment_later(store: Store, make: Callable[..., Removals]) -> None:
     removals, ended = make(), []
-    removals.add(NODE, lambda: ended.append(True))
+    add(removals, store, NODE, lambda: ended.append(True))
     assert removals.waiting()[0]["object"] == "box/file"
     eventually(lambda: ended)
     assert store.deleted == [NODE.ref]
@@ -89,7 +99,7 @@ def test_it_is_deleted_a_moment_later(store: Store, make: Callable[..., Removals
 
 def test_what_takes_over_spares_the_deletion(store: Store, make: Callable[..., Removals]) -> None:
     removals, ended = make(10.0), []
-    removals.add(NODE, lambda: ended.append(True))
+    add(removals, store, NODE, lambda: ended.append(True))
     with removals.taken_over(NODE.ref) as node:
         assert node is NODE
         assert not ended
@@ -103,7 +113,7 @@ def test_what_takes_over_spares_the_deletion(store: Store, make: Callable[..., R
 
 def test_what_fails_to_take_over_leaves_the_deletion(store: Store, make: Callable[..., Removals]) -> None:
     removals, ended = make(), []
-    removals.add(NODE, lambda: ended.append(True))
+    add(removals, store, NODE, lambda: ended.append(True))
     with pytest.raises(KeyError), removals.taken_over(NODE.ref):
         raise KeyError
     eventually(lambda: ended)
@@ -114,7 +124,7 @@ def test_what_fails_to_take_over_leaves_the_deletion(store: Store, make: Callabl
 def test_finish_waits_for_one_under_way(store: Store, make: Callable[..., Removals]) -> None:
     removals = make()
     store.go.clear()
-    removals.add(NODE, lambda: None)
+    add(removals, store, NODE, lambda: None)
     assert store.arrived.wait(10)
     finishing = InThread(lambda: removals.finish(NODE.ref))
     time.sleep(0.05)
@@ -131,7 +141,7 @@ def test_finish_says_why_not_and_it_is_tried_again(
 ) -> None:
     removals, ended = make(10.0), []
     store.errors = [Unavailable("down")]
-    removals.add(NODE, lambda: ended.append(True))
+    add(removals, store, NODE, lambda: ended.append(True))
     with pytest.raises(Unavailable):
         removals.finish(NODE.ref)
     assert removals.waiting()[0]["error"] == "down"
@@ -147,13 +157,13 @@ def test_a_defect_ends_neither_the_thread_nor_those_who_wait(
 ) -> None:
     removals, ended = make(), []
     store.errors = [ZeroDivisionError("a defect")]
-    removals.add(NODE, lambda: ended.append(True))
+    add(removals, store, NODE, lambda: ended.append(True))
     eventually(lambda: removals.waiting()[0]["error"])
     InThread(lambda: removals.finish(NODE.ref)).result()
     assert store.deleted == [NODE.ref]
     assert ended
     other = Node(ObjectRef("box", "other"), Attributes())
-    removals.add(other, lambda: None)
+    add(removals, store, other, lambda: None)
     eventually(lambda: other.ref in store.deleted)
     removals.stop()
 
@@ -168,7 +178,7 @@ def test_an_entry_that_cannot_be_removed_ends_neither_the_thread_nor_those_who_w
     removals.drain(10)
     InThread(lambda: removals.finish(NODE.ref)).result()
     other = Node(ObjectRef("box", "other"), Attributes())
-    removals.add(other, lambda: None)
+    add(removals, store, other, lambda: None)
     eventually(lambda: other.ref in store.deleted)
     assert store.deleted == [NODE.ref, other.ref]
     removals.stop()
@@ -179,7 +189,7 @@ def test_those_concerned_are_finished(store: Store, make: Callable[..., Removals
     removals = make(10.0)
     nodes = [Node(ObjectRef("box", name), Attributes()) for name in ("a/1", "a/2", "b/1")]
     for each in nodes:
-        removals.add(each, lambda: None)
+        add(removals, store, each, lambda: None)
     removals.finish_all(lambda ref: ref.name.startswith("a/"))
     assert store.deleted == [nodes[0].ref, nodes[1].ref]
     removals.stop()
@@ -196,11 +206,11 @@ def test_the_journal_has_it_until_it_is_deleted(
 
 
 def test_what_may_be_a_replacement_is_not_in_the_journal(
-    staging: Staging, make: Callable[..., Removals]
+    store: Store, staging: Staging, make: Callable[..., Removals]
 ) -> None:
     """A process that dies then must leave the old file: the new one may not have its name yet."""
     removals = make(10.0)
-    removals.add(NODE, lambda: None)
+    add(removals, store, NODE, lambda: None)
     assert journalled(staging) == []
     with removals.taken_over(NODE.ref):
         assert journalled(staging) == []
@@ -208,8 +218,110 @@ def test_what_may_be_a_replacement_is_not_in_the_journal(
     assert journalled(staging) == []
 
 
-def test_what_is_left_at_the_end_is_in_the_journal(staging: Staging, make: Callable[..., Removals]) -> None:
+def test_what_is_left_at_the_end_is_in_the_journal(
+    store: Store, staging: Staging, make: Callable[..., Removals]
+) -> None:
     removals = make(10.0)
-    removals.add(NODE, lambda: None)
+    add(removals, store, NODE, lambda: None)
     removals.stop()
     assert journalled(staging) == ["file"]
+
+
+# -- behind the program -----------------------------------------------------------------------------
+
+
+def others(count: int) -> list[Node]:
+    return [Node(ObjectRef("box", f"other{number}"), Attributes()) for number in range(count)]
+
+
+def that_keeps_up(store: Store, make: Callable[..., Removals]) -> Removals:
+    """With a removal that worked just now."""
+    removals = make()
+    removals.now(lambda: store.delete(NODE.ref))
+    assert removals.keeps_up()
+    return removals
+
+
+def test_the_first_removal_is_waited_for(make: Callable[..., Removals]) -> None:
+    assert not make().keeps_up()
+
+
+def test_so_is_one_after_a_while(
+    store: Store, make: Callable[..., Removals], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removals = that_keeps_up(store, make)
+    monkeypatch.setattr(removals_module, "_SOON", 0.01)
+    time.sleep(0.02)
+    assert not removals.keeps_up()
+
+
+def test_so_is_one_after_a_removal_that_was_refused(store: Store, make: Callable[..., Removals]) -> None:
+    removals = make()
+    store.errors = [Unavailable("down")]
+    with pytest.raises(Unavailable):
+        removals.now(lambda: store.delete(NODE.ref))
+    assert not removals.keeps_up()
+
+
+def test_and_while_one_fails(store: Store, make: Callable[..., Removals]) -> None:
+    removals = that_keeps_up(store, make)
+    store.errors = [Unavailable("down")]
+    add(removals, store, NODE, lambda: None, certain=True)
+    eventually(lambda: removals.waiting()[0]["error"])
+    assert not removals.keeps_up()
+    removals.drain()
+    assert removals.keeps_up()
+    removals.stop()
+
+
+def test_and_where_many_wait(store: Store, make: Callable[..., Removals]) -> None:
+    removals = that_keeps_up(store, make)
+    store.go.clear()
+    for each in others(removals_module._BEHIND):
+        assert removals.keeps_up()
+        add(removals, store, each, lambda: None, certain=True)
+    assert not removals.keeps_up()
+    store.go.set()
+    removals.drain()
+    assert removals.keeps_up()
+    removals.stop()
+
+
+def test_several_are_deleted_at_a_time(make: Callable[..., Removals]) -> None:
+    removals = make()
+    all_of_them = threading.Barrier(4)
+    for each in others(4):
+        removals.add(each, lambda: void(all_of_them.wait(10)), lambda: None, certain=True)
+    removals.drain(10)
+    assert removals.waiting() == []
+    removals.stop()
+
+
+def test_a_certain_one_is_deleted_at_once_and_nobody_waits_to_see_what_becomes_of_it(
+    store: Store, make: Callable[..., Removals]
+) -> None:
+    removals = make(60.0)
+    store.go.clear()
+    add(removals, store, NODE, lambda: None, certain=True)
+    assert store.arrived.wait(10)
+    assert removals.outcome(NODE.ref) is False
+    store.go.set()
+    removals.drain(10)
+    assert store.deleted == [NODE.ref]
+    removals.stop()
+
+
+def test_the_journal_is_not_troubled_while_the_store_deletes_what_it_is_asked_to(
+    store: Store, staging: Staging, make: Callable[..., Removals]
+) -> None:
+    removals = that_keeps_up(store, make)
+    store.go.clear()
+    add(removals, store, NODE, lambda: None, certain=True)
+    store.arrived.wait(10)
+    assert journalled(staging) == []
+    store.errors = [Unavailable("down")]
+    store.go.set()
+    eventually(lambda: journalled(staging) == ["file"])
+    removals.drain(10)
+    assert journalled(staging) == []
+    removals.stop()

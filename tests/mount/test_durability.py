@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from pathlib import Path
 
 import pytest
 
@@ -42,8 +44,33 @@ def test_directory_and_rename_are_in_the_store_at_once(mounted: MountedDisk) -> 
     (mounted.path / "d" / "one").rename(mounted.path / "two")
     assert mounted.store.get(f"{mounted.name}/two") == b"1"
     assert not mounted.store.exists(f"{mounted.name}/d/one")
-    (mounted.path / "two").unlink()
-    assert not mounted.store.exists(f"{mounted.name}/two")
+
+
+def sync_directory(path: Path) -> None:
+    with opened(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
+        os.fsync(fd)
+
+
+def test_one_removal_is_in_the_store_at_once(mounted: MountedDisk) -> None:
+    (mounted.path / "one").write_bytes(b"1")
+    time.sleep(1.1)  # else it may be one of several, done one after the other
+    (mounted.path / "one").unlink()
+    assert not mounted.store.exists(f"{mounted.name}/one")
+
+
+def test_many_removals_are_in_the_store_when_their_directory_is_synced_or_removed(
+    mounted: MountedDisk,
+) -> None:
+    top = mounted.path / "d"
+    top.mkdir()
+    for number in range(40):
+        (top / f"{number}").touch()
+    for number in range(30):
+        (top / f"{number}").unlink()
+    sync_directory(top)
+    assert len(mounted.store.names(f"{mounted.name}/d/")) == 10
+    shutil.rmtree(top)
+    assert mounted.store.names(f"{mounted.name}/d") == []
 
 
 def test_directory_fsync_succeeds(mounted: MountedDisk) -> None:
