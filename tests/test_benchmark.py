@@ -12,17 +12,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.benchlib import modules
+
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Any]:
-    scripts = str(Path(__file__).resolve().parents[1] / "scripts")
-    sys.path.insert(0, scripts)
-    try:
-        yield importlib.import_module("benchlib.report")
-    finally:
-        sys.path.remove(scripts)
-        for name in [each for each in sys.modules if each.partition(".")[0] == "benchlib"]:
-            del sys.modules[name]
+    with modules() as load:
+        yield load("report")
 
 
 def results(bench: ModuleType, in_turn: Mapping[str, float] | None = None, **seconds: float) -> Any:
