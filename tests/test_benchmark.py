@@ -109,3 +109,9 @@ def test_the_report_points_to_that_of_a_server_with_a_real_ones_cost(bench: Any,
     assert link not in write(bench.NAME)  # there is none
     assert link not in write(bench.COST_NAME)
     assert link in write(bench.NAME)
+
+
+def test_the_report_says_which_workloads_belong_together(bench: Any, tmp_path: Path) -> None:
+    page = tmp_path / "benchmark.md"
+    bench.write_page(page, results(bench, a_pithosfs=1), [], "scripts/bench", "Server: this one", [])
+    assert "(b and c; k1, k2 and l; n1 and n2)" in page.read_text()

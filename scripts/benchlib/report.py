@@ -20,15 +20,20 @@ from .network import NETWORKS, Network
 from .runner import InTurn, Result, Total
 from .targets import COUNTS, Limit, Verdict, Waits, judge, judge_write_back, limit
 from .tools import IN_TURN
-from .workloads import WORKLOADS
+from .workloads import WORKLOADS, sequences
 
 SCENE = """\
 A big file is {mib} MiB. {sizes.small} small files of 4 KiB in {sizes.small_dirs} directories are copied,
 read and synchronised; {sizes.listed} in {sizes.listed_dirs} directories are listed; {sizes.moved} are
 renamed and deleted.
 
+The systems take turns: each does a workload before any does the next. Those that belong together
+({together}) a system does one right after the other, as somebody would
+who goes on at once: what a mount has seen it trusts for seconds only, and the others' turns may take longer.
+
 Times are seconds until the server's listing shows exactly what was written (in brackets: until the program
-came back). Every content is then read back from the server and compared by hash. Requests and bytes are
+came back). Every content is then read back from the server and compared by hash: where workloads belong
+together after the last of them, in the version that was there before the next began. Requests and bytes are
 those that passed the proxy between mount and server, heads included, without those of mounting. Each system
 writes content of its own, for the server stores equal blocks once.
 
@@ -298,7 +303,7 @@ def write_page(
         "# Benchmark",
         f"Written by `{command}`: nothing here is typed by hand.",
         "\n".join(f"- {line}" for line in [server, *machine()]),
-        SCENE.format(sizes=sizes, mib=sizes.big >> 20),
+        SCENE.format(sizes=sizes, mib=sizes.big >> 20, together=_together()),
     ]
     if path.stem == NAME and path.with_stem(COST_NAME).exists():
         parts.append(SEE_COST)
@@ -319,6 +324,12 @@ def write_page(
         parts += ["## What failed, and how", "\n".join(lines)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _together() -> str:
+    """The workloads that belong together, in words."""
+    groups = [[each.key for each in group] for group in sequences(WORKLOADS)]
+    return "; ".join(" and ".join([", ".join(keys[:-1]), keys[-1]]) for keys in groups if len(keys) > 1)
 
 
 def shown_command(words: Sequence[str]) -> str:

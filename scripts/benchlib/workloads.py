@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Case:
 
     def need_big(self) -> bool:
         """The big file."""
+        self.corpus.content()  # hashed now, not between workloads that belong together
         if self.big:
             return False
         self.store.upload(BIG, self.corpus.big)
@@ -105,12 +107,19 @@ class Workload:
     afterwards; ``after`` checks more and keeps the books.  With ``fresh`` the
     system begins with nothing cached; also where ``needs`` had to put
     something on the server that it cannot know of.
+
+    ``follows`` names the first of the workloads that belong together, in
+    order: what somebody does in one go.  A system does them one right after
+    the other, for what it may do at once depends on how long ago it asked the
+    server: if the other systems came between, that would be their time.  So
+    ``after`` must not take long, nor make the system ask, where one follows.
     """
 
     key: str
     title: str
     action: str  # the method a system must have
     run: Callable[[Case], Any]
+    follows: str = ""
     fresh: bool = False
     needs: Callable[[Case], bool] = lambda _: False
     expect: Callable[[Case], Expected] = lambda _: {}
@@ -200,6 +209,7 @@ WORKLOADS = [
         "read it again",
         "reread",
         lambda c: c.system.reread(c.big),
+        follows="b",
         needs=Case.need_big,
         after=_same_bytes,
     ),
@@ -276,6 +286,7 @@ WORKLOADS = [
         "mv the big file",
         "rename",
         lambda c: c.system.rename(c.big, RENAMED),
+        follows="k1",
         needs=Case.need_big,
         expect=_expect_renamed_big,
         after=_renamed_big,
@@ -285,6 +296,7 @@ WORKLOADS = [
         "rm -r of that directory",
         "delete_tree",
         lambda c: c.system.delete_tree(c.moving),
+        follows="k1",
         needs=Case.need_moving,
         expect=_expect_deleted,
         after=_deleted,
@@ -305,7 +317,14 @@ WORKLOADS = [
         lambda c: c.system.sync("synced"),
         expect=lambda c: c.corpus.expect_small("synced"),
     ),
-    Workload("n2", "the same again", "sync", lambda c: c.system.sync("synced"), after=_nothing_to_do),
+    Workload(
+        "n2",
+        "the same again",
+        "sync",
+        lambda c: c.system.sync("synced"),
+        follows="n1",
+        after=_nothing_to_do,
+    ),
     Workload(
         "n3",
         "the same after a fresh mount",
@@ -315,3 +334,9 @@ WORKLOADS = [
         after=_nothing_to_do,
     ),
 ]
+
+
+def sequences(workloads: Iterable[Workload]) -> list[list[Workload]]:
+    """``workloads`` in their order, those that belong together in one list."""
+    found = itertools.groupby(workloads, lambda each: each.follows or each.key)
+    return [list(together) for _, together in found]
