@@ -114,9 +114,9 @@ def test_nothing_comes_between_that_can_be_before_or_after(
     store = load("store").Store
     upload, verify = store.upload, store.verify
 
-    def uploading(self: Any, *words: Any) -> None:
+    def uploading(self: Any, *words: Any, **headers: str) -> None:
         log.append("put")
-        upload(self, *words)
+        upload(self, *words, **headers)
 
     def verifying(self: Any, *words: Any) -> None:
         log.append("verify")
@@ -221,3 +221,17 @@ def test_the_big_file_is_hashed_anew_when_it_changed(load: Load, corpus: Any) ->
         before = corpus.content()
         change(corpus.big)
         assert corpus.content() == load("store").Content.of(corpus.big) != before
+
+
+def test_files_put_there_have_the_time_that_the_system_would_have_sent(load: Load, run: Any) -> None:
+    types: dict[str, str] = {}
+
+    class Looking(logged(load, [], "it")):  # type: ignore[misc]
+        times_in_types = True
+
+        def read(self, name: str) -> Callable[[], str]:
+            types.update((name, each["content_type"]) for name, each in self.store.listing().items())
+            return super().read(name)  # type: ignore[no-any-return]
+
+    assert run("b", Looking) == {("b", "it"): ""}
+    assert types == {"big.bin": "application/octet-stream; mtime=1500000000.000000000; mode=0644"}

@@ -144,11 +144,11 @@ class Store:
         """Write an object in one request."""
         self.send("PUT", name, body=data, **headers)
 
-    def upload(self, name: str, path: Path) -> None:
+    def upload(self, name: str, path: Path, **headers: str) -> None:
         """Write a large object: hashmap, the missing blocks eight at a time, hashmap."""
         with ThreadPoolExecutor(PARALLEL) as pool:
             hashes = list(pool.map(blocks.block_hash, in_blocks(path)))
-        missing = set(self.put_hashmap(name, path.stat().st_size, hashes))
+        missing = set(self.put_hashmap(name, path.stat().st_size, hashes, **headers))
         if not missing:
             return
 
@@ -158,13 +158,13 @@ class Store:
                 self.post_block(file.read(blocks.BLOCK_SIZE))
 
         self.each(post, [number for number, each in enumerate(hashes) if each in missing])
-        if self.put_hashmap(name, path.stat().st_size, hashes):
+        if self.put_hashmap(name, path.stat().st_size, hashes, **headers):
             raise Failed(f"{name}: the server still lacks blocks")
 
-    def put_hashmap(self, name: str, size: int, hashes: list[str]) -> list[str]:
+    def put_hashmap(self, name: str, size: int, hashes: list[str], **headers: str) -> list[str]:
         """Ask for an object of these blocks; the hashes the server lacks (none: done)."""
         body = json.dumps({"bytes": size, "hashes": hashes}).encode()
-        answer = self.send("PUT", name, "hashmap&format=json", body=body, ok=(201, 409))
+        answer = self.send("PUT", name, "hashmap&format=json", body=body, ok=(201, 409), **headers)
         return json.loads(answer.data) if answer.status == 409 else []
 
     def post_block(self, data: bytes) -> str:

@@ -13,6 +13,7 @@ from .processes import Failed
 from .store import Content, Store
 
 BIG, COPY, RENAMED, INSIDE = "big.bin", "copy.bin", "renamed.bin", "inside.bin"
+OLD_TEXT = f"{OLD}.000000000"
 Expected = Mapping[str, Content | None]
 
 
@@ -34,7 +35,7 @@ class Case:
         self.corpus.content()  # hashed now, not between workloads that belong together
         if self.big:
             return False
-        self.store.upload(BIG, self.corpus.big)
+        self.store.upload(BIG, self.corpus.big, **self._file())
         self.big = BIG
         return True
 
@@ -63,32 +64,44 @@ class Case:
 
     def _put_small(self) -> None:
         def put(path: Path) -> None:
-            self.store.put(f"small/{path.relative_to(self.corpus.small)}", path.read_bytes())
+            name = f"small/{path.relative_to(self.corpus.small)}"
+            self.store.put(name, path.read_bytes(), **self._file())
 
         self.store.each(put, self.corpus.small_files())
 
     def _plant(self, names: list[str]) -> None:
-        plant(self.store, names, times_in_types=getattr(self.system, "times_in_types", False))
+        plant(self.store, names, times_in_types=self._times_in_types())
+
+    def _file(self) -> dict[str, str]:
+        return old_file(times_in_types=self._times_in_types())
+
+    def _times_in_types(self) -> bool:
+        return getattr(self.system, "times_in_types", False)
+
+
+def old_file(*, times_in_types: bool) -> dict[str, str]:
+    """What the system would have sent with a file of an old time.
+
+    The time is in X-Object-Meta-Mtime, where rclone looks for it, and with
+    ``times_in_types`` in the content type too, as pithosfs writes it.
+    """
+    words = f"; mtime={OLD_TEXT}; mode=0644" if times_in_types else ""
+    return {"Content_Type": f"application/octet-stream{words}", "X_Object_Meta_Mtime": OLD_TEXT}
 
 
 def plant(store: Store, names: list[str], *, times_in_types: bool) -> None:
     """Put small files with an old time, and their directories' markers, as the system would have done.
 
-    The time is in X-Object-Meta-Mtime, where rclone looks for it, and with
-    ``times_in_types`` in the content type too, as pithosfs writes it.
+    ``times_in_types`` is as in :func:`old_file`.
     """
-    time = f"{OLD}.000000000"
-    folder_words, file_words = (
-        f"; mtime={time}; mode={mode}" if times_in_types else "" for mode in ("0755", "0644")
-    )
+    words = f"; mtime={OLD_TEXT}; mode=0755" if times_in_types else ""
     for folder in sorted(
         {name.rpartition("/")[0] for name in names} | {name.partition("/")[0] for name in names}
     ):
-        store.put(folder, b"", Content_Type=f"application/directory{folder_words}")
+        store.put(folder, b"", Content_Type=f"application/directory{words}")
 
     def put(name: str) -> None:
-        kind = f"application/octet-stream{file_words}"
-        store.put(name, name.encode().ljust(SMALL), Content_Type=kind, X_Object_Meta_Mtime=time)
+        store.put(name, name.encode().ljust(SMALL), **old_file(times_in_types=times_in_types))
 
     store.each(put, names)
 
