@@ -82,8 +82,8 @@ COUNTS = {
     "k2": "one listing where k1 did not ask for it in the last 5 s",
     "l": "the listings of what is removed, and again after 5 s",
     "n1": "one listing tells whether the name is free; rsync sets the directories' times when all is there",
-    "n2": "none while a listing is trusted (5 s); where n1 took longer, what was changed is listed, what we"
-    " changed, too",
+    "n2": "none while a listing is trusted (5 s); where the last is older, what was changed is listed, what"
+    " we changed, too; where n1 took less than a second, the directories' times it set go out only now",
 }
 
 
