@@ -46,7 +46,8 @@ LIMITS = """\
 "At least" is what the same takes by plain HTTP in the same run, which asks for the least that does it; where
 each close, rename or removal has to be answered before the next, it is their number times one request of
 the kind (the median of {count}, each sent after the answer to the one before). A target below that is out of
-reach of whatever asks this server."""
+reach of whatever asks this server. Where ours was faster, that is no limit, and it says so; where no answer
+is waited for, or plain HTTP does not do the same, nothing is known (-)."""
 NAME, COST_NAME = "benchmark", "benchmark-request-cost"  # of the report, and of that with --request-cost
 SEE_COST = f"""\
 This server answers a request in 1 to 2 ms of CPU time; a real one takes 10 to 25.
@@ -165,16 +166,18 @@ def limits_table(results: Results) -> list[list[str]]:
                 if verdict.met or verdict.seconds is None:
                     continue
                 least = results.limit(workload.key, network.name, verdict.waits)
-                # What ours undercuts limits nothing: the machine was slower then.
-                if least and least.seconds > verdict.ours:
-                    least = None
                 line = [workload.key, network.name, verdict.text]
                 line += [f"{verdict.seconds:.2f} s", f"{verdict.ours:.2f} s"]
-                table.append([*line, *(_least(least, verdict.seconds) if least else ("-", ""))])
+                table.append([*line, *_least(least, verdict.seconds, verdict.ours)])
     return table
 
 
-def _least(least: Limit, wanted: float) -> list[str]:
+def _least(least: Limit | None, wanted: float, ours: float) -> list[str]:
+    """What a workload takes at least, and why."""
+    if least is None:
+        return ["-", ""]
+    if least.seconds > ours:  # what ours undercuts limits nothing: the machine was slower then
+        return [f"below {least.seconds:.2f} s", f"ours was faster than {least.what}"]
     return [f"{least.seconds:.2f} s" + (" (out of reach)" if least.seconds > wanted else ""), least.why]
 
 

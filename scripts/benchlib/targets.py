@@ -111,6 +111,7 @@ class Limit:
     """What a workload takes at least on this server and network, by what was measured in the same run."""
 
     seconds: float
+    what: str  # was measured
     why: str
 
 
@@ -126,9 +127,10 @@ def limit(
             return None
         words = [f"{count} {kind}s at {each[kind] * 1000:.1f} ms" for kind, count in counts.items()]
         seconds = sum(count * each[kind] for kind, count in counts.items())
-        return Limit(seconds, f"{' and '.join(words)}, one after the other")
+        what = f"{' and '.join(words)}, one after the other"
+        return Limit(seconds, what, what)
     if workload in AS_RAW and raw and not raw.error:
-        return Limit(raw.seconds, "raw takes that long")
+        return Limit(raw.seconds, "raw", "raw takes that long")
     return None
 
 
