@@ -12,17 +12,15 @@ from typing import Any
 
 import pytest
 
+from tests.support.benchlib import modules
+
+RAW = "raw takes that long"
+
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Any]:
-    scripts = str(Path(__file__).resolve().parents[1] / "scripts")
-    sys.path.insert(0, scripts)
-    try:
-        yield importlib.import_module("benchlib.report")
-    finally:
-        sys.path.remove(scripts)
-        for name in [each for each in sys.modules if each.partition(".")[0] == "benchlib"]:
-            del sys.modules[name]
+    with modules() as load:
+        yield load("report")
 
 
 def results(bench: ModuleType, in_turn: Mapping[str, float] | None = None, **seconds: float) -> Any:
@@ -52,8 +50,8 @@ def test_write_back_is_judged_where_many_small_files_are_written(bench: Any) -> 
 def test_a_target_below_what_plain_http_takes_is_out_of_reach(bench: Any) -> None:
     run = results(bench, e_pithosfs=4, e_rclone=5, e_raw=3, b_pithosfs=4, b_rclone=4, b_raw=1)
     lines = {(line[0], line[2]): line for line in bench.limits_table(run)[1:]}
-    assert lines["e", "≤ 0.15 rclone"][3:6] == ["0.75 s", "4.00 s", "3.00 s (out of reach)"]
-    assert lines["b", "≤ 0.9 rclone"][3:6] == ["3.60 s", "4.00 s", "1.00 s"]
+    assert lines["e", "≤ 0.15 rclone"][3:] == ["0.75 s", "4.00 s", "3.00 s (out of reach)", RAW]
+    assert lines["b", "≤ 0.9 rclone"][3:] == ["3.60 s", "4.00 s", "1.00 s", RAW]
 
 
 def test_closes_one_after_the_other_take_as_many_requests_of_their_kind(bench: Any) -> None:
@@ -66,12 +64,20 @@ def test_closes_one_after_the_other_take_as_many_requests_of_their_kind(bench: A
 
 def test_without_plain_http_nothing_is_said_of_what_requests_take(bench: Any) -> None:
     run = results(bench, h_pithosfs=9, h_rclone=10)
-    assert [each[5] for each in bench.limits_table(run)[1:]] == ["-"]
+    assert [each[5:] for each in bench.limits_table(run)[1:]] == [["-", ""]]
 
 
-def test_what_ours_undercuts_is_no_limit(bench: Any) -> None:
-    run = results(bench, e_pithosfs=2, e_rclone=5, e_raw=3)
-    assert [each[5] for each in bench.limits_table(run)[1:]] == ["-"]
+def test_what_ours_undercuts_is_no_limit_and_the_report_says_so(bench: Any, tmp_path: Path) -> None:
+    each = {"PUT": 0.02, "MOVE": 0.01, "DELETE": 0.001}
+    run = results(bench, each, e_pithosfs=2, e_rclone=5, e_raw=3, h_pithosfs=6, h_rclone=10)
+    faster = "ours was faster than 311 PUTs at 20.0 ms, one after the other"
+    assert [line[4:] for line in bench.limits_table(run)[1:]] == [
+        ["2.00 s", "below 3.00 s", "ours was faster than raw"],
+        ["6.00 s", "below 6.22 s", faster],
+    ]
+    page = tmp_path / "benchmark.md"
+    bench.write_page(page, run, [], "scripts/bench", "Server: this one", [])
+    assert f"| 6.00 s | below 6.22 s | {faster} |" in page.read_text()
 
 
 def test_the_command_shown_says_nothing_of_this_machine(bench: Any) -> None:
@@ -113,3 +119,9 @@ def test_the_report_points_to_that_of_a_server_with_a_real_ones_cost(bench: Any,
     assert link not in write(bench.NAME)  # there is none
     assert link not in write(bench.COST_NAME)
     assert link in write(bench.NAME)
+
+
+def test_the_report_says_which_workloads_belong_together(bench: Any, tmp_path: Path) -> None:
+    page = tmp_path / "benchmark.md"
+    bench.write_page(page, results(bench, a_pithosfs=1), [], "scripts/bench", "Server: this one", [])
+    assert "(b and c; k1, k2 and l; n1 and n2)" in page.read_text()

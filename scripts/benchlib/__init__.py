@@ -4,5 +4,5 @@ Layers, imports go downwards only::
 
     cli → plots → report → targets, growth
      └→ growth → runner → workloads, systems (pithosfs, rclone, raw, kamaki)
-                             └→ store, network, processes, corpus
+                             └→ store, network, children, processes, corpus
 """

@@ -45,6 +45,7 @@ class Corpus:
         self.big = folder / "big.bin"
         self.small = folder / "small"
         self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose
+        self._content: Content | None = None
         folder.mkdir(parents=True)
         self._make_big()
         self.listed = self._names("listed", sizes.listed, sizes.listed_dirs)
@@ -72,9 +73,15 @@ class Corpus:
         """The small files, in the order a walk finds them."""
         return sorted(path for path in self.small.rglob("*") if path.is_file())
 
+    def content(self) -> Content:
+        """The content of the big file: hashed once, and again when it changed."""
+        if self._content is None:
+            self._content = Content.of(self.big)
+        return self._content
+
     def expect_big(self, name: str) -> dict[str, Content]:
         """The big file as an object called ``name``."""
-        return {name: Content.of(self.big)}
+        return {name: self.content()}
 
     def expect_small(self, top: str) -> dict[str, Content]:
         """The small files as objects below ``top``."""
@@ -87,17 +94,23 @@ class Corpus:
         return [place * SMALL for place in dice.sample(range(places), min(self.sizes.reads, places))]
 
     def change(self, path: Path) -> None:
-        """Change 4 KiB in the middle of a copy of ``big``, always the same ones."""
+        """Change 4 KiB in the middle of ``big``, or of a copy of it, always the same ones."""
+        self._forget(path)
         data = random.Random(self.seed + "change").randbytes(SMALL)  # noqa: S311
         with path.open("r+b", buffering=0) as file:
             file.seek(self.sizes.big // 2)
             file.write(data)
 
     def append(self, path: Path) -> None:
-        """Append 4 KiB to a copy of ``big``, always the same ones."""
+        """Append 4 KiB to ``big``, or to a copy of it, always the same ones."""
+        self._forget(path)
         data = random.Random(self.seed + "append").randbytes(SMALL)  # noqa: S311
         with path.open("ab", buffering=0) as file:
             file.write(data)
+
+    def _forget(self, path: Path) -> None:
+        if path == self.big:
+            self._content = None
 
     def remove(self) -> None:
         """Delete it all."""

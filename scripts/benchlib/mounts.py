@@ -6,7 +6,7 @@ CPU time can be read until the end.
 
 from __future__ import annotations
 
-import multiprocessing
+import hashlib
 import os
 import re
 import shlex
@@ -14,13 +14,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .children import Child, in_child
 from .corpus import MIB, SMALL, Corpus
 from .processes import Cost, Failed, Process, run
-from .store import Content, Place
+from .store import Place
 
 
 class Mount:
@@ -39,6 +41,7 @@ class Mount:
         self.cache = work / "cache"
         self.process: Process | None = None
         self._spent = Cost()
+        self._reader: Child | None = None  # has open what was read last
         work.mkdir(parents=True)
         self.top.mkdir()
         self.prepare()
@@ -63,6 +66,7 @@ class Mount:
 
     def stop(self) -> None:
         """Unmount; all that was written is on the server then."""
+        self._let_go()
         process, self.process = self.process, None
         if process is None:
             return
@@ -111,10 +115,18 @@ class Mount:
     def upload(self, name: str) -> None:
         self._run(["cp", str(self.corpus.big), str(self.top / name)])
 
-    def read(self, name: str) -> None:
-        size = self.in_child(read_through, self.top / name)
+    def read(self, name: str) -> Callable[[], str]:
+        """Read a file from beginning to end; what comes back tells, once, the sha256 of what was read.
+
+        The file stays open for that.  Opened again it might be asked about
+        again, and a workload that follows would find that done.
+        """
+        self._let_go()
+        reader = self._reader = Child(self.corpus.sizes.patience, self.kill, reading, self.top / name)
+        size = reader.next()
         if size != self.corpus.big.stat().st_size:
             raise Failed(f"{name}: {size} bytes read of {self.corpus.big.stat().st_size}")
+        return partial(self._sha256_from, reader)
 
     reread = read
 
@@ -154,9 +166,16 @@ class Mount:
 
     # -- checks, not timed ----------------------------------------------------------------
 
-    def sha256(self, name: str) -> str:
-        """The hash of a file as the mount shows it."""
-        return str(self.in_child(_sha256, self.top / name))
+    def _sha256_from(self, reader: Child) -> str:
+        try:
+            return str(reader.next())
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._reader:
+            self._reader.end()
+        self._reader = None
 
     def times_are_kept(self, expected: dict[str, int]) -> bool:
         """Whether the files have these times (whole seconds)."""
@@ -251,49 +270,23 @@ def _sum(one: Cost, other: Cost) -> Cost:
     return Cost(max(one.rss, other.rss), one.cpu + other.cpu)
 
 
-# -- what a program does, in a child that can be ended if the mount hangs ----------------
-
-
-def in_child(patience: float, release: Callable[[], None], call: Callable[..., Any], *arguments: Any) -> Any:
-    """``call(*arguments)`` in a forked child; Failed if it raises or takes longer than ``patience``.
-
-    ``release`` must end what the child waits for, see :func:`run`.
-    """
-    context = multiprocessing.get_context("fork")
-    mine, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(theirs, call, arguments))
-    child.start()
-    theirs.close()
-    try:
-        if not mine.poll(patience):
-            release()
-            raise Failed(f"{call.__name__.strip('_')}: not done after {patience:.0f} s")
-        good, answer = mine.recv()
-        child.join(5)
-    except EOFError:
-        raise Failed(f"{call.__name__.strip('_')}: the process that called it died") from None
-    finally:
-        child.kill()
-        child.join(30)
-    if not good:
-        raise Failed(f"{call.__name__.strip('_')}: {answer}")
-    return answer
-
-
-def _answer(pipe: Any, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    try:
-        pipe.send((True, call(*arguments)))
-    except (OSError, Failed, EOFError) as error:
-        pipe.send((False, str(error)))
+# -- what a program does ---------------------------------------------------------------------
 
 
 def read_through(path: Path) -> int:
     """Read a file from beginning to end; its size."""
+    return int(next(reading(path)))
+
+
+def reading(path: Path) -> Iterator[int | str]:
+    """Read a file from beginning to end, and then again, without opening it again: its size, its sha256."""
     total, buffer = 0, bytearray(MIB)
     with path.open("rb", buffering=0) as file:
         while got := file.readinto(buffer):
             total += got
-    return total
+        yield total
+        file.seek(0)
+        yield hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def compare_at(path: Path, model: Path, offsets: list[int]) -> None:
@@ -310,10 +303,6 @@ def compare_trees(model: Path, copy: Path) -> None:
         name = path.relative_to(model)
         if (copy / name).read_bytes() != path.read_bytes():
             raise Failed(f"{name} has other bytes")
-
-
-def _sha256(path: Path) -> str:
-    return Content.of(path).sha256
 
 
 def _times_equal(top: Path, expected: dict[str, int]) -> bool:

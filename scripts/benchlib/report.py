@@ -20,15 +20,20 @@ from .network import NETWORKS, Network
 from .runner import InTurn, Result, Total
 from .targets import COUNTS, Limit, Verdict, Waits, judge, judge_write_back, limit
 from .tools import IN_TURN
-from .workloads import WORKLOADS
+from .workloads import WORKLOADS, sequences
 
 SCENE = """\
 A big file is {mib} MiB. {sizes.small} small files of 4 KiB in {sizes.small_dirs} directories are copied,
 read and synchronised; {sizes.listed} in {sizes.listed_dirs} directories are listed; {sizes.moved} are
 renamed and deleted.
 
+The systems take turns: each does a workload before any does the next. Those that belong together
+({together}) a system does one right after the other, as somebody would
+who goes on at once: what a mount has seen it trusts for seconds only, and the others' turns may take longer.
+
 Times are seconds until the server's listing shows exactly what was written (in brackets: until the program
-came back). Every content is then read back from the server and compared by hash. Requests and bytes are
+came back). Every content is then read back from the server and compared by hash: where workloads belong
+together after the last of them, in the version that was there before the next began. Requests and bytes are
 those that passed the proxy between mount and server, heads included, without those of mounting. Each system
 writes content of its own, for the server stores equal blocks once.
 
@@ -41,7 +46,8 @@ LIMITS = """\
 "At least" is what the same takes by plain HTTP in the same run, which asks for the least that does it; where
 each close, rename or removal has to be answered before the next, it is their number times one request of
 the kind (the median of {count}, each sent after the answer to the one before). A target below that is out of
-reach of whatever asks this server."""
+reach of whatever asks this server. Where ours was faster, that is no limit, and it says so; where no answer
+is waited for, or plain HTTP does not do the same, nothing is known (-)."""
 NAME, COST_NAME = "benchmark", "benchmark-request-cost"  # of the report, and of that with --request-cost
 SEE_COST = f"""\
 This server answers a request in 1 to 2 ms of CPU time; a real one takes 10 to 25.
@@ -160,16 +166,18 @@ def limits_table(results: Results) -> list[list[str]]:
                 if verdict.met or verdict.seconds is None:
                     continue
                 least = results.limit(workload.key, network.name, verdict.waits)
-                # What ours undercuts limits nothing: the machine was slower then.
-                if least and least.seconds > verdict.ours:
-                    least = None
                 line = [workload.key, network.name, verdict.text]
                 line += [f"{verdict.seconds:.2f} s", f"{verdict.ours:.2f} s"]
-                table.append([*line, *(_least(least, verdict.seconds) if least else ("-", ""))])
+                table.append([*line, *_least(least, verdict.seconds, verdict.ours)])
     return table
 
 
-def _least(least: Limit, wanted: float) -> list[str]:
+def _least(least: Limit | None, wanted: float, ours: float) -> list[str]:
+    """What a workload takes at least, and why."""
+    if least is None:
+        return ["-", ""]
+    if least.seconds > ours:  # what ours undercuts limits nothing: the machine was slower then
+        return [f"below {least.seconds:.2f} s", f"ours was faster than {least.what}"]
     return [f"{least.seconds:.2f} s" + (" (out of reach)" if least.seconds > wanted else ""), least.why]
 
 
@@ -298,7 +306,7 @@ def write_page(
         "# Benchmark",
         f"Written by `{command}`: nothing here is typed by hand.",
         "\n".join(f"- {line}" for line in [server, *machine()]),
-        SCENE.format(sizes=sizes, mib=sizes.big >> 20),
+        SCENE.format(sizes=sizes, mib=sizes.big >> 20, together=_together()),
     ]
     if path.stem == NAME and path.with_stem(COST_NAME).exists():
         parts.append(SEE_COST)
@@ -319,6 +327,12 @@ def write_page(
         parts += ["## What failed, and how", "\n".join(lines)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _together() -> str:
+    """The workloads that belong together, in words."""
+    groups = [[each.key for each in group] for group in sequences(WORKLOADS)]
+    return "; ".join(" and ".join([", ".join(keys[:-1]), keys[-1]]) for keys in groups if len(keys) > 1)
 
 
 def shown_command(words: Sequence[str]) -> str:

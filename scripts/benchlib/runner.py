@@ -1,4 +1,9 @@
-"""Runs workloads on systems in alternation: prepares, times, counts, waits until durable, verifies."""
+"""Runs workloads on systems in alternation: prepares, times, counts, waits until durable, verifies.
+
+Between workloads that belong together there is no more than must be done at
+once: what can be prepared is prepared before the first, and what can be
+verified later is verified after the last.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ from .network import Network, Proxy, Traffic
 from .processes import Cost, Failed, say
 from .profiling import profiled
 from .store import Place, Store
-from .workloads import Case, Workload
+from .workloads import Case, Expected, Workload, sequences
 
 SETTLE = 0.3  # seconds in which requests that come late are still counted
 _numbers = itertools.count(1)
@@ -55,6 +60,15 @@ class Total:
 
 
 @dataclass(slots=True)
+class Measured:
+    """A result, and what is still to be verified: what was expected, and its versions then."""
+
+    result: Result
+    expected: Expected = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Bench:
     """What all runs share."""
 
@@ -68,16 +82,16 @@ class Bench:
     in_turn: list[InTurn] = field(default_factory=list)
 
     def run(self, network: Network, systems: Sequence[type[Any]], workloads: Sequence[Workload]) -> None:
-        """All workloads on all systems: each workload on every system before the next one."""
+        """All workloads on all systems: those that belong together on every system before the next ones."""
         self.proxy.shape(network)
         with ExitStack() as stack:
             cases = [stack.enter_context(self._case(system, network)) for system in systems]
             for system in (case.system for case in cases if hasattr(case.system, "in_turn")):
                 self.in_turn += [InTurn(network.name, *each) for each in system.in_turn().items()]
-            for workload in workloads:
-                for case in cases:
-                    if hasattr(case.system, workload.action):
-                        self.results.append(self._measure(case, workload, network))
+            for together in sequences(workloads):
+                found = [each for case in cases for each in self._sequence(case, together, network)]
+                keys = [workload.key for workload in together]
+                self.results += sorted(found, key=lambda result: keys.index(result.workload))
 
     @contextmanager
     def _case(self, system: type[Any], network: Network) -> Iterator[Case]:
@@ -106,24 +120,54 @@ class Bench:
         finally:
             running.close()
 
-    def _measure(self, case: Case, workload: Workload, network: Network) -> Result:
-        result = Result(workload.key, case.system.name, network.name)
-        try:
-            self._prepare(case, workload)
-            expected = workload.expect(case)
+    def _sequence(self, case: Case, together: Sequence[Workload], network: Network) -> list[Result]:
+        """Workloads that belong together, those that the system can do."""
+        known = [each for each in together if hasattr(case.system, each.action)]
+        measured = [
+            self._measure(case, known[number:], network, begins=number == 0) for number in range(len(known))
+        ]
+        for each in measured:
+            with self._failing(case, each.result):
+                case.store.verify(each.expected, each.versions)
+            say(describe(each.result))
+        return [each.result for each in measured]
+
+    def _measure(
+        self, case: Case, workloads: Sequence[Workload], network: Network, *, begins: bool
+    ) -> Measured:
+        """The first of ``workloads``, so that the others can follow at once; see :meth:`_prepare`."""
+        workload = workloads[0]
+        measured = Measured(Result(workload.key, case.system.name, network.name))
+        with self._failing(case, measured.result):
+            self._prepare(case, workloads, begins=begins)
+            measured.expected = workload.expect(case)
             with self._profiled(case, f"{workload.key}-{case.system.name}-{network.name}"):
-                self._timed(case, workload, expected, result)
+                answer = self._timed(case, workload, measured.expected, measured.result)
+            workload.after(case, answer)
+            measured.versions = case.store.versions(measured.expected)
+        return measured
+
+    @contextmanager
+    def _failing(self, case: Case, result: Result) -> Iterator[None]:
+        """What fails meanwhile is the result's error."""
+        try:
+            yield
         except Failed as error:
             result.error = without(str(error), case.system.work, self.work)
-        say(describe(result))
-        return result
 
-    def _prepare(self, case: Case, workload: Workload) -> None:
-        if workload.needs(case) or workload.fresh or not case.system.alive():
+    def _prepare(self, case: Case, workloads: Sequence[Workload], *, begins: bool) -> None:
+        """Put there what all of them need, and start afresh where the first of them wants it.
+
+        If it only goes on where one before it ended, and nothing is missing, nothing is done.
+        """
+        put = [needs(case) for needs in dict.fromkeys(each.needs for each in workloads)]
+        goes_on = case.system.alive() and not workloads[0].fresh and not any(put)
+        if not goes_on:
             case.system.fresh()
-        os.sync()  # what was prepared is not to be written out while we measure
+        if begins or not goes_on:
+            os.sync()  # what was prepared is not to be written out while we measure
 
-    def _timed(self, case: Case, workload: Workload, expected: Any, result: Result) -> None:
+    def _timed(self, case: Case, workload: Workload, expected: Expected, result: Result) -> Any:
         spent = case.system.cost().cpu
         self.proxy.reset()
         began = time.monotonic()
@@ -137,8 +181,7 @@ class Bench:
         time.sleep(SETTLE)
         result.traffic = self.proxy.traffic()
         result.cpu = case.system.cost().cpu - spent
-        workload.after(case, answer)
-        case.store.verify(expected)
+        return answer
 
     @contextmanager
     def _profiled(self, case: Case, name: str) -> Iterator[None]:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,8 +116,8 @@ class Store:
     # -- the container --------------------------------------------------------------
 
     def create(self) -> None:
-        """Make the container, empty."""
-        self.send("PUT", Content_Length="0")
+        """Make the container, empty; what is replaced or removed in it can still be verified."""
+        self.send("PUT", Content_Length="0", X_Container_Policy_Versioning="auto")
 
     def drop(self) -> None:
         """Delete it with all it holds."""
@@ -144,11 +144,11 @@ class Store:
         """Write an object in one request."""
         self.send("PUT", name, body=data, **headers)
 
-    def upload(self, name: str, path: Path) -> None:
+    def upload(self, name: str, path: Path, **headers: str) -> None:
         """Write a large object: hashmap, the missing blocks eight at a time, hashmap."""
         with ThreadPoolExecutor(PARALLEL) as pool:
             hashes = list(pool.map(blocks.block_hash, in_blocks(path)))
-        missing = set(self.put_hashmap(name, path.stat().st_size, hashes))
+        missing = set(self.put_hashmap(name, path.stat().st_size, hashes, **headers))
         if not missing:
             return
 
@@ -158,13 +158,13 @@ class Store:
                 self.post_block(file.read(blocks.BLOCK_SIZE))
 
         self.each(post, [number for number, each in enumerate(hashes) if each in missing])
-        if self.put_hashmap(name, path.stat().st_size, hashes):
+        if self.put_hashmap(name, path.stat().st_size, hashes, **headers):
             raise Failed(f"{name}: the server still lacks blocks")
 
-    def put_hashmap(self, name: str, size: int, hashes: list[str]) -> list[str]:
+    def put_hashmap(self, name: str, size: int, hashes: list[str], **headers: str) -> list[str]:
         """Ask for an object of these blocks; the hashes the server lacks (none: done)."""
         body = json.dumps({"bytes": size, "hashes": hashes}).encode()
-        answer = self.send("PUT", name, "hashmap&format=json", body=body, ok=(201, 409))
+        answer = self.send("PUT", name, "hashmap&format=json", body=body, ok=(201, 409), **headers)
         return json.loads(answer.data) if answer.status == 409 else []
 
     def post_block(self, data: bytes) -> str:
@@ -182,9 +182,11 @@ class Store:
             return self.send("GET", name).data
         return self.send("GET", name, Range=f"bytes={start}-{start + length - 1}").data
 
-    def stream(self, name: str, take: Callable[[memoryview], object] = len) -> int:
-        """Read a whole object as one stream, each piece handed to ``take``; its length."""
-        answer = self.send("GET", name, stream=True)
+    def stream(
+        self, name: str, take: Callable[[memoryview], object] = len, version: int | None = None
+    ) -> int:
+        """Read a whole object, or a version, as one stream, each piece handed to ``take``; its length."""
+        answer = self.send("GET", name, "" if version is None else f"version={version}", stream=True)
         buffer, total = memoryview(bytearray(1 << 20)), 0
         while got := answer.readinto(buffer):
             take(buffer[:got])
@@ -192,10 +194,10 @@ class Store:
         answer.release_conn()
         return total
 
-    def sha256(self, name: str) -> str:
-        """The hash of what the server really gives for an object."""
+    def sha256(self, name: str, version: int | None = None) -> str:
+        """The hash of what the server really gives for an object, or for a version of it."""
         whole = hashlib.sha256()
-        self.stream(name, whole.update)
+        self.stream(name, whole.update, version)
         return whole.hexdigest()
 
     def each(self, call: Callable[[T], object], things: Iterable[T]) -> None:
@@ -207,11 +209,7 @@ class Store:
 
     def differences(self, expected: Mapping[str, Content | None]) -> list[str]:
         """Where the listing is not as expected (None: must be absent); one line each."""
-        first, last = min(expected), max(expected)
-        shared = sum(
-            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-        )
-        found = self.listing(first[:shared])
+        found = self._listing_of(expected)
         wrong = []
         for name, content in expected.items():
             entry = found.get(name)
@@ -235,12 +233,34 @@ class Store:
                 raise Failed(f"not on the server after {patience:.0f} s: {wrong[0]} ({len(wrong)} in all)")
             time.sleep(max(0.05, 4 * (time.monotonic() - asked)))  # do not burden what is measured
 
-    def verify(self, expected: Mapping[str, Content | None]) -> None:
-        """Read everything expected from the server and compare by hash."""
+    def versions(self, expected: Mapping[str, Content | None]) -> dict[str, int]:
+        """What is there now of what is expected, by name: the version to :meth:`verify`, now or later."""
+        names = [name for name, content in expected.items() if content]
+        if not names:
+            return {}
+        found = self._listing_of(names)
+        for name in names:
+            if name not in found:
+                raise Failed(f"{name} was on the server and is not any more")
+        return {name: int(found[name]["x_object_version"]) for name in names}
+
+    def verify(self, expected: Mapping[str, Content | None], versions: Mapping[str, int]) -> None:
+        """Read these versions from the server and compare with what is expected, by hash.
+
+        A version is the same for ever, whatever became of its name.
+        """
 
         def check(name: str) -> None:
             content = expected[name]
-            if content and self.sha256(name) != content.sha256:
+            if content and self.sha256(name, versions[name]) != content.sha256:
                 raise Failed(f"{name}: the server gives other bytes than were written")
 
-        self.each(check, expected)
+        self.each(check, versions)
+
+    def _listing_of(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """A listing with all of ``names`` in it that are there."""
+        first, last = min(names), max(names)
+        shared = sum(
+            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+        )
+        return self.listing(first[:shared])

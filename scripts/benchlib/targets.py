@@ -75,14 +75,15 @@ IN_TURN: dict[str, Callable[[Sizes], dict[str, int]]] = {
 }
 #: Why a number of requests cannot always be had.
 COUNTS = {
-    "c": "none while a listing is trusted (5 s); then one asks whether others changed the file: more trust"
-    " would show others' changes later than promised",
+    "c": "none while a listing is trusted (5 s); where b took longer, one asks whether others changed the"
+    " file: more trust would show others' changes later than promised",
     "h": "one listing tells whether the name is free, one more when it is old",
     "j": "one listing for each directory on the way, until the walk is seen and all are listed at once",
-    "k2": "one listing where the last is older than 5 s",
+    "k2": "one listing where k1 did not ask for it in the last 5 s",
     "l": "the listings of what is removed, and again after 5 s",
     "n1": "one listing tells whether the name is free; rsync sets the directories' times when all is there",
-    "n2": "none while a listing is trusted (5 s); then what was changed is listed, what we changed, too",
+    "n2": "none while a listing is trusted (5 s); where the last is older, what was changed is listed, what"
+    " we changed, too; where n1 took less than a second, the directories' times it set go out only now",
 }
 
 
@@ -110,6 +111,7 @@ class Limit:
     """What a workload takes at least on this server and network, by what was measured in the same run."""
 
     seconds: float
+    what: str  # was measured
     why: str
 
 
@@ -125,9 +127,10 @@ def limit(
             return None
         words = [f"{count} {kind}s at {each[kind] * 1000:.1f} ms" for kind, count in counts.items()]
         seconds = sum(count * each[kind] for kind, count in counts.items())
-        return Limit(seconds, f"{' and '.join(words)}, one after the other")
+        what = f"{' and '.join(words)}, one after the other"
+        return Limit(seconds, what, what)
     if workload in AS_RAW and raw and not raw.error:
-        return Limit(raw.seconds, "raw takes that long")
+        return Limit(raw.seconds, "raw", "raw takes that long")
     return None
 
 

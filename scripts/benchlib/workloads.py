@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from .processes import Failed
 from .store import Content, Store
 
 BIG, COPY, RENAMED, INSIDE = "big.bin", "copy.bin", "renamed.bin", "inside.bin"
+OLD_TEXT = f"{OLD}.000000000"
 Expected = Mapping[str, Content | None]
 
 
@@ -30,9 +32,10 @@ class Case:
 
     def need_big(self) -> bool:
         """The big file."""
+        self.corpus.content()  # hashed now, not between workloads that belong together
         if self.big:
             return False
-        self.store.upload(BIG, self.corpus.big)
+        self.store.upload(BIG, self.corpus.big, **self._file())
         self.big = BIG
         return True
 
@@ -61,32 +64,44 @@ class Case:
 
     def _put_small(self) -> None:
         def put(path: Path) -> None:
-            self.store.put(f"small/{path.relative_to(self.corpus.small)}", path.read_bytes())
+            name = f"small/{path.relative_to(self.corpus.small)}"
+            self.store.put(name, path.read_bytes(), **self._file())
 
         self.store.each(put, self.corpus.small_files())
 
     def _plant(self, names: list[str]) -> None:
-        plant(self.store, names, times_in_types=getattr(self.system, "times_in_types", False))
+        plant(self.store, names, times_in_types=self._times_in_types())
+
+    def _file(self) -> dict[str, str]:
+        return old_file(times_in_types=self._times_in_types())
+
+    def _times_in_types(self) -> bool:
+        return getattr(self.system, "times_in_types", False)
+
+
+def old_file(*, times_in_types: bool) -> dict[str, str]:
+    """What the system would have sent with a file of an old time.
+
+    The time is in X-Object-Meta-Mtime, where rclone looks for it, and with
+    ``times_in_types`` in the content type too, as pithosfs writes it.
+    """
+    words = f"; mtime={OLD_TEXT}; mode=0644" if times_in_types else ""
+    return {"Content_Type": f"application/octet-stream{words}", "X_Object_Meta_Mtime": OLD_TEXT}
 
 
 def plant(store: Store, names: list[str], *, times_in_types: bool) -> None:
     """Put small files with an old time, and their directories' markers, as the system would have done.
 
-    The time is in X-Object-Meta-Mtime, where rclone looks for it, and with
-    ``times_in_types`` in the content type too, as pithosfs writes it.
+    ``times_in_types`` is as in :func:`old_file`.
     """
-    time = f"{OLD}.000000000"
-    folder_words, file_words = (
-        f"; mtime={time}; mode={mode}" if times_in_types else "" for mode in ("0755", "0644")
-    )
+    words = f"; mtime={OLD_TEXT}; mode=0755" if times_in_types else ""
     for folder in sorted(
         {name.rpartition("/")[0] for name in names} | {name.partition("/")[0] for name in names}
     ):
-        store.put(folder, b"", Content_Type=f"application/directory{folder_words}")
+        store.put(folder, b"", Content_Type=f"application/directory{words}")
 
     def put(name: str) -> None:
-        kind = f"application/octet-stream{file_words}"
-        store.put(name, name.encode().ljust(SMALL), Content_Type=kind, X_Object_Meta_Mtime=time)
+        store.put(name, name.encode().ljust(SMALL), **old_file(times_in_types=times_in_types))
 
     store.each(put, names)
 
@@ -105,12 +120,19 @@ class Workload:
     afterwards; ``after`` checks more and keeps the books.  With ``fresh`` the
     system begins with nothing cached; also where ``needs`` had to put
     something on the server that it cannot know of.
+
+    ``follows`` names the first of the workloads that belong together, in
+    order: what somebody does in one go.  A system does them one right after
+    the other, for what it may do at once depends on how long ago it asked the
+    server: if the other systems came between, that would be their time.  So
+    ``after`` must not take long, nor make the system ask, where one follows.
     """
 
     key: str
     title: str
     action: str  # the method a system must have
     run: Callable[[Case], Any]
+    follows: str = ""
     fresh: bool = False
     needs: Callable[[Case], bool] = lambda _: False
     expect: Callable[[Case], Expected] = lambda _: {}
@@ -121,8 +143,8 @@ def _have_big(case: Case, _answer: Any) -> None:
     case.big = BIG
 
 
-def _same_bytes(case: Case, _answer: Any) -> None:
-    if case.system.sha256(case.big) != Content.of(case.corpus.big).sha256:
+def _same_bytes(case: Case, sha256: Callable[[], str]) -> None:
+    if sha256() != case.corpus.content().sha256:
         raise Failed(f"{case.big}: other bytes were read than are there")
 
 
@@ -200,6 +222,7 @@ WORKLOADS = [
         "read it again",
         "reread",
         lambda c: c.system.reread(c.big),
+        follows="b",
         needs=Case.need_big,
         after=_same_bytes,
     ),
@@ -276,6 +299,7 @@ WORKLOADS = [
         "mv the big file",
         "rename",
         lambda c: c.system.rename(c.big, RENAMED),
+        follows="k1",
         needs=Case.need_big,
         expect=_expect_renamed_big,
         after=_renamed_big,
@@ -285,6 +309,7 @@ WORKLOADS = [
         "rm -r of that directory",
         "delete_tree",
         lambda c: c.system.delete_tree(c.moving),
+        follows="k1",
         needs=Case.need_moving,
         expect=_expect_deleted,
         after=_deleted,
@@ -305,7 +330,14 @@ WORKLOADS = [
         lambda c: c.system.sync("synced"),
         expect=lambda c: c.corpus.expect_small("synced"),
     ),
-    Workload("n2", "the same again", "sync", lambda c: c.system.sync("synced"), after=_nothing_to_do),
+    Workload(
+        "n2",
+        "the same again",
+        "sync",
+        lambda c: c.system.sync("synced"),
+        follows="n1",
+        after=_nothing_to_do,
+    ),
     Workload(
         "n3",
         "the same after a fresh mount",
@@ -315,3 +347,9 @@ WORKLOADS = [
         after=_nothing_to_do,
     ),
 ]
+
+
+def sequences(workloads: Iterable[Workload]) -> list[list[Workload]]:
+    """``workloads`` in their order, those that belong together in one list."""
+    found = itertools.groupby(workloads, lambda each: each.follows or each.key)
+    return [list(together) for _, together in found]
