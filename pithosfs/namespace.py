@@ -476,6 +476,7 @@ class Namespace:
     def moved(self, old: ObjectRef, new: ObjectRef) -> None:
         """A subtree was moved: its listings go along."""
         with self._lock:
+            self._walks.renamed(old, new)
             for ref in self._inodes.names_below(old):
                 self._inodes.renamed(ref, rebase(ref, old, new))
             for ref in [each for each in self._listings if is_below(each, old)]:

@@ -81,6 +81,16 @@ class Walks:
             before = last
         _remember(self._looked_up, parent, (directory, before, now))
 
+    def renamed(self, old: ObjectRef, new: ObjectRef) -> None:
+        """A directory has another name: who looks at it again has not looked at two."""
+        for parent, (last, before, at) in self._looked_up.items():
+            if old in (last, before):
+                self._looked_up[parent] = (
+                    new if last == old else last,
+                    new if before == old else before,
+                    at,
+                )
+
     def read(self, directory: ObjectRef) -> None:
         """A program has read a directory."""
         _remember(self._read, directory, time.monotonic())

@@ -44,7 +44,7 @@ a directory with directories in it ends with an error. The proxy's round trip is
 shared by all connections; slow start and loss are not modelled."""
 LIMITS = """\
 "At least" is what the same takes by plain HTTP in the same run, which asks for the least that does it; where
-each close, rename or removal has to be answered before the next, it is their number times one request of
+each close or rename has to be answered before the next, it is their number times one request of
 the kind (the median of {count}, each sent after the answer to the one before). A target below that is out of
 reach of whatever asks this server. Where ours was faster, that is no limit, and it says so; where no answer
 is waited for, or plain HTTP does not do the same, nothing is known (-)."""

@@ -67,10 +67,9 @@ TARGETS = {
 WRITE_BACK_RETURNED, WRITE_BACK_DURABLE = 0.2, 1.2
 #: Workloads in which plain HTTP asks for the least that does it: nothing that goes to this server is faster.
 AS_RAW = "abefghijm"
-#: Requests by method that come one after the other where each close, rename or removal waits for the server.
+#: Requests by method that come one after the other where each close or rename waits for the server.
 IN_TURN: dict[str, Callable[[Sizes], dict[str, int]]] = {
     "h": lambda s: {"PUT": s.small + s.small_dirs + 1},
-    "l": lambda s: {"DELETE": s.moved + 2},
     "n1": lambda s: {"PUT": s.small + s.small_dirs + 1, "MOVE": s.small},
 }
 #: Why a number of requests cannot always be had.

@@ -197,6 +197,17 @@ def test_a_listing_of_many_pages_is_revalidated_like_any_other(build: Build) -> 
     assert stack.wire.count(within="marker=") == 0
 
 
+def test_a_directory_that_got_another_name_is_not_two_that_were_looked_at(stack: Stack) -> None:
+    for name in ("old/file", "other/file"):
+        stack.put(name, b"x")
+    stack.fs.node("/old")
+    stack.fs.rename("/old", "/new")
+    stack.fs.node("/new")
+    stack.wire.reset()
+    assert stack.ls("/new") == ["file"]
+    assert stack.wire.count(within="prefix=new/") == listings(stack) == 1
+
+
 def test_a_walk_ends_though_its_listing_takes_longer_than_it_is_trusted(build: Build) -> None:
     """And somebody else goes on writing all the time, so that nothing can be revalidated."""
     stack = tree_of_many_pages(build, ttl=0.05)
