@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -26,8 +27,11 @@ log = logging.getLogger(__name__)
 #: Bytes that may wait to be written to the disk cache; what comes on top is not kept there.
 _WRITE_BEHIND = 64 * 1024 * 1024
 
-#: Blocks below this many bytes are not written one by one as they come, but every so many seconds.
-_SMALL, _TOGETHER = 256 * 1024, 0.5
+#: Blocks below this many bytes are not written as they come, but when no more have come for so many
+#: seconds: a file each, they would take longer than the program needs to read or write what is in them.
+_SMALL, _PAUSE = 256 * 1024, 0.5
+#: Seconds they wait at most.
+_LONGEST = 5.0
 
 #: Buffers of blocks beside those that fit into the cache, for what is under way and what is unsent.  Where
 #: there is more of that, the cache holds less.
@@ -56,7 +60,6 @@ class BlockCache:
         self._writes: queue.SimpleQueue[tuple[str, Buffer] | None] = queue.SimpleQueue()
         self._write_bytes = 0
         self._writer: threading.Thread | None = None
-        self._closing = threading.Event()
 
     def start(self) -> None:
         """Start the thread that writes blocks to disk behind the readers' backs."""
@@ -67,7 +70,6 @@ class BlockCache:
     def close(self) -> None:
         """Write what still waits, and stop."""
         if self._writer is not None:
-            self._closing.set()
             self._writes.put(None)
             self._writer.join()
             self._writer = None
@@ -193,12 +195,33 @@ class BlockCache:
     def _write_behind(self) -> None:
         assert self.disk is not None  # noqa: S101 - start() saw to it
         self._guarded(self.disk.scan)
-        while (item := self._writes.get()) is not None:
+        small: list[tuple[str, Buffer]] = []
+        since, ended = 0.0, False
+        while not ended:
+            item, ended = self._next_write(_PAUSE if small else None)
+            if item is not None and len(item[1]) >= _SMALL:
+                self._write([item])
+            elif item is not None:
+                since = since if small else time.monotonic()
+                small.append(item)
+            if item is None or (small and time.monotonic() - since > _LONGEST):
+                self._write(small)
+                small = []
+
+    def _next_write(self, timeout: float | None) -> tuple[tuple[str, Buffer] | None, bool]:
+        """What is to be written next; None if there was nothing for so long, or is nothing any more."""
+        try:
+            item = self._writes.get(timeout=timeout)
+        except queue.Empty:
+            return None, False
+        return item, item is None
+
+    def _write(self, items: list[tuple[str, Buffer]]) -> None:
+        assert self.disk is not None  # noqa: S101 - start() saw to it
+        for item in items:
             self._guarded(self.disk.put, *item)
             with self._lock:
                 self._write_bytes -= len(item[1])
-            if self._writes.empty() and len(item[1]) < _SMALL:
-                self._closing.wait(_TOGETHER)
 
     @staticmethod
     def _guarded(work: Callable[..., None], *args: object) -> None:
