@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -18,7 +19,7 @@ from pithosfs.cache import BlockCache
 from pithosfs.config import Connection
 from pithosfs.conflicts import conflict_ref
 from pithosfs.disk import DiskCache
-from pithosfs.errors import ConfigError, NotFound
+from pithosfs.errors import ConfigError, NotFound, PithosError
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files
 from pithosfs.guard import Guard
@@ -30,7 +31,7 @@ from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace
+from pithosfs.namespace import Namespace, is_below
 from pithosfs.openfile import OpenFile
 from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
@@ -301,11 +302,13 @@ class Mount:
         return self._operations.changed_elsewhere(known) if self._operations else 0.0
 
     def resolve(self, path: str) -> dict[str, Any]:
-        """Which object ``path`` is or would be, and at which endpoint."""
+        """Which object ``path`` is or would be, and at which endpoint; what is to be deleted of it is."""
         node, left = self._namespace.resolve(path)
         ref = node.ref
         for component in left:
             ref = self._namespace.new_ref(dataclasses.replace(node, ref=ref), component)
+        with contextlib.suppress(PithosError):  # of which the removal itself tells
+            self.files.removals.finish_all(lambda each: is_below(each, ref))
         return {
             "endpoint": self.client.endpoint,
             "account": ref.account or self.client.account_id,

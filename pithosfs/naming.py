@@ -8,7 +8,16 @@ from collections.abc import Callable
 from pithosfs import attributes, names
 from pithosfs.api import Client
 from pithosfs.attributes import Attributes
-from pithosfs.errors import Conflict, Exists, IsADirectory, NotADirectory, NotEmpty, NotSupported, Stale
+from pithosfs.errors import (
+    Conflict,
+    Exists,
+    IsADirectory,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    NotSupported,
+    Stale,
+)
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, directory_attributes, is_below, parent_of
@@ -106,7 +115,10 @@ class Naming:
 
     def sync(self, path: str) -> None:
         """Return when the store has what was done to names in a directory; raises why it has not."""
-        directory = self._namespace.find(path)
+        try:
+            directory = self._namespace.find(path)
+        except NotFound:
+            return  # it was removed, and so all that was in it
         self._files.removals.finish_all(lambda each: parent_of(each) == directory.ref)
 
     def hide(self, path: str, hidden: str) -> bool:

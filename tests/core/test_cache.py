@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from pithosfs import cache as cache_module
 from pithosfs import disk as disk_module
 from pithosfs.blocks import block_hash
 from pithosfs.cache import BlockCache
 from pithosfs.disk import DiskCache
+from tests.core.threads import eventually
 
 MIB = 1 << 20
 
@@ -108,3 +112,43 @@ def test_one_bad_block_does_not_end_the_writing(
     cache.close()
     assert cache._write_bytes == 0
     assert "the block cache failed" in caplog.text
+
+
+def test_small_blocks_are_written_when_no_more_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "_PAUSE", 0.3)
+    disk = DiskCache(tmp_path, 10_000_000)
+    cache = BlockCache(1_000_000, disk)
+    cache.start()
+    large = os.urandom(cache_module._SMALL)
+    for number in range(6):
+        cache.put(block_hash(bytes([number])), bytes([number]))
+        time.sleep(0.1)
+        assert not disk.count, "a program is at it"
+    cache.put(block_hash(large), large)
+    eventually(lambda: disk.count == 1)
+    assert block_hash(large) in disk, "what is large does not wait for that"
+    eventually(lambda: disk.count == 7)
+    cache.close()
+
+
+def test_they_do_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "_LONGEST", 0.3)
+    disk = DiskCache(tmp_path, 10_000)
+    cache = BlockCache(10_000, disk)
+    cache.start()
+    for number in range(200):
+        cache.put(block_hash(bytes([number])), bytes([number]))
+        time.sleep(0.02)
+        if disk.count:
+            break
+    assert disk.count
+    cache.close()
+
+
+def test_what_waits_is_written_at_the_end(tmp_path: Path) -> None:
+    disk = DiskCache(tmp_path, 10_000)
+    cache = BlockCache(10_000, disk)
+    cache.start()
+    cache.put(block_hash(b"x"), b"x")
+    cache.close()
+    assert disk.count == 1

@@ -407,6 +407,14 @@ def test_a_directory_is_removed_after_what_was_in_it(stack: Stack) -> None:
     assert stack.names() == []
 
 
+def test_a_directory_that_is_gone_can_be_synced(stack: Stack) -> None:
+    for path in some(stack):
+        stack.fs.unlink(path)
+    stack.fs.rmdir("/d")
+    stack.fs.sync_directory("/d")
+    assert stack.names() == []
+
+
 def test_a_removal_that_fails_behind_the_program_is_told_to_who_waits_and_done_later(stack: Stack) -> None:
     first, second, *_ = some(stack)
     stack.wire.refuse("DELETE", "/d/0")

@@ -138,9 +138,9 @@ class Scene:
         """Wait until nothing is pending any more."""
         wait_until(lambda: not self.ask(mount, "pending", name), seconds, "the end of sending")
 
-    def ask(self, mount: Mount, call: str, name: str = "one") -> Any:
+    def ask(self, mount: Mount, call: str, name: str = "one", **options: Any) -> Any:
         """Ask the mount itself: a command each time takes long."""
-        return control.ask(self._announced(mount, name).with_suffix(".sock"), call, timeout=10)
+        return control.ask(self._announced(mount, name).with_suffix(".sock"), call, timeout=10, **options)
 
     # -- the store --------------------------------------------------------------------------------
 

@@ -145,7 +145,7 @@ def test_what_was_stored_though_the_answer_was_lost_is_not_delivered_twice(
 
 def remove_in_vain(scene: Scene, mount: Mount) -> None:
     """Remove a file that somebody has open, while the server deletes nothing."""
-    scene.store.put("file", SMALL)
+    (mount.mountpoint / "file").write_bytes(SMALL)
     scene.proxy.faults(Fault("answer", method="DELETE", status=503, times=0))
     with opened(mount.mountpoint / "file", os.O_RDONLY):
         (mount.mountpoint / "file").unlink()
@@ -173,6 +173,21 @@ def test_a_removal_that_failed_is_carried_out_by_the_next_mount(scene: Scene, en
     assert os.listdir(mount.mountpoint) == []
     mount.unmount()
     assert not list(mount.cache.rglob("staging/**/*.json"))
+
+
+def test_who_asks_for_an_object_finds_nothing_of_it_still_to_be_deleted(scene: Scene) -> None:
+    """A command that brings it back, say: what was removed before must not go afterwards."""
+    mount = scene.mount()
+    top = mount.mountpoint / "d"
+    top.mkdir()
+    for number in range(20):
+        (top / f"{number}").touch()
+    scene.proxy.shape(rtt=0.2)
+    for number in range(20):
+        (top / f"{number}").unlink()
+    assert scene.store.names("d/"), "they are deleted behind the program"
+    assert scene.ask(mount, "resolve", path="d")["name"] == "d"
+    assert scene.store.names("d/") == []
 
 
 def test_a_removal_does_not_delete_what_others_made_since(scene: Scene) -> None:
