@@ -210,7 +210,11 @@ class Fetcher:
             if not run or self._ahead_now >= _AHEAD_LIMIT:
                 return
             self._ahead_now += 1
-        self._start(run, ahead=True, stop=stop)
+            others_wait = self._ahead_now > _AHEAD_THREADS
+            under_way = list(self._long) if others_wait else []
+        for each in under_way:
+            each.last_call()
+        self._start(run, ahead=True, stop=0 if others_wait else stop)
 
     def _start(self, run: Sequence[Address], *, ahead: bool = False, stop: int = 0) -> Future[Buffer] | None:
         """Claim and fetch a run of neighbours; returns the future of the first block.

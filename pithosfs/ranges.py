@@ -70,12 +70,15 @@ class LongRange:
         self._wanted = deque(run)
         self._last = run[-1]
         self._ended = False
+        self._last_call = False
         self._changed = threading.Condition()
 
     def takes(self, run: Sequence[Address]) -> bool:
         """Whether ``run`` comes with it, too: it begins where this ends, and it is not too late."""
         with self._changed:
-            if self._ended or not self._last.goes_on_with(run[0]) or run[-1].stop > self.stop:
+            if self._ended or self._last_call:
+                return False
+            if not self._last.goes_on_with(run[0]) or run[-1].stop > self.stop:
                 return False
             self._wanted.extend(run)
             self._last = run[-1]
@@ -86,11 +89,17 @@ class LongRange:
         """The block to be taken now; None, and no more from then on, if none is wanted for a moment."""
         with self._changed:
             if not self._wanted and self._last.stop < self.stop:
-                self._changed.wait_for(lambda: self._wanted or self._ended, LINGER)
+                self._changed.wait_for(lambda: self._wanted or self._ended or self._last_call, LINGER)
             if self._wanted:
                 return self._wanted.popleft()
             self._ended = True
             return None
+
+    def last_call(self) -> None:
+        """Others wait for their turn: nothing more is taken along, nor waited for."""
+        with self._changed:
+            self._last_call = True
+            self._changed.notify()
 
     def end(self) -> list[Address]:
         """No more is taken; returns what was wanted."""

@@ -73,6 +73,19 @@ def test_who_waits_goes_on_as_soon_as_more_is_wanted(monkeypatch: pytest.MonkeyP
     assert waiting.result() == blocks(3, 4)[0]
 
 
+def test_where_others_wait_it_ends_with_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "LINGER", 60.0)
+    wanted = LongRange(blocks(2, 5), 9000)
+    wanted.last_call()
+    assert not wanted.takes(blocks(5, 6))
+    assert taken(wanted) == [2, 3, 4]
+    other = LongRange(blocks(2, 3), 9000)
+    other.next()
+    waiting = InThread(other.next)
+    other.last_call()
+    assert waiting.result() is None
+
+
 def test_an_end_tells_what_is_left_and_wakes_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = LongRange(blocks(2, 5), 9000)
     wanted.next()

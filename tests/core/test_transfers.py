@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from pithosfs import ranges
 from pithosfs.blocks import ZERO_HASH, Hashmap, block_hash, hashmap_of
 from pithosfs.errors import ProtocolError, Unavailable
 from pithosfs.fetch import PIECE
@@ -62,6 +63,19 @@ def test_who_stops_and_goes_on_later_asks_again(stack: Stack) -> None:
     stack.fetcher.prefetch(found[4:], len(data))
     assert read_all(stack, found[4:]) == data[4 * SMALL :]
     assert stack.wire.count("GET") == 2
+
+
+def test_many_readers_all_get_their_turn(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None keeps a request to itself while others wait for one."""
+    monkeypatch.setattr(ranges, "LINGER", 60.0)
+    data = [os.urandom(12 * SMALL) for _ in range(20)]
+    found = [addresses(stack, f"file{number}", each) for number, each in enumerate(data)]
+    for some in (slice(4), slice(4, 8), slice(8, 12)):
+        for one in found:
+            stack.fetcher.prefetch(one[some], 12 * SMALL)
+        for one, content in zip(found, data, strict=True):
+            got = InThread(lambda one=one, some=some: read_all(stack, one[some])).result()
+            assert got == content[(some.start or 0) * SMALL : some.stop * SMALL]
 
 
 def test_a_long_request_that_breaks_is_made_good(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
