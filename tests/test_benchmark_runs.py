@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -235,3 +236,18 @@ def test_files_put_there_have_the_time_that_the_system_would_have_sent(load: Loa
 
     assert run("b", Looking) == {("b", "it"): ""}
     assert types == {"big.bin": "application/octet-stream; mtime=1500000000.000000000; mode=0644"}
+
+
+@pytest.mark.parametrize(
+    ("target", "counted"),
+    [
+        ("/v1/me/bench-12-3", True),
+        ("/v1/me/bench-12-3?format=json", True),
+        ("/v1/me/bench-12-3/d/file?version=7", True),
+        ("/v1/me?format=json", True),
+        ("/v1/me/bench-12-31/file", False),
+        ("/v1/me/bench-12-4/file?version=list", False),
+    ],
+)
+def test_requests_for_others_containers_are_not_counted(load: Load, target: str, counted: bool) -> None:
+    assert bool(re.search(load("runner")._of("bench-12-3"), target)) is counted

@@ -132,6 +132,14 @@ def test_many_connections_at_once(proxy: NetProxy, client: urllib3.PoolManager) 
     assert proxy.counts()["object GET"].requests == 100
 
 
+def test_what_others_ask_for_is_left_out(proxy: NetProxy, client: urllib3.PoolManager) -> None:
+    for path in ("/v1/me/mine/object", "/v1/me/mine?format=json", "/v1/me/mine-too/object", "/v1/me"):
+        client.request("GET", proxy.url + path)
+    counts = proxy.counts(r"/mine(/|\?|$)")
+    assert sum(count.requests for count in counts.values()) == 2
+    assert sum(count.down for count in counts.values()) < sum(each.down for each in proxy.counts().values())
+
+
 def test_bytes_are_counted_with_heads(proxy: NetProxy, client: urllib3.PoolManager) -> None:
     client.request("PUT", proxy.url + OBJECT, body=CONTENT)
     count = proxy.counts()["object PUT"]
@@ -139,7 +147,7 @@ def test_bytes_are_counted_with_heads(proxy: NetProxy, client: urllib3.PoolManag
     assert len(CONTENT) < count.up < len(CONTENT) + 1000
     assert len(CONTENT) < count.down < len(CONTENT) + 1000
     proxy.reset()
-    assert proxy.counts() == {}
+    assert proxy.counts() == proxy.counts("object") == {}
 
 
 def test_each_request_is_logged(server: EchoServer, client: urllib3.PoolManager, tmp_path: Path) -> None:

@@ -58,10 +58,10 @@ class Proxy:
         """Count from here."""
         self._order(do="reset")
 
-    def traffic(self) -> Traffic:
-        """What passed since the last reset."""
+    def traffic(self, target: str = "") -> Traffic:
+        """What passed since the last reset, in requests in whose target the pattern ``target`` is found."""
         total = Traffic()
-        for kind, count in sorted(self._order(do="counts").items()):
+        for kind, count in sorted(self._order(do="counts", target=target).items()):
             total.kinds[kind] = count["requests"]
             total.requests += count["requests"]
             total.up += count["up"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ from .store import Place, Store
 from .workloads import Case, Expected, Workload, sequences
 
 SETTLE = 0.3  # seconds in which requests that come late are still counted
+_PREFIX = "bench-"  # of all our containers
 _numbers = itertools.count(1)
 
 
@@ -96,7 +98,7 @@ class Bench:
     @contextmanager
     def _case(self, system: type[Any], network: Network) -> Iterator[Case]:
         number = next(_numbers)
-        container = f"bench-{os.getpid()}-{number}"
+        container = f"{_PREFIX}{os.getpid()}-{number}"
         folder = self.work / f"{number}-{system.name}"
         corpus = Corpus(folder / "files", self.sizes, f"{container}-{time.time_ns()}")
         with Store(self.place, container) as store:
@@ -179,7 +181,7 @@ class Bench:
             checked_late = first_seen - came_back > 0.02
             result.seconds = (first_seen if checked_late else came_back) - began
         time.sleep(SETTLE)
-        result.traffic = self.proxy.traffic()
+        result.traffic = self.proxy.traffic(_of(case.store.container))
         result.cpu = case.system.cost().cpu - spent
         return answer
 
@@ -191,6 +193,11 @@ class Bench:
             return
         with profiled(process.child.pid, self.profile / name):
             yield
+
+
+def _of(container: str) -> str:
+    """What the targets of who has ``container`` match: another system may be at something of its own."""
+    return rf"/{re.escape(container)}(/|\?|$)|^(?!.*/{_PREFIX})"
 
 
 def without(text: str, *folders: Path) -> str:

@@ -31,6 +31,7 @@ import contextlib
 import heapq
 import itertools
 import json
+import re
 import selectors
 import signal
 import socket
@@ -174,8 +175,14 @@ class NetProxy:
         """Bring it back."""
         self._ask(self._come_back)
 
-    def counts(self) -> dict[str, Count]:
-        """What passed since the last :meth:`reset`, by kind of request."""
+    def counts(self, target: str = "") -> dict[str, Count]:
+        """What passed since the last :meth:`reset`, by kind of request.
+
+        With a regular expression ``target``: of requests made since then (the newest 200,000) whose
+        target it is found in.
+        """
+        if target:
+            return self._ask(lambda: self._counts_of(re.compile(target)))
         return self._ask(lambda: {kind: Count(**asdict(count)) for kind, count in self._counts.items()})
 
     def requests(self) -> list[dict[str, Any]]:
@@ -320,6 +327,16 @@ class NetProxy:
         for line in (self.line_up, self.line_down):
             line.delay, line.rate = rtt / 2, rate / 8
 
+    def _counts_of(self, target: re.Pattern[str]) -> dict[str, Count]:
+        found: dict[str, Count] = {}
+        for exchange in self._exchanges:
+            if target.search(exchange.target):
+                count = found.setdefault(exchange.kind, Count())
+                count.requests += 1
+                count.up += exchange.up
+                count.down += exchange.down
+        return found
+
     def _forget(self) -> None:
         self._counts.clear()
         self._exchanges.clear()
@@ -368,7 +385,7 @@ def steer(proxy: NetProxy, order: dict[str, Any]) -> Any:
             plan = proxy.faults(*(Fault(**rule) for rule in order.get("rules", [])), seed=order.get("seed"))
             return {"seed": plan.seed}
         case "counts":
-            return {kind: asdict(count) for kind, count in proxy.counts().items()}
+            return {kind: asdict(count) for kind, count in proxy.counts(order.get("target", "")).items()}
         case "connections":
             return proxy.connections()
         case "requests":
