@@ -228,7 +228,6 @@ class Mount:
         return {key: value for key, value in chosen.items() if value is not False}
 
     def _start(self) -> None:
-        self._namespace.begin()
         self._cache.start()
         if not self.options.read_only:
             self.files.recover()  # asks nobody; who looks or drains from here on finds all of it

@@ -121,15 +121,6 @@ class Namespace:
 
     # -- looking ------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Ask for the top's entries before somebody waits for them; trouble is told to who does."""
-        ref = self.top.ref
-        with self._lock:
-            if ref in self._arriving or ref in self._listings:
-                return
-            arrival = self._arriving[ref] = Arrival()
-        self._submit(ref, None, arrival)
-
     def find(self, path: str) -> Node:
         """The node at ``path``; NotFound, NotADirectory or what the store raised."""
         node = self.top

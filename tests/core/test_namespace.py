@@ -13,7 +13,7 @@ from pithosfs.transport import Request
 from pithosfs.walks import Subtree
 from tests.core.conftest import Build
 from tests.core.stack import Stack
-from tests.core.threads import InThread, eventually
+from tests.core.threads import InThread
 
 
 def listings(stack: Stack) -> int:
@@ -45,27 +45,6 @@ def test_many_who_look_at_once_make_one_request(stack: Stack) -> None:
     for each in lookers:
         each.result()
     assert listings(stack) == 1
-
-
-def test_a_mount_knows_its_top_before_somebody_looks(stack: Stack) -> None:
-    stack.put("file", b"x")
-    held = stack.wire.hold("GET")
-    stack.namespace.begin()
-    stack.namespace.begin()
-    held.wait()
-    looking = InThread(lambda: stack.namespace.find("/file"))
-    held.release()
-    looking.result()
-    assert listings(stack) == 1
-
-
-def test_that_it_failed_is_told_to_nobody_who_does_not_look(stack: Stack) -> None:
-    stack.put("file", b"x")
-    stack.wire.refuse("GET")
-    stack.namespace.begin()
-    eventually(lambda: listings(stack) and not stack.namespace._arriving)
-    stack.wire.reset()
-    assert stack.ls() == ["file"]
 
 
 def test_what_others_do_is_seen_after_the_time_to_live(build: Build) -> None:
