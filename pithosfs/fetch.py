@@ -250,19 +250,19 @@ class Fetcher:
 
     def _give_up(self, wanted: LongRange, ahead: bool) -> None:
         self._failed(wanted, Unavailable(_ENDING))
-        self._ended(ahead)
+        self._ended(ahead, wanted)
 
     def _failed(self, wanted: LongRange, error: BaseException) -> None:
         """What is still wanted of it does not come."""
-        with self._lock:
-            self._long.discard(wanted)
         for address in wanted.end():
             self.cache.failed(address.hash, error)
 
-    def _ended(self, ahead: bool) -> None:
-        if ahead:
-            with self._lock:
-                self._ahead_now -= 1
+    def _ended(self, ahead: bool, wanted: LongRange | None = None) -> None:
+        """A request is over, or was none, for another brings what was ``wanted``."""
+        with self._lock:
+            self._ahead_now -= ahead
+            if wanted is not None:
+                self._long.discard(wanted)
 
     def _fetch_range(self, wanted: LongRange, ahead: bool) -> None:
         try:
@@ -272,9 +272,7 @@ class Fetcher:
             if not isinstance(error, PithosError):
                 log.exception("fetching %s failed", wanted.origin.ref)
         finally:
-            with self._lock:
-                self._long.discard(wanted)
-            self._ended(ahead)
+            self._ended(ahead, wanted)
 
     def _take(self, wanted: LongRange) -> None:
         """One request, and what is wanted of its answer as it comes."""
@@ -283,15 +281,10 @@ class Fetcher:
             self.network.saw_latency(time.monotonic() - began)
             while (address := wanted.next()) is not None:
                 try:
-                    data = self._receive(body, address)
+                    self._check(address, self._receive(body, address))
                 except BaseException as error:
                     self.cache.failed(address.hash, error)
                     raise
-                if address.length >= _WORTH_A_THREAD:  # the next block comes meanwhile
-                    checked = self._check_pool.submit(self._hand_on, address, data)
-                    if_cancelled(checked, partial(self._not_checked, address))
-                else:
-                    self._hand_on(address, data)
 
     def _receive(self, body: StreamedBody, address: Address) -> Buffer:
         at = time.monotonic()
@@ -299,6 +292,17 @@ class Fetcher:
         self._fill(body, data)
         self.network.saw_transfer(address.length, time.monotonic() - at)
         return data
+
+    def _check(self, address: Address, data: Buffer) -> None:
+        """Have a block that has come verified and handed on; the next one comes meanwhile."""
+        if address.length < _WORTH_A_THREAD:
+            self._hand_on(address, data)
+            return
+        try:
+            checked = self._check_pool.submit(self._hand_on, address, data)
+        except RuntimeError as error:
+            raise Unavailable(_ENDING) from error
+        if_cancelled(checked, lambda: self.cache.failed(address.hash, Unavailable(_ENDING)))
 
     def _hand_on(self, address: Address, data: Buffer) -> None:
         """Give a block that has come to all who wait for it, once it is verified."""
@@ -310,9 +314,6 @@ class Fetcher:
                 log.exception("verifying a block of %s failed", address.origin.ref)
         else:
             self.cache.arrived(address.hash, verified)
-
-    def _not_checked(self, address: Address) -> None:
-        self.cache.failed(address.hash, Unavailable(_ENDING))
 
     def _verified(self, address: Address, data: Buffer) -> Buffer:
         """Check a block against its hash, fetch it again if it is not what it should be.

@@ -78,6 +78,16 @@ def test_many_readers_all_get_their_turn(stack: Stack, monkeypatch: pytest.Monke
             assert got == content[(some.start or 0) * SMALL : some.stop * SMALL]
 
 
+def test_nobody_waits_for_what_comes_when_the_mount_is_being_ended(build: Build) -> None:
+    stack = build(full=True)
+    data = os.urandom(FULL // 2)
+    address = Address(Origin(stack.ref("file"), stack.put("file", data)), 0, block_hash(data), len(data))
+    stack.fetcher._check_pool.shutdown()
+    with pytest.raises(Unavailable):
+        InThread(lambda: stack.fetcher.block(address)).result()
+    assert not stack.fetcher.under_way
+
+
 def test_a_long_request_that_breaks_is_made_good(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     data = os.urandom(12 * SMALL)
     found = addresses(stack, "file", data)
