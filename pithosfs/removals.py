@@ -264,6 +264,7 @@ class Removals:
         for each in left:
             try:
                 self._journal.record(each.key, each.entry())
+                each.noted = True  # not again, by one that still tries: the next mount may have it by then
                 each.settled()
             except NoSpace as error:
                 log.warning("%s stays on the server: %s", each.node.ref, error)
