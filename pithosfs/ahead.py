@@ -139,7 +139,7 @@ class Ahead:
         stamp, data = found
         seen, block = self._hashed.get(index, (-1, ""))
         if seen != stamp:
-            block = blocks.block_hash(data)
+            block = self._uploader.hasher.hash(data)
             self._uploader.cache.put(block, data, on_disk=False)
             with self._lock:
                 self._hashed[index] = (stamp, block)

@@ -183,7 +183,7 @@ class _Job:
 
     def _hash(self, index: int) -> str:
         stamp, data = self.source.read(index)
-        block = blocks.block_hash(data)
+        block = self.uploader.hasher.hash(data)
         self.hashed[index] = (stamp, block)
         self.where[block] = index
         self.uploader.cache.put(block, data, on_disk=False)

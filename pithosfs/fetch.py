@@ -25,6 +25,7 @@ from pithosfs.api import Client, Info
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
 from pithosfs.errors import CorruptBlock, PithosError, ProtocolError, Stale, TimedOut, Unavailable
+from pithosfs.hashing import Hasher
 from pithosfs.names import ObjectRef
 from pithosfs.ranges import Address, LongRange, Origin
 from pithosfs.transport import StreamedBody
@@ -76,8 +77,10 @@ class Fetcher:
         threads: int = 12,
         timeout: float = 60.0,
         protected: bool = False,
+        hasher: Hasher | None = None,
     ) -> None:
         self.cache = cache
+        self._hasher = hasher or Hasher()
         self.network = Network()
         self._client_of = client_of
         self._timeout = timeout
@@ -94,6 +97,7 @@ class Fetcher:
         """Stop; blocks not yet begun are given up."""
         for pool in (self._pool, self._ahead_pool, self._check_pool):
             pool.shutdown(wait=False, cancel_futures=True)
+        self._hasher.close()
 
     @property
     def under_way(self) -> int:
@@ -323,7 +327,7 @@ class Fetcher:
         two reads that agree are served, and kept under the object's version,
         never under the hash.
         """
-        if blocks.block_hash(data) == address.hash:
+        if self._hasher.hash(data) == address.hash:
             self.cache.put(address.hash, data)
             return data
         for _ in range(_ATTEMPTS - 1):

@@ -23,6 +23,7 @@ from pithosfs.errors import ConfigError, NotFound, PithosError
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files
 from pithosfs.guard import Guard
+from pithosfs.hashing import Hasher
 from pithosfs.identity import directory_name, resolve
 from pithosfs.inodes import Inodes
 from pithosfs.journal import TO_BE_DELETED
@@ -91,9 +92,11 @@ class Mount:
         self._store = MetaStore(site / "meta.sqlite3")
         self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
         self._cache = BlockCache(options.memory // 2, self._disk, block_size)
+        hasher = Hasher()
         self._fetcher = Fetcher(
             self._client_of,
             self._cache,
+            hasher=hasher,
             threads=_DOWNLOADS,
             timeout=options.timeout,
             protected=client.endpoint.startswith("https:"),
@@ -104,6 +107,7 @@ class Mount:
             self._client_of,
             own,
             self._cache,
+            hasher=hasher,
             container=post_to if others else None,
             threads=_UPLOADS,
             block_size=block_size,

@@ -33,6 +33,7 @@ from pithosfs.errors import (
     TimedOut,
     Unavailable,
 )
+from pithosfs.hashing import Hasher
 from pithosfs.names import ObjectRef
 from pithosfs.twins import Twins
 from pithosfs.waiting import may_leave, wait
@@ -142,8 +143,10 @@ class Uploader:
         threads: int = 8,
         block_size: int = blocks.BLOCK_SIZE,
         memory: int | None = None,
+        hasher: Hasher | None = None,
     ) -> None:
         self.cache = cache
+        self.hasher = hasher or Hasher()
         self.known = KnownBlocks()
         self.twins = Twins()
         self.under_way = UnderWay()
@@ -162,6 +165,7 @@ class Uploader:
         """Stop; what is under way is finished."""
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.hasher.close()
 
     def submit(self, work: Callable[..., Result], *args: object) -> Future[Result]:
         """Run ``work`` in the pool."""

@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "notify",
     ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "scratch"),
-    ("cache", "inodes", "server", "staging", "traits", "transport"),
+    ("cache", "hashing", "inodes", "server", "staging", "traits", "transport"),
     # the store
     ("identity",),
     ("api",),
