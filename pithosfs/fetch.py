@@ -25,11 +25,11 @@ from pithosfs.api import Client, Info
 from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.cache import BlockCache
 from pithosfs.errors import CorruptBlock, PithosError, ProtocolError, Stale, TimedOut, Unavailable
-from pithosfs.hashing import Hasher
+from pithosfs.hashing import WORTH_A_THREAD, Hasher
 from pithosfs.names import ObjectRef
 from pithosfs.ranges import Address, LongRange, Origin
 from pithosfs.transport import StreamedBody
-from pithosfs.waiting import if_cancelled, wait
+from pithosfs.waiting import ENDING, if_cancelled, wait
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,9 @@ Result = TypeVar("Result")
 PIECE = 32 * 1024
 #: Requests ahead of the readers under way at once, and those that may wait for their turn.
 _AHEAD_THREADS, _AHEAD_LIMIT = 8, 80
-#: Blocks are verified by others than who receives them, where that takes longer than to tell them.
-_CHECK_THREADS, _WORTH_A_THREAD = 2, 256 * 1024
+#: Threads that see to it that blocks are verified while the next ones are received.
+_CHECK_THREADS = 2
 _ATTEMPTS = 3
-_ENDING = "the mount is being ended"
 _FULL_RATE_SAMPLE = 1024 * 1024
 #: Bytes after which it is seen that a transfer goes on.
 _PROGRESS = 512 * 1024
@@ -97,13 +96,6 @@ class Fetcher:
         """Stop; blocks not yet begun are given up."""
         for pool in (self._pool, self._ahead_pool, self._check_pool):
             pool.shutdown(wait=False, cancel_futures=True)
-        self._hasher.close()
-
-    @property
-    def under_way(self) -> int:
-        """How many requests for blocks are."""
-        with self._lock:
-            return len(self._long)
 
     # -- what an object consists of ---------------------------------------------------------
 
@@ -123,7 +115,7 @@ class Fetcher:
         try:
             return self._pool.submit(work)
         except RuntimeError as error:
-            raise Unavailable(_ENDING) from error
+            raise Unavailable(ENDING) from error
 
     def _wait(self, future: Future[Result], began: float | None = None) -> Result:
         """What comes of a request, waited for since ``began`` as long as blocks keep moving.
@@ -253,7 +245,7 @@ class Fetcher:
         return any(each.takes(run) for each in under_way)
 
     def _give_up(self, wanted: LongRange, ahead: bool) -> None:
-        self._failed(wanted, Unavailable(_ENDING))
+        self._failed(wanted, Unavailable(ENDING))
         self._ended(ahead, wanted)
 
     def _failed(self, wanted: LongRange, error: BaseException) -> None:
@@ -299,14 +291,14 @@ class Fetcher:
 
     def _check(self, address: Address, data: Buffer) -> None:
         """Have a block that has come verified and handed on; the next one comes meanwhile."""
-        if address.length < _WORTH_A_THREAD:
+        if address.length < WORTH_A_THREAD:
             self._hand_on(address, data)
             return
         try:
             checked = self._check_pool.submit(self._hand_on, address, data)
         except RuntimeError as error:
-            raise Unavailable(_ENDING) from error
-        if_cancelled(checked, lambda: self.cache.failed(address.hash, Unavailable(_ENDING)))
+            raise Unavailable(ENDING) from error
+        if_cancelled(checked, lambda: self.cache.failed(address.hash, Unavailable(ENDING)))
 
     def _hand_on(self, address: Address, data: Buffer) -> None:
         """Give a block that has come to all who wait for it, once it is verified."""

@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pithosfs import blocks
 from pithosfs.blocks import Buffer
 from pithosfs.errors import Unavailable
-from pithosfs.waiting import wait
+from pithosfs.waiting import ENDING, wait
 
 #: Bytes of a block that are worth telling another thread of.
-_WORTH_A_THREAD = 256 * 1024
+WORTH_A_THREAD = 256 * 1024
 _NICENESS = 5
 
 
@@ -37,12 +37,12 @@ class Hasher:
 
     def hash(self, data: Buffer) -> str:
         """The hash of a block (:func:`pithosfs.blocks.block_hash`); Unavailable after :meth:`close`."""
-        if len(data) < _WORTH_A_THREAD:
+        if len(data) < WORTH_A_THREAD:
             return blocks.block_hash(data)
         try:
             return wait(self._pool.submit(blocks.block_hash, data))
         except RuntimeError as error:
-            raise Unavailable("the mount is being ended") from error
+            raise Unavailable(ENDING) from error
 
 
 def _give_way() -> None:

@@ -92,11 +92,11 @@ class Mount:
         self._store = MetaStore(site / "meta.sqlite3")
         self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
         self._cache = BlockCache(options.memory // 2, self._disk, block_size)
-        hasher = Hasher()
+        self._hasher = Hasher()
         self._fetcher = Fetcher(
             self._client_of,
             self._cache,
-            hasher=hasher,
+            hasher=self._hasher,
             threads=_DOWNLOADS,
             timeout=options.timeout,
             protected=client.endpoint.startswith("https:"),
@@ -107,7 +107,7 @@ class Mount:
             self._client_of,
             own,
             self._cache,
-            hasher=hasher,
+            hasher=self._hasher,
             container=post_to if others else None,
             threads=_UPLOADS,
             block_size=block_size,
@@ -259,6 +259,7 @@ class Mount:
             self._namespace,
             self._fetcher,
             self._uploader,
+            self._hasher,
             self._cache,
         ):
             part.close()

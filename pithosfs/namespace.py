@@ -33,7 +33,7 @@ from pithosfs.lister import Arrival, Listed, Lister, Unchanged
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, new_inode_number, virtual_directory
-from pithosfs.waiting import if_cancelled, wait
+from pithosfs.waiting import ENDING, if_cancelled, wait
 from pithosfs.walks import Subtree, Walks
 
 log = logging.getLogger(__name__)
@@ -323,7 +323,7 @@ class Namespace:
         def give_up() -> None:
             with self._lock:
                 self._arriving.pop(ref, None)
-            arrival.future.set_exception(Unavailable("the mount is being ended"))
+            arrival.future.set_exception(Unavailable(ENDING))
 
         try:
             if_cancelled(self._pool.submit(work), give_up)

@@ -34,7 +34,7 @@ from pithosfs.moments import SECOND
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
 from pithosfs.nodes import Node, of_entry, virtual_directory
-from pithosfs.waiting import wait
+from pithosfs.waiting import ENDING, wait
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Past:
         try:
             return self._pool.submit(work, components)
         except RuntimeError as error:
-            raise Unavailable("the mount is being ended") from error
+            raise Unavailable(ENDING) from error
 
     def _node(self, components: Sequence[str]) -> Node:
         match list(components):

@@ -127,8 +127,7 @@ class Removals:
         more; entries of the journal named in ``replaces`` are void from then on.
         """
         due = time.monotonic() + (0.0 if certain else _MOMENT)
-        removal = _Removal(node, delete, ended, due, certain, replaces=replaces, settled=settled)
-        self._add(removal)
+        self._add(_Removal(node, delete, ended, due, certain, replaces=replaces, settled=settled))
 
     def add_unsure(self, nodes: list[Node], delete: Callable[[], None], ended: Callable[[], None]) -> None:
         """Delete, by ``delete``, which of ``nodes`` is there, if one is; :meth:`withdraw` can undo it."""

@@ -36,7 +36,7 @@ from pithosfs.errors import (
 from pithosfs.hashing import Hasher
 from pithosfs.names import ObjectRef
 from pithosfs.twins import Twins
-from pithosfs.waiting import may_leave, wait
+from pithosfs.waiting import ENDING, may_leave, wait
 
 log = logging.getLogger(__name__)
 
@@ -165,14 +165,13 @@ class Uploader:
         """Stop; what is under way is finished."""
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self.hasher.close()
 
     def submit(self, work: Callable[..., Result], *args: object) -> Future[Result]:
         """Run ``work`` in the pool."""
         try:
             return self._pool.submit(work, *args)
         except RuntimeError as error:
-            raise Unavailable("the mount is being ended") from error
+            raise Unavailable(ENDING) from error
 
     def run(self, work: Callable[..., Result], *args: object) -> Result:
         """Do ``work``: in the pool if the caller may give up waiting, or else right here."""

@@ -17,6 +17,9 @@ from pithosfs.errors import Interrupted, TimedOut, Unavailable
 
 Result = TypeVar("Result")
 
+#: Why nothing is begun, or waited for, any more.
+ENDING = "the mount is being ended"
+
 _FIRST_LOOK = 0.05
 _LOOK_EVERY = 0.2
 
@@ -67,7 +70,7 @@ def wait(future: Future[Result], timeout: float | None = None) -> Result:
     try:
         return future.result()
     except CancelledError as error:
-        raise Unavailable("the mount is being ended") from error
+        raise Unavailable(ENDING) from error
 
 
 def _wait_for(future: Future[Any], seconds: float | None) -> None:

@@ -15,7 +15,7 @@ from pithosfs.errors import Unavailable
 from pithosfs.hashing import Hasher
 from tests.core.threads import InThread
 
-LARGE = os.urandom(hashing._WORTH_A_THREAD) + bytes(100)
+LARGE = os.urandom(hashing.WORTH_A_THREAD) + bytes(100)
 
 
 @pytest.fixture

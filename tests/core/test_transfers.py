@@ -59,7 +59,7 @@ def test_who_stops_and_goes_on_later_asks_again(stack: Stack) -> None:
     stack.wire.reset()
     stack.fetcher.prefetch(found[:4], len(data))
     assert read_all(stack, found[:4]) == data[: 4 * SMALL]
-    eventually(lambda: not stack.fetcher.under_way)  # nothing more of the answer is waited for
+    eventually(lambda: not stack.fetcher._long)  # nothing more of the answer is waited for
     stack.fetcher.prefetch(found[4:], len(data))
     assert read_all(stack, found[4:]) == data[4 * SMALL :]
     assert stack.wire.count("GET") == 2
@@ -85,7 +85,7 @@ def test_nobody_waits_for_what_comes_when_the_mount_is_being_ended(build: Build)
     stack.fetcher._check_pool.shutdown()
     with pytest.raises(Unavailable):
         InThread(lambda: stack.fetcher.block(address)).result()
-    assert not stack.fetcher.under_way
+    assert not stack.fetcher._long
 
 
 def test_a_long_request_that_breaks_is_made_good(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
