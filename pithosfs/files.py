@@ -32,10 +32,11 @@ from pithosfs.readahead import Readahead
 from pithosfs.removals import Removals
 from pithosfs.scratch import Scratch
 from pithosfs.services import Services
+from pithosfs.temporaries import is_temporary
 
 log = logging.getLogger(__name__)
 
-#: How long a change of attributes waits for a rename that could carry it.
+#: How long a change of attributes, or a temporary file, waits for a rename that could carry it.
 HOLD_SECONDS = 1.0
 #: Seconds until it is looked at again whether a program is done with a file.
 _LOOK_AGAIN = 0.2
@@ -200,12 +201,42 @@ class Files:
     # -- sending --------------------------------------------------------------------------------
 
     def flush(self, file: OpenFile) -> None:
-        """The file is closed: send it, or promise to (write-back)."""
-        if self._write_back is None:
+        """The file is closed: send it, or promise to (write-back, or a rename is about to send it)."""
+        if self._write_back is not None:
+            if file.dirty:
+                file.persist()
+                self.outbox.queue(file, self._write_back)
+        elif not self._left_to_rename(file):
             self.sync(file)
-        elif file.dirty:
+
+    def _left_to_rename(self, file: OpenFile) -> bool:
+        """Whether a new file of a temporary name is in the journal now, for a moment.
+
+        One PUT under the name it gets, for one under each and a MOVE, which
+        takes a server as long as two of them.  Only what the local disk is done
+        with sooner than that.
+        """
+        if file.node is not None or file.size > file.block_size or not is_temporary(_component(file.ref)):
+            return False
+        if file in self.outbox and not self.outbox.holds(file):
+            return False  # it could not be sent before, and who closes it is to hear whether it can now
+        try:
             file.persist()
-            self.outbox.queue(file, self._write_back)
+        except NoSpace:
+            return False
+        self._in_use.pin(file)
+        self.outbox.hold(file, HOLD_SECONDS)
+        return True
+
+    def awaits_rename(self, file: OpenFile) -> bool:
+        """Whether a rename has to send the file: it was closed, but left to that."""
+        return file.node is None and self.outbox.holds(file)
+
+    def sync_directory(self, directory: ObjectRef) -> None:
+        """Send what in a directory was left to a rename."""
+        for file in self.all():
+            if parent_of(file.ref) == directory and self.awaits_rename(file):
+                self.sync(file)
 
     def sync(self, file: OpenFile) -> None:
         """Returns when the server has the file; else it is kept, retried, and the reason raised."""
@@ -499,6 +530,11 @@ def _is_still(node: Node, there: Node) -> bool:
     if node.version:
         return there.version == node.version
     return there.uuid == (node.uuid or there.uuid) and (there.hash, there.size) == (node.hash, node.size)
+
+
+def _component(ref: ObjectRef) -> str:
+    """The last part of an object's name."""
+    return ref.name.rpartition("/")[2]
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:

@@ -248,4 +248,6 @@ class FileSystem:
     def rename(self, old: str, new: str, *, overwrite: bool = True) -> None:
         """Move a file or a directory; one request, whatever is below it."""
         self._writable(old, new)
-        self._renames.rename(old, new, overwrite=overwrite)
+        sent = self._renames.rename(old, new, overwrite=overwrite)
+        if sent is not None:
+            self.handles.pages.written(sent)

@@ -120,6 +120,7 @@ class Naming:
         except NotFound:
             return  # it was removed, and so all that was in it
         self._files.removals.finish_all(lambda each: parent_of(each) == directory.ref)
+        self._files.sync_directory(directory.ref)
 
     def hide(self, path: str, hidden: str) -> bool:
         """Remove a file that is or just was open; ``hidden`` still leads to it, which nobody sees.

@@ -1,7 +1,7 @@
 """Files whose changes wait to be sent: held back, written back later, or failed.
 
 * A change of times or mode alone is *held* for a moment, so that the rename
-  that often follows carries it.
+  that often follows carries it; so is a new file of a temporary name.
 * With write-back, a closed file is *queued*; it is on local disk by then.
   Files closed one after the other are sent together when that pauses: what is
   sent meanwhile would only slow down the program that closes them.
@@ -117,7 +117,7 @@ class Outbox:
     # -- coming and going ---------------------------------------------------------------------
 
     def hold(self, file: OpenFile, seconds: float) -> None:
-        """Send the file's attributes in ``seconds``, unless something else does before."""
+        """Send the file in ``seconds``, unless something else does before."""
         self._add(file, Why.HELD, seconds)
 
     def queue(self, file: OpenFile, seconds: float) -> None:
@@ -162,6 +162,12 @@ class Outbox:
             if found is not None and not found.busy:
                 del self._waiting[id(file)]
                 self._ended.notify_all()
+
+    def holds(self, file: OpenFile) -> bool:
+        """Whether the file waits for what could send it before its time."""
+        with self._lock:
+            found = self._waiting.get(id(file))
+            return found is not None and found.why is Why.HELD
 
     def __contains__(self, file: object) -> bool:
         with self._lock:

@@ -45,8 +45,11 @@ class Renames:
         self._paths = paths
         self._client_of = client_of
 
-    def rename(self, old: str, new: str, *, overwrite: bool) -> None:
-        """Move a file or a directory."""
+    def rename(self, old: str, new: str, *, overwrite: bool) -> OpenFile | None:
+        """Move a file or a directory; returns the file whose content was left to that, if it was.
+
+        Such a file has its new name even if it could not be sent; the error says so.
+        """
         if not names.split(old) or not names.split(new):
             raise NotSupported("the top of the mount cannot be moved")
         from_, old_name = self._namespace.find_parent(old)
@@ -54,7 +57,7 @@ class Renames:
         into, new_name = self._namespace.find_parent(new)
         target = self._namespace.children(into).get(new_name)
         if target is not None and target.ref == node.ref:
-            return
+            return None
         if target is not None and not overwrite:
             raise Exists(f"{new} is there already")
         ref = target.ref if target is not None else self._paths.new_ref(into, new_name, new)
@@ -63,11 +66,20 @@ class Renames:
         place = (into.ref, new_name)
         if node.is_directory:
             moved = self._directory(node, target, ref, place)
-        else:
-            with self._paths.using(node, from_, old_name) as file:
-                moved = self._file(file, (from_.ref, old_name), target, ref, place)
+            self._show(moved, from_, old_name, into, new_name)
+            return None
+        with self._paths.using(node, from_, old_name) as file:
+            sends = self._files.awaits_rename(file)
+            moved = self._file(file, (from_.ref, old_name), target, ref, place)
+            self._show(moved, from_, old_name, into, new_name)
+            if sends:
+                self._files.sync(file)
+            return file if sends else None
+
+    def _show(self, moved: Node, from_: Node, old_name: str, into: Node, new_name: str) -> None:
+        """Show a node at its new place, and there only."""
         self._namespace.drop(from_.ref, old_name)
-        self._namespace.put(*place, replace(moved, changed_ns=time.time_ns()))
+        self._namespace.put(into.ref, new_name, replace(moved, changed_ns=time.time_ns()))
         self._paths.came(into)
         self._paths.left(from_)
 

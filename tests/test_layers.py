@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ledger",
         "credentials",
         "stats",
+        "temporaries",
         "signals",
         "daemon",
         "notify",
