@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-#: mkstemp's letters and digits, but for those that could be an extension (.config, .sha256): one in a hundred.
+#: mkstemp's letters and digits, but for what could be an extension (.config, .sha256): one in a hundred.
 _RANDOM = "(?![a-z]*[0-9]*$)[A-Za-z0-9]{6}"
 _TEMPORARY = re.compile(
     rf"\..+\.{_RANDOM}"  # rsync, and others who write .NAME.XXXXXX beside NAME
