@@ -97,6 +97,11 @@ class Files:
         """The file in use of this name."""
         return self._in_use.find(ref)
 
+    def unsent(self, ref: ObjectRef) -> OpenFile | None:
+        """What is in use under this name, if the store is not known to have such an object."""
+        file = self.find(ref)
+        return file if file is not None and file.node is None else None
+
     def view(self, node: Node) -> Node:
         """``node`` as this mount has it: with changes that are not sent yet, or as it is being read."""
         file = self.find(node.ref)
@@ -153,6 +158,22 @@ class Files:
         file.uses += 1
         self._put_and_show(file, (directory, component))
         return file
+
+    def make(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> bool:
+        """With write-back, promise a new object without bytes; False if it is the caller's to make it now."""
+        if self._write_back is None:
+            return False
+        file = self.create(ref, kept, directory, component)
+        self.opened(file)
+        try:
+            self.flush(file)
+        except PithosError:
+            self.removed(ref)
+            self._namespace.drop(directory, component)
+            raise
+        finally:
+            self.closed(file)
+        return True
 
     def _put_and_show(self, file: OpenFile, place: Place) -> None:
         with self._in_use.lock:
@@ -246,6 +267,12 @@ class Files:
             if file.dirty:  # else both versions are kept, and the error says so
                 self._keep(file, error)
             raise
+
+    def send(self, ref: ObjectRef) -> None:
+        """Send what waits of an object."""
+        file = self.find(ref)
+        if file is not None and file in self.outbox:
+            self.sync(file)
 
     def hold(self, file: OpenFile) -> None:
         """Attributes changed: they go out soon, by themselves, or with the content if that changed, too."""

@@ -306,13 +306,14 @@ class Mount:
         return self._operations.changed_elsewhere(known) if self._operations else 0.0
 
     def resolve(self, path: str) -> dict[str, Any]:
-        """Which object ``path`` is or would be, and at which endpoint; what is to be deleted of it is."""
+        """Which object ``path`` is or would be, and at which endpoint; what waits to be done with it is done."""
         node, left = self._namespace.resolve(path)
         ref = node.ref
         for component in left:
             ref = self._namespace.new_ref(dataclasses.replace(node, ref=ref), component)
-        with contextlib.suppress(PithosError):  # of which the removal itself tells
+        with contextlib.suppress(PithosError):  # of which the removal itself tells, or status
             self.files.removals.finish_all(lambda each: is_below(each, ref))
+            self.files.send(ref)
         return {
             "endpoint": self.client.endpoint,
             "account": ref.account or self.client.account_id,

@@ -30,8 +30,9 @@ from pithosfs.removals import delete
 class Naming:
     """What comes into a directory and goes out of it.
 
-    All of it is on the server on return, but for new files, and for files that are removed one after the
-    other: they are deleted there behind the program, as long as the store keeps up (``removals``).
+    All of it is on the server on return, but for new files, for directories and links made with write-back,
+    and for files that are removed one after the other: they are deleted there behind the program, as long
+    as the store keeps up (``removals``).
     """
 
     def __init__(
@@ -55,18 +56,23 @@ class Naming:
             self._client_of(ref).create_container(ref.container)
             self._namespace.forget(directory.ref)
             return
+        kept = directory_attributes(mode & 0o7777, time.time_ns())
+        if not self._files.make(ref, kept, directory.ref, component):
+            self._make_marker(path, ref, kept, directory, component)
+        self._namespace.made_directory(ref)
+        self._paths.came(directory)
+
+    def _make_marker(
+        self, path: str, ref: ObjectRef, kept: Attributes, directory: Node, component: str
+    ) -> None:
         self._files.removals.finish(ref)
         try:
-            made = self._namespace.make_marker(
-                ref, directory_attributes(mode & 0o7777, time.time_ns()), only_new=True
-            )
+            made = self._namespace.make_marker(ref, kept, only_new=True)
         except Stale as error:
             self._namespace.forget(directory.ref)
             raise Exists(f"{path} is there already") from error
         self._files.services.store.remember_meta(made.version, {})
         self._namespace.put(directory.ref, component, made)
-        self._namespace.made_directory(ref)
-        self._paths.came(directory)
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link."""
@@ -77,7 +83,7 @@ class Naming:
         try:
             file.write(0, target.encode("utf-8", "surrogateescape"))
             file.set_attributes(mtime_ns=kept.mtime_ns)
-            self._files.sync(file)
+            self._files.flush(file)
         finally:
             self._files.closed(file)
         self._paths.came(directory)
@@ -153,7 +159,10 @@ class Naming:
             except Conflict as error:
                 raise NotEmpty(f"{path} is not empty") from error
         with self._files.still(self._files.find(node.ref)):
-            if node.ref.name and node.exists:
+            unsent = self._files.unsent(node.ref)
+            if unsent is not None:
+                self._files.hide(unsent, directory.ref, component, certain=True)
+            elif node.ref.name and node.exists:
                 self._delete(node.ref)
             self._files.removed(node.ref)
             self._namespace.drop(directory.ref, component)

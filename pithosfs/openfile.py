@@ -462,7 +462,7 @@ class OpenFile:
         """
         with self._committing:
             data = self.load()
-            if data.size != node.size or not node.hash:
+            if data.size != node.size or not node.hash or self.attributes.kind is not node.kind:
                 return False
             frozen = data.freeze()
             found: Hashmap | None = None

@@ -140,11 +140,18 @@ class Renames:
                 raise NotEmpty(f"{target.ref} is not empty")
         # What is about to be deleted must not come along and so come back.
         self._files.removals.finish_all(lambda each: is_below(each, node.ref))
-        with self._files.still(*self._files.below(node.ref)), self._files.removals.taken_over(ref):
-            if not node.exists:
+        with (
+            self._files.still(*self._files.below(node.ref), self._files.find(ref)),
+            self._files.removals.taken_over(ref),
+        ):
+            unsent = self._files.unsent(node.ref)
+            if unsent is not None:
+                self._files.sync(unsent)
+            elif not node.exists:
                 made = self._namespace.make_marker(node.ref, node.attributes, only_new=False)
                 node = take_place(made, node)
             self._move(node, ref, None, recursive=True)
+            self._files.removed(ref)
             self._files.directory_renamed(node.ref, ref, place)
             self._namespace.moved(node.ref, ref)
         self._paths.changed.renamed(node.ref, ref)

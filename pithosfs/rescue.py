@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pithosfs import blocks, names, staging
-from pithosfs.attributes import Attributes
+from pithosfs.attributes import Attributes, Kind
 from pithosfs.blocks import Buffer
 from pithosfs.content import Content, Local, Remote
 from pithosfs.errors import PithosError
@@ -157,11 +157,15 @@ def _fetched(fetch: Fetch, part: Remote, view: memoryview) -> bool:
 def write_out(folder: Path, ref: ObjectRef, size: int, read: Read, kept: Attributes) -> tuple[Path, Extents]:
     """Make the object a file below ``folder``, at its own path; returns where it is, and what it lacks.
 
-    A taken name gets a number.  A file that lacks something has zeros there,
-    and a name that ends in ``.incomplete``.  Raises OSError.
+    A taken name gets a number, but for a directory.  A file that lacks
+    something has zeros there, and a name that ends in ``.incomplete``.
+    Raises OSError.
     """
     goal = folder.joinpath(*(names.to_path(each) for each in str(ref).split("/")))
     goal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if kept.kind is Kind.DIRECTORY:
+        goal.mkdir(exist_ok=True, mode=0o700)
+        return goal, Extents()
     path, handle = _new_file(goal)
     try:
         missing = _copy(handle, size, read)
