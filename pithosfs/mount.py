@@ -306,7 +306,7 @@ class Mount:
         return self._operations.changed_elsewhere(known) if self._operations else 0.0
 
     def resolve(self, path: str) -> dict[str, Any]:
-        """Which object ``path`` is or would be, and at which endpoint; what waits to be done with it is done."""
+        """Which object ``path`` is or would be, and at which endpoint; what waits of it is done now."""
         node, left = self._namespace.resolve(path)
         ref = node.ref
         for component in left:

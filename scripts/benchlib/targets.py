@@ -70,7 +70,7 @@ AS_RAW = "abefghijm"
 #: Requests by method that come one after the other where each close or rename waits for the server.
 IN_TURN: dict[str, Callable[[Sizes], dict[str, int]]] = {
     "h": lambda s: {"PUT": s.small + s.small_dirs + 1},
-    "n1": lambda s: {"PUT": s.small + s.small_dirs + 1, "MOVE": s.small},
+    "n1": lambda s: {"PUT": s.small + s.small_dirs + 1},  # under the name that a rename gives it
 }
 #: Why a number of requests cannot always be had.
 COUNTS = {

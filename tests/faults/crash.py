@@ -2,14 +2,14 @@
 
     python -m tests.faults.crash --rounds 200
 
-Each round: writers work in a mount, each acknowledged close, fsync, rename
-and unlink goes into a manifest that is fsynced outside the mount; at a random
+Each round: writers work in a mount, each acknowledged close, fsync, rename,
+unlink, mkdir and rmdir goes into a manifest that is fsynced outside the mount; at a random
 moment mount, server, both or the network between them die.  Then the mount is
 started again (it has its journal), must send all it still has, and every file
 is compared by hash through another mount with an empty cache.
 
 A file whose last change was not acknowledged may have its old or its new
-content (or be there or not), nothing else; so may one removed in the moment
+content (or be there or not), nothing else, and so may a directory; so may one removed in the moment
 before the mount died.  A rename that ended with an error may still arrive: what
 the name had then is kept beside it.  Exit code 1 if anything was lost,
 corrupted, read as it had been before, left over or hung.
@@ -36,7 +36,7 @@ from tests.support.files import opened, write_all
 from tests.support.processes import run
 from tests.support.server import Server
 
-ABSENT = "absent"
+ABSENT, DIRECTORY = "absent", "directory"
 WRITERS = 4
 NAMES = 6  # files of each writer
 TIMEOUT = 5.0
@@ -162,8 +162,8 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         actions: list[Callable[[str], None]] = [
-            *(self._overwrite, self._overwrite, self._save, self._fsync),
-            *(self._edit, self._append, self._remove),
+            *(self._overwrite, self._overwrite, self._save, self._sync, self._fsync),
+            *(self._edit, self._append, self._remove, self._make_or_remove_directory),
         ]
         while not self._stop_asked.is_set():
             self.began = time.monotonic()
@@ -191,8 +191,14 @@ class Writer(threading.Thread):
 
     def _save(self, name: str) -> None:
         """As editors do: a temporary file, then a rename onto the name."""
+        self._save_by(f"{name}.tmp", name)
+
+    def _sync(self, name: str) -> None:
+        """As rsync does: the same, by a name the mount knows to be a temporary one."""
+        self._save_by(f".{name}.Temp{self._dice.randrange(3):02}", name)
+
+    def _save_by(self, temporary: str, name: str) -> None:
         data = self._content()
-        temporary = f"{name}.tmp"
         with self._manifest.change(**{temporary: digest(data)}):
             (self._top / temporary).write_bytes(data)
         with self._manifest.change(**{temporary: ABSENT, name: digest(data)}):
@@ -236,9 +242,23 @@ class Writer(threading.Thread):
             with self._manifest.change(**{name: ABSENT}):
                 (self._top / name).unlink()
 
+    def _make_or_remove_directory(self, name: str) -> None:
+        path, states = self._top / f"{name}.d", self._manifest.may_be(f"{name}.d")
+        if states == {ABSENT}:
+            with self._manifest.change(**{path.name: DIRECTORY}):
+                path.mkdir()
+        elif states == {DIRECTORY}:
+            with self._manifest.change(**{path.name: ABSENT}):
+                path.rmdir()
+
 
 def digest(data: bytes | bytearray) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def state_of(path: Path) -> str:
+    """What a name has that is there."""
+    return DIRECTORY if path.is_dir() else digest(path.read_bytes())
 
 
 class Harness:
@@ -354,14 +374,15 @@ class Harness:
         self.scene.start(self._mount)
         there = set(os.listdir(self._mount.mountpoint))
         for name in sorted(there - set(self.manifest.names())):
-            if self.manifest.was_moved_late(name, digest((self._mount.mountpoint / name).read_bytes())):
+            path = self._mount.mountpoint / name
+            if self.manifest.was_moved_late(name, state_of(path)):
                 self.kept_both += 1
             else:
                 self.left_over += 1
                 self._say(f"nobody made {name}")
-            (self._mount.mountpoint / name).unlink()
+            path.rmdir() if path.is_dir() else path.unlink()
         for name in self.manifest.names():
-            state = digest((self._mount.mountpoint / name).read_bytes()) if name in there else ABSENT
+            state = state_of(self._mount.mountpoint / name) if name in there else ABSENT
             allowed = self.manifest.may_be(name)
             self.compared += 1
             if state not in allowed:
