@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pithosfs.server import run
 
 
+#: How requests are to cost what they cost a real server.
+RECORDED = "recorded"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything the server can be told."""
     path, text = typed(parse_path), typed(parse_text)
@@ -57,9 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serving.add_argument(
         "--request-cost",
         metavar="TIME",
-        type=typed(parse_duration),
+        type=typed(_cost),
         default=0.0,
-        help="for measurements: CPU time (like 12ms) that each request takes beyond what it needs",
+        help="for measurements: CPU time (like 12ms) that each request takes beyond what it needs; recorded: "
+        "what one of its method took a real server",
     )
 
     other = parser.add_argument_group("instead of serving (also while it serves)")
@@ -103,15 +108,19 @@ def carry_out(given: argparse.Namespace) -> int:
 
 
 def _options(given: argparse.Namespace) -> run.Options:
-    from pithosfs.server import run
+    from pithosfs.server import costly, run
 
     return run.Options(
         md5_etags=given.md5_etags,
         racy_conditions=given.racy_conditions,
         durable=not given.no_fsync,
         access_log=given.access_log,
-        request_cost=given.request_cost,
+        request_cost=costly.RECORDED if given.request_cost == RECORDED else given.request_cost,
     )
+
+
+def _cost(text: str) -> float | str:
+    return text if text == RECORDED else parse_duration(text)
 
 
 def _port(text: str) -> int:

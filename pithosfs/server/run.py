@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +35,14 @@ class Options:
 
     ``durable`` false leaves out every fsync: faster, and a power cut may take
     what was answered 201.  ``access_log`` gets one JSON line for each request.
-    Each takes ``request_cost`` seconds of CPU time more than it has to.
+    Each takes ``request_cost`` seconds of CPU time more than it has to, or those of its method.
     """
 
     md5_etags: bool = False
     racy_conditions: bool = False
     durable: bool = True
     access_log: Path | None = None
-    request_cost: float = 0.0
+    request_cost: float | Mapping[str, float] = 0.0
 
 
 def serve(

@@ -14,6 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pithosfs.server import costly
+from pithosfs.server.arguments import RECORDED
+
 from . import corpus, growth, plots, profiling, report, servers
 from .environment import REPOSITORY, find_kamaki, find_rclone
 from .mounts import Mount, PithosFS, PithosFSWriteBack, Rclone, custom
@@ -32,7 +35,7 @@ EXAMPLES = """examples:
   scripts/bench                                  everything, about half an hour
   scripts/bench --quick                          the same with less of everything, two minutes
   scripts/bench --only a,b --networks 20         two workloads over 20 ms
-  scripts/bench --request-cost 12 --networks 0,20   a server with a real one's cost of a request
+  scripts/bench --request-cost recorded --networks 0,20   requests cost what they cost a real server
   scripts/bench --systems rclone,raw             without ours
   scripts/bench --mount-cmd 'other-mount {source} {mountpoint} --cache {cache} --config {config} --foreground'
   scripts/bench --endpoint http://host/pithos/object-store/v1 --account UUID --token-file F
@@ -76,10 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-growth", dest="growth", action="store_const", const="none", help="none of them")
     parser.add_argument(
         "--request-cost",
-        metavar="MS",
-        type=float,
-        default=0.0,
-        help="let the embedded server spend so much CPU time on each request, as a real one does",
+        metavar="TIME",
+        default="",
+        help="let the embedded server spend so much CPU time (like 12ms) on each request; recorded: what a "
+        "real one took for one of its method",
     )
     parser.add_argument(
         "--requests", type=Path, metavar="FILE", help="log every request there, as JSON lines"
@@ -159,7 +162,7 @@ def _server(options: argparse.Namespace, work: Path) -> Any:
 def _sizes(options: argparse.Namespace) -> corpus.Sizes:
     sizes = corpus.QUICK if options.quick else corpus.FULL
     # Thousands of requests, one after the other, take the longer the more each costs.
-    return replace(sizes, patience=sizes.patience * (1 + options.request_cost / 12))
+    return replace(sizes, patience=sizes.patience * (4 if options.request_cost else 1))
 
 
 def _describe_server(options: argparse.Namespace) -> str:
@@ -167,11 +170,16 @@ def _describe_server(options: argparse.Namespace) -> str:
         return f"Server: {options.endpoint}"
     server = "Server: the embedded one, with MD5 ETags"
     if options.request_cost:
-        server += (
-            f"; each request costs it {options.request_cost:g} ms of CPU time more than it has to, to model a"
-            " real one (10 to 25 ms, this one 1 to 2): the same for every request, nothing for bytes"
-        )
+        cost = _describe_cost(options.request_cost)
+        server += f"; to model a real one each request takes CPU time more than it has to ({cost})"
     return server
+
+
+def _describe_cost(cost: str) -> str:
+    if cost != RECORDED:
+        return f"{cost} each"
+    kinds = ", ".join(f"{method} {seconds * 1000:.0f}" for method, seconds in costly.RECORDED.items())
+    return f"ms, as recorded from one: {kinds}, refused {costly.REFUSED * 1000:.0f}"
 
 
 def _chosen_workloads(only: str) -> list[Workload]:
