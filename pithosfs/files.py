@@ -1,8 +1,7 @@
 """The files in use: one :class:`OpenFile` an object, from its first handle to its last byte sent.
 
-Who opens, changes or closes a file comes through here, and so does what
-becomes of a commit: the tree learns of it, a conflict keeps both versions, a
-failure is journalled and tried again.
+Who opens, closes, renames or removes a file comes through here; how its
+changes get to the server is ``sending``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 from pithosfs import rescue
 from pithosfs.attributes import Attributes
 from pithosfs.conflicts import Conflicts
-from pithosfs.errors import NoSpace, NotFound, PithosError, Stale
+from pithosfs.errors import NoSpace, NotFound, PithosError
 from pithosfs.extents import Extents
 from pithosfs.guard import Guard
 from pithosfs.inuse import InUse, is_older
@@ -31,19 +30,10 @@ from pithosfs.ranges import Origin
 from pithosfs.readahead import Readahead
 from pithosfs.removals import Removals
 from pithosfs.scratch import Scratch
+from pithosfs.sending import Sending, persist
 from pithosfs.services import Services
-from pithosfs.temporaries import is_temporary
 
 log = logging.getLogger(__name__)
-
-#: How long a change of attributes, or a temporary file, waits for a rename that could carry it.
-HOLD_SECONDS = 1.0
-#: Seconds until it is looked at again whether a program is done with a file.
-_LOOK_AGAIN = 0.2
-#: Seconds at the end to look what the last commits replaced.
-_LAST_LOOK = 5.0
-#: How often a commit begins anew because the object is another one each time.
-_ROUNDS = 5
 
 
 class Files:
@@ -64,32 +54,23 @@ class Files:
         self._namespace = namespace
         self._in_use = InUse(namespace)
         self.conflicts = Conflicts(services.fetcher, namespace, self._in_use)
-        self._guard = guard_for(self.conflicts.note)
-        self._write_back = write_back
+        self.sending = Sending(self._in_use, self.conflicts, guard_for, self.done, write_back=write_back)
         self._leaving: dict[ObjectRef, OpenFile] = {}  # removed, but a crash would bring them back
         self._unsure: dict[ObjectRef, list[Node]] = {}  # names left, and what may be there
-        self.outbox = Outbox(self._send)
+
+    @property
+    def outbox(self) -> Outbox:
+        """The files whose changes wait."""
+        return self.sending.outbox
 
     def start(self) -> None:
         """Start the threads."""
         self.outbox.start()
 
-    def adopt_open(self) -> None:
-        """No program will write or close any more: what was never closed is kept and sent, too."""
-        for file in self.all():
-            if file.content_changed and file not in self.outbox:
-                self._persist(file)
-                self.outbox.queue(file, 0.0)
-
     def stop(self) -> None:
         """Stop the threads; what is not sent stays in the journal."""
-        for file in self.all():
-            if file.dirty and not file.journalled:  # a change of attributes
-                self._persist(file)
         self.removals.stop()
-        self.outbox.stop()
-        self._guard.drain(_LAST_LOOK)
-        self._guard.stop()
+        self.sending.stop()
 
     # -- finding ------------------------------------------------------------------------------
 
@@ -161,12 +142,12 @@ class Files:
 
     def make(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> bool:
         """With write-back, promise a new object without bytes; False if it is the caller's to make it now."""
-        if self._write_back is None:
+        if not self.sending.writes_back:
             return False
         file = self.create(ref, kept, directory, component)
         self.opened(file)
         try:
-            self.flush(file)
+            self.sending.flush(file)
         except PithosError:
             self.removed(ref)
             self._namespace.drop(directory, component)
@@ -199,7 +180,7 @@ class Files:
             return
         if file.dirty and file not in self.outbox:
             try:
-                self.sync(file)
+                self.sending.sync(file)
             except PithosError as error:
                 log.warning("%s is not sent yet: %s", file.ref, error)
         self.release(file)
@@ -218,134 +199,6 @@ class Files:
             self._in_use.drop(file, file.ref)
         if self._leaving.get(file.ref) is not file:  # its removal is not sure yet
             file.discard()
-
-    # -- sending --------------------------------------------------------------------------------
-
-    def flush(self, file: OpenFile) -> None:
-        """The file is closed: send it, or promise to (write-back, or a rename is about to send it)."""
-        if self._write_back is not None:
-            if file.dirty:
-                file.persist()
-                self.outbox.queue(file, self._write_back)
-        elif not self._left_to_rename(file):
-            self.sync(file)
-
-    def _left_to_rename(self, file: OpenFile) -> bool:
-        """Whether a new file of a temporary name is in the journal now, for a moment.
-
-        One PUT under the name it gets, for one under each and a MOVE, which
-        takes a server as long as two of them.  Only what the local disk is done
-        with sooner than that.
-        """
-        if file.node is not None or file.size > file.block_size or not is_temporary(_component(file.ref)):
-            return False
-        if file in self.outbox and not self.outbox.holds(file):
-            return False  # it could not be sent before, and who closes it is to hear whether it can now
-        try:
-            file.persist()
-        except NoSpace:
-            return False
-        self._in_use.pin(file)
-        self.outbox.hold(file, HOLD_SECONDS)
-        return True
-
-    def awaits_rename(self, file: OpenFile) -> bool:
-        """Whether a rename has to send the file: it was closed, but left to that."""
-        return file.node is None and self.outbox.holds(file)
-
-    def sync_directory(self, directory: ObjectRef) -> None:
-        """Send what in a directory was left to a rename."""
-        for file in self.all():
-            if parent_of(file.ref) == directory and self.awaits_rename(file):
-                self.sync(file)
-
-    def sync(self, file: OpenFile) -> None:
-        """Returns when the server has the file; else it is kept, retried, and the reason raised."""
-        try:
-            self._commit(file)
-        except PithosError as error:
-            if file.dirty:  # else both versions are kept, and the error says so
-                self._keep(file, error)
-            raise
-
-    def send(self, ref: ObjectRef) -> None:
-        """Send what waits of an object."""
-        file = self.find(ref)
-        if file is not None and file in self.outbox:
-            self.sync(file)
-
-    def hold(self, file: OpenFile) -> None:
-        """Attributes changed: they go out soon, by themselves, or with the content if that changed, too."""
-        if file.dirty and not file.content_changed:
-            self._in_use.pin(file)
-            self.outbox.hold(file, HOLD_SECONDS)
-
-    def _send(self, file: OpenFile) -> None:
-        if file.in_the_middle:
-            self.outbox.postpone(file, _LOOK_AGAIN)
-            return
-        try:
-            self._commit(file)
-        except Stale:
-            if file.dirty:
-                raise  # else both versions are kept, and it was said
-
-    def _keep(self, file: OpenFile, error: PithosError) -> None:
-        log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)
-        self._in_use.pin(file)
-        self._persist(file)
-        self.outbox.keep(file, error)
-
-    @staticmethod
-    def _persist(file: OpenFile) -> None:
-        try:
-            file.persist()
-        except PithosError as trouble:
-            log.error(  # noqa: TRY400 - a full disk is no bug of ours
-                "%s is only in memory: %s", file.ref, trouble
-            )
-
-    def _commit(self, file: OpenFile) -> None:
-        """Send the file; Stale if others changed it meanwhile (both versions are kept then)."""
-        with self._in_use.lock:
-            file.uses += 1  # who closes it meanwhile must not forget it: the tree is not told yet
-        try:
-            self._commit_used(file)
-        finally:
-            self.done(file)
-
-    def _commit_used(self, file: OpenFile) -> None:
-        with file.committing:
-            conflict = self._commit_or_give_way(file)
-            if file.forget_journal_if_sent():
-                self.outbox.forget(file)
-            if file.dirty and file.journalled:
-                # Changed while it was sent: the entry may be of a version that is no more. And who closed
-                # it just now may have put it into the outbox before it was forgotten there.
-                self._persist(file)
-                if not file.handles and file not in self.outbox:
-                    self.outbox.queue(file, self._write_back or 0.0)
-            elif not file.handles:
-                self.hold(file)  # times or mode were changed while it was sent
-            self._in_use.show_sent(file)
-        if conflict is not None:
-            raise conflict
-
-    def _commit_or_give_way(self, file: OpenFile) -> Stale | None:
-        for _ in range(_ROUNDS):
-            before, base = self._guard.mark(), file.node
-            try:
-                done = file.commit()
-            except Stale as error:
-                ref, copy = file.ref, self.conflicts.give_way(file)
-                if copy is not None:
-                    text = f"{ref} was changed by somebody else; your version is {copy.name}"
-                    return Stale(text, error.status)
-            else:
-                if done and file.node is not None:
-                    self._guard.committed(file.node, base, before)
-                return None
-        raise Stale(f"{file.ref} changes faster than it can be written", 412)
 
     # -- names change -------------------------------------------------------------------------------
 
@@ -454,7 +307,7 @@ class Files:
         if not file.dirty:
             self.outbox.forget(file)
         elif file.journalled:
-            self._persist(file)
+            persist(file)
 
     def directory_renamed(self, old: ObjectRef, new: ObjectRef, place: Place) -> None:
         """Everything below ``old`` is below ``new`` now, which is at ``place`` in the tree."""
@@ -557,11 +410,6 @@ def _is_still(node: Node, there: Node) -> bool:
     if node.version:
         return there.version == node.version
     return there.uuid == (node.uuid or there.uuid) and (there.hash, there.size) == (node.hash, node.size)
-
-
-def _component(ref: ObjectRef) -> str:
-    """The last part of an object's name."""
-    return ref.name.rpartition("/")[2]
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:

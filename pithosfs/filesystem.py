@@ -185,7 +185,7 @@ class FileSystem:
         with self._paths.in_use(path) as file:
             file.truncate(size)
             if not file.handles and not file.gone:
-                self.files.sync(file)
+                self.files.sending.sync(file)
 
     def set_attributes(self, path: str, mtime_ns: int | None = None, mode: int | None = None) -> None:
         """Change times or mode; goes out in a moment, or with a rename."""

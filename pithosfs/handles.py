@@ -114,7 +114,7 @@ class Handles:
         """Change times or mode; goes out in a moment, or with something else."""
         file = self.get(number).file
         file.set_attributes(mtime_ns, mode)
-        self._files.hold(file)
+        self._files.sending.hold(file)
 
     def allocate(self, number: int, offset: int, length: int, *, keep_size: bool) -> None:
         """Make room: a hole is as good as any."""
@@ -161,14 +161,14 @@ class Handles:
             return
         if not file.size and file.handles == 1 and open_again(file.ino):
             return
-        self._files.flush(file)
+        self._files.sending.flush(file)
         self.pages.written(file)
 
     def fsync(self, number: int) -> None:
         """Returns when the server has the file, whatever was set for close."""
         file = self.get(number).file
         if file.dirty:
-            self._files.sync(file)
+            self._files.sending.sync(file)
             self.pages.written(file)
 
 

@@ -1,7 +1,7 @@
 """Times, modes and extended attributes, changed by name.
 
 Of a file, and of a directory that has an object of its own, a change waits a
-moment for something that can carry it (``Files.hold``).
+moment for something that can carry it (``Sending.hold``).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Metadata:
     def _set_file(self, path: str, mtime_ns: int | None, mode: int | None) -> None:
         with self._paths.in_use(path) as file:
             file.set_attributes(mtime_ns, mode)
-            self._files.hold(file)
+            self._files.sending.hold(file)
 
     def _set_directory(self, path: str, node: Node, mtime_ns: int | None, mode: int | None) -> None:
         if not node.ref.name or node == self._namespace.top:
@@ -99,7 +99,7 @@ class Metadata:
             self._check_keeps_attributes(path)
         with self._paths.in_use(path) as file:
             file.set_meta(change(dict(file.meta())))
-            self._files.hold(file)
+            self._files.sending.hold(file)
 
     def _check_keeps_attributes(self, path: str) -> None:
         node = self._namespace.find(path)

@@ -247,7 +247,7 @@ class Mount:
             if self._stopped:
                 return
             self._stopped = True
-        self.files.adopt_open()
+        self.files.sending.adopt_open()
         left = self.drain(self._time_to_send())
         for each in left:
             later = "the next mount " + ("deletes it" if each["state"] == TO_BE_DELETED else "sends it")
@@ -313,7 +313,7 @@ class Mount:
             ref = self._namespace.new_ref(dataclasses.replace(node, ref=ref), component)
         with contextlib.suppress(PithosError):  # of which the removal itself tells, or status
             self.files.removals.finish_all(lambda each: is_below(each, ref))
-            self.files.send(ref)
+            self.files.sending.send(ref)
         return {
             "endpoint": self.client.endpoint,
             "account": ref.account or self.client.account_id,

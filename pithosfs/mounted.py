@@ -201,7 +201,7 @@ class MountedTree(FileSystem):
         if not node.is_directory:
             with self._paths.in_use(path) as file:
                 if file.dirty:
-                    self.files.sync(file)
+                    self.files.sending.sync(file)
         facts.write(name, value, self._client_of(node.ref), node.ref)
         self.namespace.forget(parent_of(node.ref))
 

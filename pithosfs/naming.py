@@ -83,7 +83,7 @@ class Naming:
         try:
             file.write(0, target.encode("utf-8", "surrogateescape"))
             file.set_attributes(mtime_ns=kept.mtime_ns)
-            self._files.flush(file)
+            self._files.sending.flush(file)
         finally:
             self._files.closed(file)
         self._paths.came(directory)
@@ -126,7 +126,7 @@ class Naming:
         except NotFound:
             return  # it was removed, and so all that was in it
         self._files.removals.finish_all(lambda each: parent_of(each) == directory.ref)
-        self._files.sync_directory(directory.ref)
+        self._files.sending.sync_directory(directory.ref)
 
     def hide(self, path: str, hidden: str) -> bool:
         """Remove a file that is or just was open; ``hidden`` still leads to it, which nobody sees.

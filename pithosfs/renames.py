@@ -69,11 +69,11 @@ class Renames:
             self._show(moved, from_, old_name, into, new_name)
             return None
         with self._paths.using(node, from_, old_name) as file:
-            sends = self._files.awaits_rename(file)
+            sends = self._files.sending.awaits_rename(file)
             moved = self._file(file, (from_.ref, old_name), target, ref, place)
             self._show(moved, from_, old_name, into, new_name)
             if sends:
-                self._files.sync(file)
+                self._files.sending.sync(file)
             return file if sends else None
 
     def _show(self, moved: Node, from_: Node, old_name: str, into: Node, new_name: str) -> None:
@@ -114,7 +114,7 @@ class Renames:
         A file that was never sent has none: it will replace ``target``.
         """
         if file.node is not None and file.journalled and file.content_changed:
-            self._files.sync(file)  # what it was before must not take the place of something else
+            self._files.sending.sync(file)  # what it was before must not take the place of something else
         base, kept = file.node, file.attributes
         if base is None:
             if target is not None:
@@ -146,7 +146,7 @@ class Renames:
         ):
             unsent = self._files.unsent(node.ref)
             if unsent is not None:
-                self._files.sync(unsent)
+                self._files.sending.sync(unsent)
             elif not node.exists:
                 made = self._namespace.make_marker(node.ref, node.attributes, only_new=False)
                 node = take_place(made, node)

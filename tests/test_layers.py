@@ -60,6 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("openfile",),
     ("inuse", "outbox", "removals"),
     ("conflicts",),
+    ("sending",),
     ("files",),
     ("handles", "hidden"),
     ("paths",),

@@ -162,7 +162,7 @@ def _server(options: argparse.Namespace, work: Path) -> Any:
 def _sizes(options: argparse.Namespace) -> corpus.Sizes:
     sizes = corpus.QUICK if options.quick else corpus.FULL
     # Thousands of requests, one after the other, take the longer the more each costs.
-    return replace(sizes, patience=sizes.patience * (4 if options.request_cost else 1))
+    return replace(sizes, patience=sizes.patience * (2 if options.request_cost else 1))
 
 
 def _describe_server(options: argparse.Namespace) -> str:

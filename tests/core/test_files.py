@@ -127,7 +127,7 @@ def test_what_is_sent_between_a_lookup_and_its_use_is_what_is_used(
     def after_it_was_sent(*args: object) -> object:
         file = stack.files._in_use.find(stack.ref("file"))
         if file is not None and file.dirty:
-            stack.files._send(file)
+            stack.files.sending._send(file)
         return use_it(*args)
 
     monkeypatch.setattr(stack.files, step, after_it_was_sent)
@@ -347,7 +347,7 @@ def test_a_file_that_is_cut_while_it_is_sent_is_not_promised_empty(build: Build)
     file = first.files.find(first.ref("file"))
     assert file is not None
     held = first.wire.hold("PUT", "/file")
-    sending = InThread(lambda: first.files._send(file))
+    sending = InThread(lambda: first.files.sending._send(file))
     held.wait()
     handle = first.fs.open("/file", write=True, truncate=True)
     held.release()
@@ -567,7 +567,7 @@ def test_a_file_opened_while_another_handle_closes_is_the_same_file(stack: Stack
     assert stack.files.find(stack.ref("file")) is file
     file.write(0, b"new")
     assert stack.fs.node("/file").mtime_ns == file.view().mtime_ns
-    stack.files.sync(file)
+    stack.files.sending.sync(file)
     stack.files.closed(file)
     assert stack.get("file") == b"new"
     assert stack.files.all() == []
@@ -713,7 +713,7 @@ def test_a_file_changed_while_it_was_sent_is_journalled_anew(stack: Stack) -> No
     with pytest.raises(Unavailable):
         stack.fs.handles.flush(handle.number)
     held = stack.wire.hold("PUT")
-    flushing = InThread(lambda: stack.files.sync(handle.file))
+    flushing = InThread(lambda: stack.files.sending.sync(handle.file))
     held.wait()
     stack.fs.handles.write(handle.number, 50, b"y")
     held.release()

@@ -72,7 +72,7 @@ def test_a_listing_from_before_it_is_sent_does_not_lose_it(back: Stack) -> None:
     back.fs.mkdir("/dir", 0o755)
     back.fs.mkdir("/dir/empty", 0o755)
     back.write("/dir/file", b"content")
-    back.files.send(back.ref("dir/file"))
+    back.files.sending.send(back.ref("dir/file"))
     back.namespace.forget()
     assert back.ls() == ["dir"]
     assert back.ls("/dir") == ["empty", "file"]
@@ -106,7 +106,7 @@ def test_one_that_was_sent_without_an_answer_is_removed_there(back: Stack) -> No
     back.wire.lose_answer("PUT", "/dir")
     back.fs.mkdir("/dir", 0o755)
     with pytest.raises(Unavailable):
-        back.files.send(back.ref("dir"))
+        back.files.sending.send(back.ref("dir"))
     assert back.names() == ["dir"]
     back.fs.rmdir("/dir")
     back.files.removals.finish_all(lambda _: True)

@@ -18,7 +18,7 @@ TEMPORARY = "/.file.a8Xk2P"
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No rename comes too late."""
-    monkeypatch.setattr("pithosfs.files.HOLD_SECONDS", 60.0)
+    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 60.0)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_it_is_in_the_journal_before_close_returns(build: Build) -> None:
 
 
 def test_it_goes_out_by_itself_where_no_rename_follows(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pithosfs.files.HOLD_SECONDS", 0.05)
+    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 0.05)
     stack.write(TEMPORARY, b"content")
     eventually(lambda: not stack.files.outbox.waiting())
     assert stack.get(TEMPORARY[1:]) == b"content"
@@ -254,8 +254,8 @@ def test_a_mount_that_dies_before_the_new_name_is_in_the_journal_keeps_both(
     first = build(outbox=False)
     first.put("file", b"before")
     first.write(TEMPORARY, b"after")
-    monkeypatch.setattr(first.files, "_persist", lambda _: None)
-    monkeypatch.setattr(first.files, "sync", lambda _: None)
+    monkeypatch.setattr("pithosfs.files.persist", lambda _: None)
+    monkeypatch.setattr(first.files.sending, "sync", lambda _: None)
     first.fs.rename(TEMPORARY, "/file")
     dies(first)
     second = next_mount(build, first)

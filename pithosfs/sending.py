@@ -1,0 +1,210 @@
+"""From a changed file to the server: at once, behind the program, or again where it failed.
+
+What becomes of a commit is settled here: the tree learns of it, a conflict
+keeps both versions, a failure is journalled and tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pithosfs.conflicts import Conflicts
+from pithosfs.errors import NoSpace, PithosError, Stale
+from pithosfs.guard import Guard
+from pithosfs.inuse import InUse
+from pithosfs.names import ObjectRef
+from pithosfs.namespace import parent_of
+from pithosfs.openfile import OpenFile
+from pithosfs.outbox import Outbox
+from pithosfs.temporaries import is_temporary
+
+log = logging.getLogger(__name__)
+
+#: How long a change of attributes, or a temporary file, waits for a rename that could carry it.
+HOLD_SECONDS = 1.0
+#: Seconds until it is looked at again whether a program is done with a file.
+_LOOK_AGAIN = 0.2
+#: Seconds at the end to look what the last commits replaced.
+_LAST_LOOK = 5.0
+#: How often a commit begins anew because the object is another one each time.
+_ROUNDS = 5
+
+
+class Sending:
+    """Sends the changes of files in use; ``done`` is told of each commit that has ended.
+
+    ``write_back`` in seconds, None to send before close returns.
+    """
+
+    def __init__(
+        self,
+        in_use: InUse,
+        conflicts: Conflicts,
+        guard_for: Callable[[Callable[[ObjectRef, ObjectRef], None]], Guard],
+        done: Callable[[OpenFile], None],
+        *,
+        write_back: float | None,
+    ) -> None:
+        self.outbox = Outbox(self._send)
+        self._in_use = in_use
+        self._conflicts = conflicts
+        self._guard = guard_for(conflicts.note)
+        self._done = done
+        self._write_back = write_back
+
+    @property
+    def writes_back(self) -> bool:
+        """Whether a file that is closed is sent behind the program."""
+        return self._write_back is not None
+
+    def adopt_open(self) -> None:
+        """No program will write or close any more: what was never closed is kept and sent, too."""
+        for file in self._in_use.all():
+            if file.content_changed and file not in self.outbox:
+                persist(file)
+                self.outbox.queue(file, 0.0)
+
+    def stop(self) -> None:
+        """Stop the threads; what is not sent stays in the journal."""
+        for file in self._in_use.all():
+            if file.dirty and not file.journalled:  # a change of attributes
+                persist(file)
+        self.outbox.stop()
+        self._guard.drain(_LAST_LOOK)
+        self._guard.stop()
+
+    # -- what programs ask for ------------------------------------------------------------------
+
+    def flush(self, file: OpenFile) -> None:
+        """The file is closed: send it, or promise to (write-back, or a rename is about to send it)."""
+        if self._write_back is not None:
+            if file.dirty:
+                file.persist()
+                self.outbox.queue(file, self._write_back)
+        elif not self._left_to_rename(file):
+            self.sync(file)
+
+    def _left_to_rename(self, file: OpenFile) -> bool:
+        """Whether a new file of a temporary name is in the journal now, for a moment.
+
+        One PUT under the name it gets, for one under each and a MOVE, which
+        takes a server as long as two of them.  Only what the local disk is done
+        with sooner than that.
+        """
+        if file.node is not None or file.size > file.block_size or not _has_temporary_name(file):
+            return False
+        if file in self.outbox and not self.outbox.holds(file):
+            return False  # it could not be sent before, and who closes it is to hear whether it can now
+        try:
+            file.persist()
+        except NoSpace:
+            return False
+        self._in_use.pin(file)
+        self.outbox.hold(file, HOLD_SECONDS)
+        return True
+
+    def awaits_rename(self, file: OpenFile) -> bool:
+        """Whether a rename has to send the file: it was closed, but left to that."""
+        return file.node is None and self.outbox.holds(file)
+
+    def sync_directory(self, directory: ObjectRef) -> None:
+        """Send what in a directory was left to a rename."""
+        for file in self._in_use.all():
+            if parent_of(file.ref) == directory and self.awaits_rename(file):
+                self.sync(file)
+
+    def sync(self, file: OpenFile) -> None:
+        """Returns when the server has the file; else it is kept, retried, and the reason raised."""
+        try:
+            self._commit(file)
+        except PithosError as error:
+            if file.dirty:  # else both versions are kept, and the error says so
+                self._keep(file, error)
+            raise
+
+    def send(self, ref: ObjectRef) -> None:
+        """Send what waits of an object."""
+        file = self._in_use.find(ref)
+        if file is not None and file in self.outbox:
+            self.sync(file)
+
+    def hold(self, file: OpenFile) -> None:
+        """Attributes changed: they go out soon, by themselves, or with the content if that changed, too."""
+        if file.dirty and not file.content_changed:
+            self._in_use.pin(file)
+            self.outbox.hold(file, HOLD_SECONDS)
+
+    # -- commits --------------------------------------------------------------------------------
+
+    def _send(self, file: OpenFile) -> None:
+        if file.in_the_middle:
+            self.outbox.postpone(file, _LOOK_AGAIN)
+            return
+        try:
+            self._commit(file)
+        except Stale:
+            if file.dirty:
+                raise  # else both versions are kept, and it was said
+
+    def _keep(self, file: OpenFile, error: PithosError) -> None:
+        log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)
+        self._in_use.pin(file)
+        persist(file)
+        self.outbox.keep(file, error)
+
+    def _commit(self, file: OpenFile) -> None:
+        """Send the file; Stale if others changed it meanwhile (both versions are kept then)."""
+        with self._in_use.lock:
+            file.uses += 1  # who closes it meanwhile must not forget it: the tree is not told yet
+        try:
+            self._commit_used(file)
+        finally:
+            self._done(file)
+
+    def _commit_used(self, file: OpenFile) -> None:
+        with file.committing:
+            conflict = self._commit_or_give_way(file)
+            if file.forget_journal_if_sent():
+                self.outbox.forget(file)
+            if file.dirty and file.journalled:
+                # Changed while it was sent: the entry may be of a version that is no more. And who closed
+                # it just now may have put it into the outbox before it was forgotten there.
+                persist(file)
+                if not file.handles and file not in self.outbox:
+                    self.outbox.queue(file, self._write_back or 0.0)
+            elif not file.handles:
+                self.hold(file)  # times or mode were changed while it was sent
+            self._in_use.show_sent(file)
+        if conflict is not None:
+            raise conflict
+
+    def _commit_or_give_way(self, file: OpenFile) -> Stale | None:
+        for _ in range(_ROUNDS):
+            before, base = self._guard.mark(), file.node
+            try:
+                done = file.commit()
+            except Stale as error:
+                ref, copy = file.ref, self._conflicts.give_way(file)
+                if copy is not None:
+                    text = f"{ref} was changed by somebody else; your version is {copy.name}"
+                    return Stale(text, error.status)
+            else:
+                if done and file.node is not None:
+                    self._guard.committed(file.node, base, before)
+                return None
+        raise Stale(f"{file.ref} changes faster than it can be written", 412)
+
+
+def persist(file: OpenFile) -> None:
+    """Have a file in the journal if the local disk takes it; it is in memory, at least."""
+    try:
+        file.persist()
+    except PithosError as trouble:
+        log.error(  # noqa: TRY400 - a full disk is no bug of ours
+            "%s is only in memory: %s", file.ref, trouble
+        )
+
+
+def _has_temporary_name(file: OpenFile) -> bool:
+    return is_temporary(file.ref.name.rpartition("/")[2])
