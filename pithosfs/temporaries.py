@@ -14,6 +14,7 @@ _TEMPORARY = re.compile(
     rf"\..+\.{_RANDOM}"  # rsync, and others who write .NAME.XXXXXX beside NAME
     rf"|\.goutputstream-{_RANDOM}"  # GLib: gedit and most of GNOME and Xfce
     rf"|sed{_RANDOM}"  # sed -i
+    rf"|Cu{_RANDOM}"  # coreutils: ln -sf
     rf"|tmp_obj_{_RANDOM}"  # git's loose objects
 )
 

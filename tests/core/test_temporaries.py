@@ -52,6 +52,7 @@ def test_names_programs_give_what_they_are_about_to_rename(name: str) -> None:
         "..a8Xk2P",
         ".goutputstream-",
         "sedentary",
+        "Cupboard",
         "tmp_obj_",
     ],
 )
@@ -291,3 +292,13 @@ def test_below_a_renamed_directory_it_arrives_there(stack: Stack) -> None:
     assert not stack.files.outbox.drain(10)
     assert stack.names() == ["new", f"new{TEMPORARY}"]
     assert stack.get(f"new{TEMPORARY}") == b"content"
+
+
+def test_a_link_is_sent_by_its_rename_too(stack: Stack) -> None:
+    stack.fs.symlink("before", "/link")
+    stack.wire.reset()
+    stack.fs.symlink("after", "/CuAbCdEf")
+    stack.fs.rename("/CuAbCdEf", "/link")
+    assert [method for method, _ in stack.wire.requests] == ["PUT"]
+    assert stack.names() == ["link"]
+    assert stack.fs.readlink("/link") == "after"
