@@ -3,8 +3,8 @@
 * A change of times or mode alone is *held* for a moment, so that the rename
   that often follows carries it; so is a new file of a temporary name.
 * With write-back, a closed file is *queued*; it is on local disk by then.
-  Files closed one after the other are sent together when that pauses: what is
-  sent meanwhile would only slow down the program that closes them.
+  Files closed one after the other are sent together when that pauses, and
+  until then one at a time: more would only slow down the program that closes them.
 * A file whose commit failed is *kept* and tried again with growing pauses.
 
 Lock order: ``Outbox._lock`` before those of a file; nothing is sent under it.
@@ -13,6 +13,7 @@ Lock order: ``Outbox._lock`` before those of a file; nothing is sent under it.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -31,6 +32,8 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 #: Seconds within which files are closed to be sent together: so much longer than asked one waits at most.
 _TOGETHER = 5.0
+#: Seconds between those that are sent one at a time.
+_BETWEEN = 0.02
 
 
 class Why(Enum):
@@ -54,6 +57,7 @@ class _Lot(_Moment):
 
     seconds: float
     began: float = field(default_factory=time.monotonic)
+    next_one: float = 0.0  # when one of them may go before the others
 
     def closed(self, seconds: float) -> bool:
         """Whether a file closed now that is to wait so long is one of them."""
@@ -65,16 +69,30 @@ class _Lot(_Moment):
 
 
 @dataclass(slots=True)
+class _OneOf:
+    """When a file closed among others is: with them, or before them when its own time has come."""
+
+    lot: _Lot
+    own: float
+
+    @property
+    def at(self) -> float:
+        """In monotonic seconds."""
+        return min(self.lot.at, max(self.own, self.lot.next_one))
+
+
+@dataclass(slots=True)
 class _Waiting:
     file: OpenFile
     why: Why
-    when: _Moment
+    when: _Moment | _OneOf
     since: float = field(default_factory=time.time)
     attempts: int = 0
     error: str | None = None
     busy: bool = False  # being sent
     again: bool = False  # put in once more while it was being sent
     round: int = 0  # the drain in which it failed last
+    before: _Lot | None = None  # those it is being sent before
 
     @property
     def due(self) -> float:
@@ -150,10 +168,11 @@ class Outbox:
             if not in_time:
                 self._changed.notify()
 
-    def _together(self, seconds: float) -> _Lot:
+    def _together(self, seconds: float) -> _OneOf:
+        own = time.monotonic() + seconds
         if not self._lot.closed(seconds):
-            self._lot = _Lot(time.monotonic() + seconds, seconds)
-        return self._lot
+            self._lot = _Lot(own, seconds)
+        return _OneOf(self._lot, own)
 
     def forget(self, file: OpenFile) -> None:
         """The file has nothing to send any more."""
@@ -231,10 +250,17 @@ class Outbox:
 
     def _next(self) -> _Waiting | None:
         with self._lock:
-            return next_due(self._changed, self._waiting.values, lambda: self._stopped, self._looks)
+            item = next_due(self._changed, self._waiting.values, lambda: self._stopped, self._looks)
+            if item is not None and isinstance(item.when, _OneOf) and item.when.lot.at > time.monotonic():
+                item.before = item.when.lot
+                item.before.next_one = math.inf
+            return item
 
     def _done(self, item: _Waiting, error: PithosError | None) -> None:
         with self._lock:
+            if item.before is not None:
+                item.before.next_one = time.monotonic() + _BETWEEN
+                item.before = None
             item.busy, again, item.again = False, item.again, False
             if error is None:
                 if item.file.dirty and again:

@@ -155,13 +155,31 @@ def test_what_was_changed_while_it_was_sent_is_sent_again(build: Build) -> None:
 
 
 def test_files_closed_one_after_the_other_are_sent_when_that_pauses(build: Build) -> None:
+    """And until then one at a time, when their own time has come."""
     stack = build(write_back=1.5)
-    stack.wire.reset()
-    for number in range(4):
-        time.sleep(0.6)
+    held = stack.wire.hold_all("PUT")
+    for number in range(8):
         stack.write(f"/file{number}", b"x")
-    assert stack.wire.count("PUT") == 0  # the first was closed more than 1.5 s ago
-    eventually(lambda: len(stack.names()) == 4)
+        time.sleep(0.3)
+    assert held.arrived.is_set()
+    assert stack.wire.count("PUT") == 1
+    eventually(lambda: stack.wire.count("PUT") == 8)
+    held.release()
+    eventually(lambda: len(stack.names()) == 8)
+
+
+def test_who_goes_before_the_others_makes_room_for_the_next(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "_TOGETHER", 600.0)
+    stack = build(write_back=0.2)
+    numbers = itertools.count()
+
+    def several_are_sent_while_writing() -> bool:
+        stack.write(f"/file{next(numbers)}", b"x")
+        return len(stack.names()) > 3
+
+    eventually(several_are_sent_while_writing)
 
 
 def test_files_closed_without_a_pause_are_sent_all_the_same(
