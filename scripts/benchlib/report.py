@@ -18,7 +18,7 @@ from .corpus import Sizes
 from .growth import CURVES, Point
 from .network import NETWORKS, Network
 from .runner import InTurn, Result, Total
-from .targets import COUNTS, Limit, Verdict, Waits, judge, judge_write_back, limit
+from .targets import AS_RAW, COUNTS, Limit, Verdict, Waits, judge, judge_write_back, limit
 from .tools import IN_TURN
 from .workloads import WORKLOADS, sequences
 
@@ -105,7 +105,7 @@ class Results:
 
     def limit(self, workload: str, network: str, waits: Waits) -> Limit | None:
         """What the workload takes at least there."""
-        raw = self.get(workload, "raw", network)
+        raw = self.get(AS_RAW.get(workload, workload), "raw", network)
         return limit(workload, raw, self.each_in_turn(network), self.sizes, waits)
 
     def each_in_turn(self, network: str) -> dict[str, float]:

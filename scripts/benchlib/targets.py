@@ -65,8 +65,9 @@ TARGETS = {
 }
 #: h with --write-back: until cp returns against rclone, until durable against raw.
 WRITE_BACK_RETURNED, WRITE_BACK_DURABLE = 0.2, 1.2
-#: Workloads in which plain HTTP asks for the least that does it: nothing that goes to this server is faster.
-AS_RAW = "abefghijm"
+#: Workloads, and the one in which plain HTTP asks for the least that does it: whatever goes to this server is
+#: no faster.  Where rsync has ended, as many files are there as in h.
+AS_RAW = {**dict(zip("abefghijm", "abefghijm", strict=True)), "n1": "h"}
 #: Requests by method that come one after the other where each close or rename waits for the server.
 IN_TURN: dict[str, Callable[[Sizes], dict[str, int]]] = {
     "h": lambda s: {"PUT": s.small + s.small_dirs + 1},
@@ -117,7 +118,10 @@ class Limit:
 def limit(
     workload: str, raw: Result | None, each: Mapping[str, float], sizes: Sizes, waits: Waits
 ) -> Limit | None:
-    """The limit of a workload, as far as ``raw`` in it, and the seconds ``each`` method takes, tell it."""
+    """The limit of a workload, as far as it is told by the seconds ``each`` method takes, and by ``raw``.
+
+    That is plain HTTP's result in the workload that AS_RAW names.
+    """
     if waits is Waits.FOR_NONE:
         return None
     if workload in IN_TURN and waits is Waits.FOR_EACH:
@@ -129,7 +133,8 @@ def limit(
         what = f"{' and '.join(words)}, one after the other"
         return Limit(seconds, what, what)
     if workload in AS_RAW and raw and not raw.error:
-        return Limit(raw.seconds, "raw", "raw takes that long")
+        what = "raw" if raw.workload == workload else f"raw in {raw.workload}"
+        return Limit(raw.seconds, what, f"{what} takes that long")
     return None
 
 
