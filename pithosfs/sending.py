@@ -100,8 +100,7 @@ class Sending:
             file.persist()
         except NoSpace:
             return False
-        self._in_use.pin(file)
-        self.outbox.hold(file, HOLD_SECONDS)
+        self._hold(file)
         return True
 
     def awaits_rename(self, file: OpenFile) -> bool:
@@ -132,8 +131,11 @@ class Sending:
     def hold(self, file: OpenFile) -> None:
         """Attributes changed: they go out soon, by themselves, or with the content if that changed, too."""
         if file.dirty and not file.content_changed:
-            self._in_use.pin(file)
-            self.outbox.hold(file, HOLD_SECONDS)
+            self._hold(file)
+
+    def _hold(self, file: OpenFile) -> None:
+        self._in_use.pin(file)
+        self.outbox.hold(file, HOLD_SECONDS)
 
     # -- commits --------------------------------------------------------------------------------
 

@@ -44,6 +44,10 @@ def _big_once(sizes: Sizes) -> float:
     return sizes.big * 1.003 + SLACK
 
 
+def _one_for_each(sizes: Sizes) -> int:
+    return sizes.small + sizes.small_dirs + 1
+
+
 TARGETS = {
     "a": Target(rclone=0.75, raw=1.15, up=_big_once, down=_little),
     "b": Target(rclone=0.9, raw=1.15, down=_big_once, up=_little),
@@ -52,14 +56,14 @@ TARGETS = {
     "e": Target(rclone=0.15, requests=lambda _: 3, up=_little, down=_little),
     "f": Target(rclone=0.12, requests=lambda _: 6, up=_one_block, down=_one_block),
     "g": Target(rclone=0.12, requests=lambda _: 6, up=_one_block, down=_one_block),
-    "h": Target(rclone=0.55, requests=lambda s: s.small + s.small_dirs + 1),
+    "h": Target(rclone=0.55, requests=_one_for_each),
     "i": Target(rclone=0.05, requests=lambda _: 3),
     "j": Target(rclone=0.3, requests=lambda s: s.small),
     "k1": Target(requests=lambda _: 2),
     "k2": Target(requests=lambda _: 1),
     "l": Target(rclone=0.5, requests=lambda s: s.moved + 2),
     "m": Target(rclone=0.05, requests=lambda _: 4, up=_little, down=_little),
-    "n1": Target(rclone=0.6, requests=lambda s: 2 * s.small + s.small_dirs + 1),
+    "n1": Target(rclone=0.6, requests=lambda s: _one_for_each(s) + s.small),
     "n2": Target(requests=lambda _: 0),
     "n3": Target(requests=lambda _: 3),
 }
@@ -67,12 +71,9 @@ TARGETS = {
 WRITE_BACK_RETURNED, WRITE_BACK_DURABLE = 0.2, 1.2
 #: Workloads, and the one in which plain HTTP asks for the least that does it: whatever goes to this server is
 #: no faster.  Where rsync has ended, as many files are there as in h.
-AS_RAW = {**dict(zip("abefghijm", "abefghijm", strict=True)), "n1": "h"}
-#: Requests by method that come one after the other where each close or rename waits for the server.
-IN_TURN: dict[str, Callable[[Sizes], dict[str, int]]] = {
-    "h": lambda s: {"PUT": s.small + s.small_dirs + 1},
-    "n1": lambda s: {"PUT": s.small + s.small_dirs + 1},  # under the name that a rename gives it
-}
+AS_RAW = {key: key for key in "abefghijm"} | {"n1": "h"}
+#: PUTs that come one after the other where each close, or each rename in n1, waits for the server.
+IN_TURN = {"h": _one_for_each, "n1": _one_for_each}
 #: Why a number of requests cannot always be had.
 COUNTS = {
     "c": "none while a listing is trusted (5 s); where b took longer, one asks whether others changed the"
@@ -125,13 +126,11 @@ def limit(
     if waits is Waits.FOR_NONE:
         return None
     if workload in IN_TURN and waits is Waits.FOR_EACH:
-        counts = IN_TURN[workload](sizes)
-        if not counts.keys() <= each.keys():
+        if "PUT" not in each:
             return None
-        words = [f"{count} {kind}s at {each[kind] * 1000:.1f} ms" for kind, count in counts.items()]
-        seconds = sum(count * each[kind] for kind, count in counts.items())
-        what = f"{' and '.join(words)}, one after the other"
-        return Limit(seconds, what, what)
+        count, one = IN_TURN[workload](sizes), each["PUT"]
+        what = f"{count} PUTs at {one * 1000:.1f} ms, one after the other"
+        return Limit(count * one, what, what)
     if workload in AS_RAW and raw and not raw.error:
         what = "raw" if raw.workload == workload else f"raw in {raw.workload}"
         return Limit(raw.seconds, what, f"{what} takes that long")
