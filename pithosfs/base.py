@@ -25,9 +25,12 @@ def of_version(origin: Origin) -> Iterator[None]:
         raise VersionGone(f"{text} (replaced, and its container keeps no versions?)", 404) from error
 
 
-def hashmap_of(services: Services, node: Node) -> tuple[Hashmap, Info | None]:
+def hashmap_of(
+    services: Services, node: Node, wanted: tuple[int, int] = (0, 0)
+) -> tuple[Hashmap, Info | None]:
     """The blocks of ``node``, and what else was heard of it if the server had to be asked.
 
+    If so, the whole blocks at bytes ``wanted`` (start, stop) are begun on meanwhile.
     Stale if the server has another version by now, VersionGone if it has that one no more.
     """
     size = services.block_size
@@ -38,6 +41,8 @@ def hashmap_of(services: Services, node: Node) -> tuple[Hashmap, Info | None]:
     info: Info | None = None
     found = services.store.hashmap(node.hash, node.size, size) if node.hash else None
     if found is None:
+        if wanted[0] < wanted[1]:
+            services.fetcher.begin(node.readable_at, *wanted)
         info, found = _ask(services, node)
     services.uploader.known.add(found.hashes[:1024])
     return found, info

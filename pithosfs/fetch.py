@@ -105,6 +105,13 @@ class Fetcher:
         ask = self._client_of(ref).hashmap
         return self._wait(self._submit(lambda: ask(ref.container, ref.name, version or None)))
 
+    def begin(self, origin: Origin, start: int, stop: int) -> None:
+        """Have whole blocks, bytes ``start`` to ``stop``, under way already while it is asked what they are.
+
+        They are taken when they are wanted by their hashes; after a moment without that, given up.
+        """
+        self._request(LongRange(origin, start, stop), ahead=False)
+
     def info(self, origin: Origin) -> Info:
         """One object's headers."""
         ref, version = origin
@@ -225,10 +232,24 @@ class Fetcher:
                 break
             first = first or future
             mine.append(address)
-        if not mine or self._comes_along(mine):
+        mine = self._left_by_others(mine)
+        if mine:
+            self._request(LongRange.of(mine, stop), ahead=ahead)
+        else:
             self._ended(ahead)
-            return first
-        wanted = LongRange(mine, stop)
+        return first
+
+    def _left_by_others(self, run: list[Address]) -> list[Address]:
+        """What of the run no request brings that is under way."""
+        with self._lock:
+            under_way = list(self._long) if run else []
+        for each in under_way:
+            taken = each.takes(run)
+            if taken:
+                return run[taken:]
+        return run
+
+    def _request(self, wanted: LongRange, *, ahead: bool) -> None:
         try:
             pool = self._ahead_pool if ahead else self._pool
             with self._lock:
@@ -236,13 +257,6 @@ class Fetcher:
             if_cancelled(pool.submit(self._fetch_range, wanted, ahead), lambda: self._give_up(wanted, ahead))
         except RuntimeError:
             self._give_up(wanted, ahead)
-        return first
-
-    def _comes_along(self, run: Sequence[Address]) -> bool:
-        """Whether a request that is under way brings the run as well."""
-        with self._lock:
-            under_way = list(self._long)
-        return any(each.takes(run) for each in under_way)
 
     def _give_up(self, wanted: LongRange, ahead: bool) -> None:
         self._failed(wanted, Unavailable(ENDING))
@@ -254,7 +268,7 @@ class Fetcher:
             self.cache.failed(address.hash, error)
 
     def _ended(self, ahead: bool, wanted: LongRange | None = None) -> None:
-        """A request is over, or was none, for another brings what was ``wanted``."""
+        """A request is over, or was none, for others bring what was ``wanted``."""
         with self._lock:
             self._ahead_now -= ahead
             if wanted is not None:

@@ -167,7 +167,7 @@ class FileData:
             content = self._content
             with self._lock:
                 found = [content.block(index) for index in range(first, min(stop, content.count))]
-                end = content.base.size if plan.to_the_end and not content.changed else 0
+                end = 0 if content.changed else min(plan.reach * content.block_size, content.base.size)
             self._services.fetcher.prefetch([each[0] for each in found if each], end)
         return plan
 

@@ -178,13 +178,13 @@ class OpenFile:
 
     # -- the base ---------------------------------------------------------------------------
 
-    def load(self) -> FileData:
-        """The bytes, their hashmap fetched if need be."""
+    def load(self, wanted: tuple[int, int] = (0, 0)) -> FileData:
+        """The bytes; if their hashmap must be fetched, those ``wanted`` (start, stop) are begun on."""
         data = self._data
         if data is None:
             with self._loading:
                 if self._data is None:
-                    content = self._load()
+                    content = self._load(wanted)
                     with self._lock:
                         self._data = self._data_of(content)
                 data = self._data
@@ -194,11 +194,11 @@ class OpenFile:
     def _data_of(self, content: Content, scratch: Scratch | None = None) -> FileData:
         return FileData(self._services, content, self._promise, self._lock, scratch)
 
-    def _load(self) -> Content:
+    def _load(self, wanted: tuple[int, int]) -> Content:
         node = self.node
         if node is None:
             return self._no_content()
-        found, info = hashmap_of(self._services, node)
+        found, info = hashmap_of(self._services, node, wanted)
         with self._lock:
             if info is not None and self.node is node:
                 if not node.version and node.readable_at.ref == node.ref:
@@ -227,7 +227,12 @@ class OpenFile:
     def read_into(self, offset: int, view: memoryview, ahead: Readahead) -> int:
         """Fill ``view`` from ``offset``; fewer bytes only at the end of the file."""
         self.looked_at()
-        return self.load().read_into(offset, view, ahead)
+        data = self._data or self.load(self._opening(offset, len(view), ahead))
+        return data.read_into(offset, view, ahead)
+
+    def _opening(self, offset: int, size: int, ahead: Readahead) -> tuple[int, int]:
+        """What a read will most likely want of a file of which nothing is known yet but its size."""
+        return ahead.opening(offset, size, self.size, self._services.fetcher.network.rate)
 
     def seek(self, offset: int, *, data: bool) -> int | None:
         """The next data (or hole) at or after ``offset``, by whole blocks; None if there is none."""

@@ -4,7 +4,7 @@ A request costs a server more than many blocks do.  So for a reader that is
 fast, one request asks for all that follows, and each block that is wanted next
 is taken from its answer.  Nothing is read from it that was not asked for: who
 pauses leaves the rest with the server, and after a moment the request is given
-up.
+up.  A request may be under way before it is known what its blocks are.
 """
 
 from __future__ import annotations
@@ -57,38 +57,48 @@ class Address(NamedTuple):
 
 
 class LongRange:
-    """What one request brings: the blocks of ``run``, and those that are wanted after them in time.
+    """What one request brings: the blocks that are wanted of it in time, one after the other.
 
-    The request is for the bytes from ``start`` to ``stop``; without ``stop``,
-    for those of ``run`` alone.  One thread takes the blocks; any may add more.
+    The request is for the bytes from ``start`` to ``stop`` of an object, where
+    blocks begin and end.  One thread takes the blocks; any may add more.
     """
 
-    def __init__(self, run: Sequence[Address], stop: int = 0) -> None:
-        self.origin = run[0].origin
-        self.start = run[0].start
-        self.stop = max(stop, run[-1].stop)
-        self._wanted = deque(run)
-        self._last = run[-1]
+    def __init__(self, origin: Origin, start: int, stop: int) -> None:
+        self.origin = origin
+        self.start = start
+        self.stop = stop
+        self._wanted: deque[Address] = deque()
+        self._end = start  # of what was wanted so far
         self._ended = False
         self._last_call = False
         self._changed = threading.Condition()
 
-    def takes(self, run: Sequence[Address]) -> bool:
-        """Whether ``run`` comes with it, too: it begins where this ends, and it is not too late."""
+    @classmethod
+    def of(cls, run: Sequence[Address], stop: int = 0) -> LongRange:
+        """A request for the blocks of ``run``, and for all up to ``stop`` if that is further."""
+        made = cls(run[0].origin, run[0].start, max(stop, run[-1].stop))
+        made.takes(run)
+        return made
+
+    def takes(self, run: Sequence[Address]) -> int:
+        """How many blocks of ``run``, from its first, come with it, too.
+
+        None do if the run does not begin where this ends, or if it is too late.
+        """
         with self._changed:
-            if self._ended or self._last_call:
-                return False
-            if not self._last.goes_on_with(run[0]) or run[-1].stop > self.stop:
-                return False
-            self._wanted.extend(run)
-            self._last = run[-1]
-            self._changed.notify()
-            return True
+            if self._ended or self._last_call or (run[0].origin, run[0].start) != (self.origin, self._end):
+                return 0
+            here = [each for each in run if each.stop <= self.stop]
+            if here:
+                self._wanted.extend(here)
+                self._end = here[-1].stop
+                self._changed.notify()
+            return len(here)
 
     def next(self) -> Address | None:
         """The block to be taken now; None, and no more from then on, if none is wanted for a moment."""
         with self._changed:
-            if not self._wanted and self._last.stop < self.stop:
+            if not self._wanted and self._end < self.stop:
                 self._changed.wait_for(lambda: self._wanted or self._ended or self._last_call, LINGER)
             if self._wanted:
                 return self._wanted.popleft()

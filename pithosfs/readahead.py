@@ -1,7 +1,7 @@
 """What to fetch for a read: a piece, a block, or what comes next as well.  No I/O.
 
-A reader that goes on where it stopped gets a window that doubles with each
-block it crosses; one that jumps starts small again.  Several interleaved
+A reader that goes on where it stopped gets a window that doubles each time
+half of it is read; one that jumps starts small again.  Several interleaved
 sequential readers of one handle each keep their window.  Nothing is constant
 that the network can tell: whole blocks instead of pieces where a block takes
 no longer than a request, and the rest of the file when random reads have
@@ -25,11 +25,13 @@ _STREAMS = 8
 _TRUST_AT_START = 128 * 1024 + 1
 _TRUST_ELSEWHERE = 384 * 1024
 _CHEAP_BLOCK_SECONDS = 0.02
-#: A reader of so many bytes in a row will most likely want the rest of the file ...
-_TRUST_TO_THE_END = 24 * 1024 * 1024
-#: ... in one request, if one connection brings so many bytes a second (else several do better), and the
-#: reader asks for more within so many seconds (else the request is given up in between).
-_FAST, _SOON = 60e6, 0.8 * LINGER
+#: Blocks that a sequential reader has ready at first, behind the one it reads.
+_FIRST_WINDOW = 2
+#: A request may ask for more than is wanted yet: for so many blocks at first, for the rest of the file from
+#: a reader who goes on within so many seconds (else the request would be given up in between), ...
+_FIRST_REACH, _SOON = 8, 0.8 * LINGER
+#: ... if one connection brings so many bytes a second, as far as is known; else several do better.
+_FAST = 60e6
 _WHOLE_FILE_SECONDS = 4.0
 
 
@@ -44,13 +46,14 @@ class Unit(Enum):
 class Plan:
     """``unit`` for the blocks read; blocks ``ahead`` (first, behind the last) to begin on.
 
-    ``to_the_end``: one request may well ask for all behind those, too.
+    ``reach``: up to which block (exclusive) the request for the last of those may ask for more, to
+    be taken when it is wanted; 0 if for none.
     ``random`` is a read that went on from no other: how long it waits is to be told.
     """
 
     unit: Unit
     ahead: tuple[int, int] = (0, 0)
-    to_the_end: bool = False
+    reach: int = 0
     random: bool = False
 
 
@@ -60,7 +63,7 @@ class _Stream:
     run: int = 0  # bytes read one after the other
     window: int = 0  # blocks to have ready behind the position
     asked: int = 0  # block up to which was asked for
-    asked_at: float = float("-inf")  # monotonic
+    asked_at: float | None = None  # monotonic
 
 
 class Readahead:
@@ -78,6 +81,18 @@ class Readahead:
         """A random read had to wait so long for the network."""
         with self._lock:
             self._waited += seconds
+
+    def opening(self, offset: int, size: int, file_size: int, rate: float) -> tuple[int, int]:
+        """The bytes to begin on (start, stop) while it is asked what blocks the file consists of.
+
+        Those that :meth:`plan` is going to ask for in one request; (0, 0) where that is not sure to be
+        whole blocks.
+        """
+        first = offset // self._block_size
+        if file_size <= self._block_size or size < (_TRUST_ELSEWHERE if offset else _TRUST_AT_START):
+            return (0, 0)
+        stop = first + _FIRST_REACH if _one_is_best(rate) else first + 1 + _FIRST_WINDOW
+        return first * self._block_size, min(stop * self._block_size, file_size)
 
     def plan(
         self, offset: int, size: int, file_size: int, latency: float, rate: float, max_window: int
@@ -126,24 +141,27 @@ class Readahead:
         ahead = self._window(stream, count, max_window)
         if ahead[0] >= ahead[1]:
             return Plan(Unit.BLOCK)
-        now = time.monotonic()
-        soon, stream.asked_at = now - stream.asked_at < _SOON, now
-        return Plan(Unit.BLOCK, ahead, soon and rate >= _FAST and stream.run >= _TRUST_TO_THE_END)
+        return Plan(Unit.BLOCK, ahead, self._reach(stream, ahead[0], count, rate))
+
+    def _reach(self, stream: _Stream, first: int, count: int, rate: float) -> int:
+        now, before = time.monotonic(), stream.asked_at
+        stream.asked_at = now
+        if not _one_is_best(rate) or (before is not None and now - before >= _SOON):
+            return 0
+        return count if before is not None and rate else min(count, first + _FIRST_REACH)
 
     def _window(self, stream: _Stream, count: int, max_window: int) -> tuple[int, int]:
         here = (stream.position - 1) // self._block_size
         if not stream.window:
-            stream.window, stream.asked = 2, here
-        stop = min(count, here + 1 + stream.window)
+            stream.window, stream.asked = min(_FIRST_WINDOW, max(1, max_window)), here
         # Ask for more when half of what was asked for is used up: few, long requests.
-        if stop - stream.asked < max(1, stream.window // 2) and stop < count:
+        elif 2 * (stream.asked - here - 1) > stream.window or stream.asked >= count:
             return (0, 0)
-        ahead = (max(here, stream.asked), stop)
-        if ahead[0] >= ahead[1]:
-            return (0, 0)
-        stream.asked = stop
-        stream.window = min(max(1, max_window), stream.window * 2)
-        return ahead
+        else:
+            stream.window = min(max(1, max_window), stream.window * 2)
+        ahead = (max(here, stream.asked), min(count, here + 1 + stream.window))
+        stream.asked = max(ahead)
+        return ahead if ahead[0] < ahead[1] else (0, 0)
 
     def _unit(self, offset: int, latency: float, rate: float) -> Unit:
         if not rate:  # the second jump is spent on learning the rate
@@ -158,3 +176,8 @@ class Readahead:
             return False
         seconds = file_size / rate
         return seconds <= _WHOLE_FILE_SECONDS and self._waited >= seconds
+
+
+def _one_is_best(rate: float) -> bool:
+    """Whether one long request brings as much as several would, as far as is known."""
+    return not rate or rate >= _FAST

@@ -49,6 +49,14 @@ def test_a_sequential_reader_never_waits_for_a_block_that_was_not_asked_for() ->
     assert max(asked) - 60 <= 17, "never further than the window"
 
 
+def test_no_more_is_asked_for_than_was_read_already_and_a_little() -> None:
+    for rate in (0, SLOW, FAST):
+        ahead = Readahead(BLOCK)
+        for offset in range(0, 40 * BLOCK, STEP):
+            stop = read(ahead, offset, rate=rate).ahead[1]
+            assert stop <= 3 + 3 * offset // BLOCK
+
+
 def test_the_window_ends_with_the_file() -> None:
     ahead = Readahead(BLOCK)
     asked: set[int] = set()
@@ -134,23 +142,50 @@ def asks(ahead: Readahead, megabytes: int, rate: float) -> list[Plan]:
     return [plan for plan in plans if plan.ahead != (0, 0)]
 
 
-def test_a_long_fast_reader_may_have_all_in_one_request() -> None:
-    plans = asks(Readahead(BLOCK), 100, FAST)
-    assert [plan.to_the_end for plan in plans] == sorted(plan.to_the_end for plan in plans)
-    assert plans[-1].to_the_end
-    beginning = [plan for plan in plans if plan.ahead[1] * BLOCK <= 24 * 1024 * 1024]
-    assert beginning, "who reads the beginning of a file may stop there"
-    assert not any(plan.to_the_end for plan in beginning)
+def test_a_fast_reader_who_goes_on_may_have_all_in_one_request() -> None:
+    first, *others = asks(Readahead(BLOCK), 100, FAST)
+    assert first.ahead[1] < first.reach < 10, "who reads the beginning of a file may stop there"
+    assert others
+    assert {plan.reach for plan in others} == {100}
+
+
+def test_where_no_rate_is_known_a_request_reaches_a_little_further_than_what_is_wanted() -> None:
+    plans = asks(Readahead(BLOCK), 100, 0)
+    assert all(plan.ahead[1] <= plan.reach or plan.ahead[1] - plan.ahead[0] > 8 for plan in plans)
+    assert max(plan.reach - plan.ahead[0] for plan in plans) <= 8
 
 
 def test_on_a_line_on_which_several_requests_are_better_each_is_for_a_part() -> None:
-    assert not any(plan.to_the_end for plan in asks(Readahead(BLOCK), 100, SLOW))
+    assert not any(plan.reach for plan in asks(Readahead(BLOCK), 100, SLOW))
 
 
 def test_a_slow_reader_gets_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("pithosfs.readahead.time.monotonic", lambda: now[0])
     ahead = Readahead(BLOCK)
+    plans = []
     for offset in range(0, 100 * 1024 * 1024, STEP):
-        assert not read(ahead, offset, rate=FAST).to_the_end
+        plans.append(read(ahead, offset, rate=FAST))
         now[0] += 0.05
+    assert [plan.reach for plan in plans if plan.reach] == [8], "but for the beginning"
+
+
+@pytest.mark.parametrize("rate", [0, SLOW, FAST])
+@pytest.mark.parametrize("offset", [0, 5 * BLOCK + 7, 96 * BLOCK])
+@pytest.mark.parametrize("size", [4096, STEP, 2 * STEP, 1024 * 1024])
+def test_what_a_first_read_begins_on_is_what_is_asked_for_then(offset: int, size: int, rate: float) -> None:
+    """In one request: it comes along with what was begun on before it was known what it is."""
+    ahead = Readahead(BLOCK)
+    start, stop = ahead.opening(offset, size, HUGE, rate)
+    plan = read(ahead, offset, size, rate=rate)
+    if start == stop:
+        assert plan.ahead == (0, 0)
+    else:
+        assert (start, stop) == (plan.ahead[0] * BLOCK, max(plan.ahead[1], plan.reach) * BLOCK)
+
+
+def test_nothing_is_begun_on_for_a_small_file_or_a_small_read() -> None:
+    ahead = Readahead(BLOCK)
+    assert ahead.opening(0, BLOCK, BLOCK, FAST) == (0, 0)
+    assert ahead.opening(0, STEP, HUGE, FAST) == (0, 0)
+    assert ahead.opening(0, 2 * STEP, BLOCK + 1, FAST) == (0, BLOCK + 1)

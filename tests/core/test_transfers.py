@@ -107,6 +107,48 @@ def test_a_long_request_that_breaks_is_made_good(stack: Stack, monkeypatch: pyte
     assert broken
 
 
+def test_a_read_from_the_start_does_not_wait_until_it_is_known_what_the_file_is(build: Build) -> None:
+    stack = build(full=True)
+    data = os.urandom(5 * FULL + 1)
+    stack.put("film", data)
+    handle = stack.fs.open("/film")
+    stack.wire.reset()
+    held = stack.wire.hold("GET", "hashmap")
+    got, step = memoryview(bytearray(len(data))), 1024 * 1024
+
+    def read(at: int) -> int:
+        return stack.fs.handles.read_into(handle.number, at, got[at : at + step])
+
+    first = InThread(lambda: read(0))
+    held.wait()
+    eventually(lambda: stack.wire.count("GET") == 2)
+    held.release()
+    first.result()
+    for at in range(step, len(data), step):
+        read(at)
+    assert got == data
+    assert stack.wire.count("GET") == 2, "the hashmap, and all the bytes"
+    stack.fs.handles.release(handle.number)
+
+
+def test_what_was_begun_on_and_is_not_wanted_is_given_up(stack: Stack) -> None:
+    data = os.urandom(12 * SMALL)
+    found = addresses(stack, "file", data)
+    read_all(stack, found[:2])
+    stack.wire.reset()
+    stack.fetcher.begin(found[0].origin, 0, len(data))
+    eventually(lambda: stack.wire.count("GET") == 1 and not stack.fetcher._long)
+    assert read_all(stack, found) == data
+
+
+def test_what_was_begun_on_and_fails_is_asked_for_again(stack: Stack) -> None:
+    data = os.urandom(12 * SMALL)
+    found = addresses(stack, "file", data)
+    stack.fetcher.begin(Origin(found[0].origin.ref, 10**9), 0, len(data))
+    eventually(lambda: not stack.fetcher._long)
+    assert read_all(stack, found) == data
+
+
 def test_many_who_want_a_block_make_one_request(stack: Stack) -> None:
     (address,) = addresses(stack, "file", os.urandom(SMALL))
     held = stack.wire.hold("GET")
