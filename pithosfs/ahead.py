@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from pithosfs.errors import PithosError
 from pithosfs.names import ObjectRef
 from pithosfs.upload import Uploader
 from pithosfs.waiting import if_cancelled, wait
+
+log = logging.getLogger(__name__)
 
 #: Blocks to be hashed before the server is first asked which of them it has.
 _ASK_AT = 3
@@ -102,8 +105,10 @@ class Ahead:
             if waiting:
                 self._uploader.send_blocks(self._ref, waiting)
                 self.sent.update(each.hash for each in waiting)
-        except Exception:
+        except Exception as error:
             self._failed = True  # the commit meets the same trouble and reports it
+            if not isinstance(error, PithosError):
+                log.exception("sending blocks of %s ahead failed", self._ref)
         self._go_on()
 
     def _share_or_rest(self) -> list[int]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 Buffer = bytes | bytearray | memoryview
@@ -35,7 +36,7 @@ class Span(NamedTuple):
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hashmap:
     """An object's content: ``size`` in bytes and the hash of each of its blocks."""
 
@@ -48,9 +49,9 @@ class Hashmap:
         if len(self.hashes) != block_count(self.size, self.block_size):
             raise ValueError(f"{len(self.hashes)} hashes for {self.size} bytes")
 
-    @property
+    @cached_property
     def merkle(self) -> str:
-        """The one hash over all (``X-Object-Hash``)."""
+        """The one hash over all (``X-Object-Hash``): milliseconds for a few thousand blocks."""
         return merkle(self.hashes, self.algorithm)
 
 

@@ -178,12 +178,13 @@ class Files:
             last = not file.handles
         if not last:
             return
-        if file.dirty and file not in self.outbox:
-            try:
+        try:
+            if file.dirty and file not in self.outbox:
                 self.sending.sync(file)
-            except PithosError as error:
-                log.warning("%s is not sent yet: %s", file.ref, error)
-        self.release(file)
+        except PithosError as error:
+            log.warning("%s is not sent yet: %s", file.ref, error)
+        finally:
+            self.release(file)
 
     def done(self, file: OpenFile) -> None:
         """The operation that took the file into use has ended."""

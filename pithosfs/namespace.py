@@ -11,7 +11,7 @@ What this mount does itself is put into the listings at once (:meth:`put`,
 :meth:`drop`, :meth:`moved`); an answer that was on its way meanwhile does not
 undo it.
 
-Lock order: ``Namespace._lock`` is a leaf; requests are made outside of it.
+Lock order: under ``Namespace._lock`` only inode numbers are asked for; requests are made outside of it.
 """
 
 from __future__ import annotations

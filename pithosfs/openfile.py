@@ -41,6 +41,7 @@ from pithosfs.scratch import Scratch
 from pithosfs.services import Services
 from pithosfs.traits import Traits
 from pithosfs.upload import Terms
+from pithosfs.waiting import Turn
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +68,9 @@ class OpenFile:
         self.uses = 0  # operations under way that will need it when they go on
         self.gone = False  # removed: lives on without a name until the last handle closes
         self._services = services
-        self._committing = threading.RLock()
+        self._committing = Turn()
         self._lock = threading.RLock()
-        self._loading = threading.Lock()
+        self._loading = Turn()
         self._promise = Promise(services.staging)
         self._data: FileData | None = None
         meta = {} if node is None else services.store.meta(node.version)
@@ -81,7 +82,7 @@ class OpenFile:
     # -- state ------------------------------------------------------------------------------
 
     @property
-    def committing(self) -> threading.RLock:
+    def committing(self) -> Turn:
         """Held by a commit, a rename, a removal: one at a time."""
         return self._committing
 

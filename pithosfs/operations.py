@@ -1,6 +1,6 @@
 """The FUSE operations class: paths and handles in, stat structures and errnos out.
 
-The only module that knows errno.  Every operation goes through one border,
+The only module that turns errors into errnos.  Every operation goes through one border,
 which logs it, lets the caller give up waiting, and turns each error into its
 errno; an exception nobody expected is logged with its traceback and is EIO.
 """

@@ -45,51 +45,11 @@ class Why(Enum):
 
 
 @dataclass(slots=True)
-class _Moment:
-    """When something is due, in monotonic seconds."""
-
-    at: float
-
-
-@dataclass(slots=True)
-class _Lot(_Moment):
-    """When files closed one after the other are: ``seconds`` after the last of them."""
-
-    seconds: float
-    began: float = field(default_factory=time.monotonic)
-    next_one: float = 0.0  # when one of them may go before the others
-
-    def closed(self, seconds: float) -> bool:
-        """Whether a file closed now that is to wait so long is one of them."""
-        now = time.monotonic()
-        if seconds != self.seconds or now >= min(self.at, self.began + _TOGETHER):
-            return False
-        self.at = now + seconds
-        return True
-
-
-@dataclass(slots=True)
-class _OneOf:
-    """When a file closed among others is: with them, or before them when its own time has come."""
-
-    lot: _Lot
-    own: float
-
-    @property
-    def at(self) -> float:
-        """In monotonic seconds."""
-        # Asked of all that wait, again and again: min() and max() would take twice as long.
-        lot, at = self.lot, self.own
-        if at < lot.next_one:
-            at = lot.next_one
-        return at if at < lot.at else lot.at
-
-
-@dataclass(slots=True)
 class _Waiting:
     file: OpenFile
     why: Why
-    when: _Moment | _OneOf
+    due: float = math.inf  # when to send it, in monotonic seconds; one of a lot goes with that at the latest
+    lot: _Lot | None = None  # those it is to be sent with
     since: float = field(default_factory=time.time)
     attempts: int = 0
     error: str | None = None
@@ -98,10 +58,45 @@ class _Waiting:
     round: int = 0  # the drain in which it failed last
     before: _Lot | None = None  # those it is being sent before
 
+
+class _Lot:
+    """Files closed one after the other, all due ``seconds`` after the last of them.
+
+    When the time of the first has come that it was closed for, it may go before the others.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.busy = False
+        self.files: dict[int, _Waiting] = {}  # in the order in which they were closed
+        self._seconds = seconds
+        self._began = time.monotonic()
+        self._at = self._began + seconds  # when all are due
+        self._next_one = 0.0  # when one of them may go before the others
+
+    def takes(self, seconds: float) -> bool:
+        """Whether a file closed now that is to wait so long is one of them."""
+        now = time.monotonic()
+        if seconds != self._seconds or now >= min(self._at, self._began + _TOGETHER):
+            return False
+        self._at = now + seconds
+        return True
+
     @property
     def due(self) -> float:
-        """When to send it, in monotonic seconds."""
-        return self.when.at
+        """When the first of them is, in monotonic seconds."""
+        first = next(iter(self.files.values()))
+        return min(max(first.due, self._next_one), self._at)
+
+    def take_first(self) -> _Waiting:
+        """The first of them, to be sent now; if that is before the others, none goes until :meth:`sent`."""
+        item = self.files.pop(next(iter(self.files)))
+        if self._at > time.monotonic():
+            item.before, self._next_one = self, math.inf
+        return item
+
+    def sent(self) -> None:
+        """The one that went before the others was sent, or failed."""
+        self._next_one = time.monotonic() + _BETWEEN
 
 
 class Outbox:
@@ -113,8 +108,10 @@ class Outbox:
         self._changed = threading.Condition(self._lock)  # for the threads: something may be due earlier
         self._looks: list[float] = []
         self._ended = threading.Condition(self._lock)  # for who drains: something was sent, or failed
-        self._waiting: dict[int, _Waiting] = {}
-        self._lot = _Lot(0.0, 0.0)
+        self._waiting: dict[int, _Waiting] = {}  # all; those that are not busy are also in one of these
+        self._alone: dict[int, _Waiting] = {}
+        self._lots: list[_Lot] = []
+        self._last = _Lot(0.0)
         self._round = 0
         self._stopped = False
         self._workers = workers
@@ -151,38 +148,56 @@ class Outbox:
         with self._lock:
             found = self._waiting.get(id(file))
             if found is not None:
-                found.when, found.again = _in(seconds), True
+                found.due, found.lot, found.again = time.monotonic() + seconds, None, True
 
-    def keep(self, file: OpenFile, error: PithosError) -> None:
+    def keep(self, file: OpenFile, error: Exception) -> None:
         """Try a file again whose commit failed."""
         self._add(file, Why.FAILED, _FIRST_PAUSE, error)
 
-    def _add(self, file: OpenFile, why: Why, seconds: float, error: PithosError | None = None) -> None:
+    def _add(self, file: OpenFile, why: Why, seconds: float, error: Exception | None = None) -> None:
         with self._lock:
-            found = self._waiting.get(id(file))
-            when = self._together(seconds) if why is Why.QUEUED else _in(seconds)
-            in_time = bool(self._looks) and min(self._looks) <= when.at
-            if found is None:
-                found = self._waiting[id(file)] = _Waiting(file, why, when)
-            elif found.why is not Why.FAILED or why is Why.FAILED:
-                found.why, found.when = why, when
+            found = self._waiting.setdefault(id(file), _Waiting(file, why))
+            if found.why is not Why.FAILED or why is Why.FAILED:
+                found.why = why
+                self._place(found, seconds, self._lot(seconds) if why is Why.QUEUED else None)
             found.again = found.busy
             if error is not None:
                 found.error, found.round = str(error), self._round
-            if not in_time:
+            if not found.busy and (not self._looks or min(self._looks) > (found.lot or found).due):
                 self._changed.notify()
 
-    def _together(self, seconds: float) -> _OneOf:
-        own = time.monotonic() + seconds
-        if not self._lot.closed(seconds):
-            self._lot = _Lot(own, seconds)
-        return _OneOf(self._lot, own)
+    def _place(self, item: _Waiting, seconds: float, lot: _Lot | None = None) -> None:
+        """Have an item wait for so long, or as one of a lot; one that is being sent does so afterwards."""
+        self._take_out(item)
+        item.due, item.lot = time.monotonic() + seconds, lot
+        if not item.busy:
+            self._put_in(item)
+
+    def _put_in(self, item: _Waiting) -> None:
+        if item.lot is None:
+            self._alone[id(item.file)] = item
+            return
+        item.lot.files[id(item.file)] = item
+        if item.lot not in self._lots:
+            self._lots.append(item.lot)
+
+    def _take_out(self, item: _Waiting) -> None:
+        self._alone.pop(id(item.file), None)
+        if item.lot is not None:
+            item.lot.files.pop(id(item.file), None)
+
+    def _lot(self, seconds: float) -> _Lot:
+        """The lot of a file that is closed now and is to wait so long."""
+        if not self._last.takes(seconds):
+            self._last = _Lot(seconds)
+        return self._last
 
     def forget(self, file: OpenFile) -> None:
         """The file has nothing to send any more."""
         with self._lock:
             found = self._waiting.get(id(file))
             if found is not None and not found.busy:
+                self._take_out(found)
                 del self._waiting[id(file)]
                 self._ended.notify_all()
 
@@ -226,7 +241,7 @@ class Outbox:
             mine = self._round
             asked = list(self._waiting.values())
             for each in asked:
-                each.when = _in(0.0)
+                self._place(each, 0.0)
             self._changed.notify_all()
             while any(self._is_left(each) and (each.busy or each.round < mine) for each in asked):
                 left = None if deadline is None else deadline - time.monotonic()
@@ -254,23 +269,33 @@ class Outbox:
 
     def _next(self) -> _Waiting | None:
         with self._lock:
-            item = next_due(self._changed, self._waiting.values, lambda: self._stopped, self._looks)
-            if item is not None and isinstance(item.when, _OneOf) and item.when.lot.at > time.monotonic():
-                item.before = item.when.lot
-                item.before.next_one = math.inf
-            return item
+            found = next_due(self._changed, self._first_ones, lambda: self._stopped, self._looks)
+            if isinstance(found, _Lot):
+                item, found.busy = found.take_first(), False
+                item.busy = True
+                if found.files and item.before is None:
+                    self._changed.notify()
+                return item
+            if found is not None:
+                self._take_out(found)
+            return found
+
+    def _first_ones(self) -> list[_Waiting | _Lot]:
+        """What may be due: of many files that wait together, none but the first."""
+        self._lots = [each for each in self._lots if each.files]
+        return [*self._alone.values(), *self._lots]
 
     def _done(self, item: _Waiting, error: PithosError | None) -> None:
         with self._lock:
             if item.before is not None:
-                item.before.next_one = time.monotonic() + _BETWEEN
+                item.before.sent()
                 item.before = None
             item.busy, again, item.again = False, item.again, False
             if error is None:
                 if item.file.dirty and again:
-                    pass  # due when it was put in again
+                    self._put_in(item)
                 elif item.file.dirty and not item.file.handles:
-                    item.when = _in(_FIRST_PAUSE)  # changed again while it was sent
+                    self._place(item, _FIRST_PAUSE)  # changed again while it was sent
                 else:
                     self._waiting.pop(id(item.file), None)
             else:
@@ -279,10 +304,5 @@ class Outbox:
                     log.warning("%s is not sent yet: %s", item.file.ref, error)
                 item.why, item.error, item.round = Why.FAILED, str(error), self._round
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(item.attempts, 10))
-                item.when = _in(pause * random.uniform(0.7, 1.3))  # noqa: S311 - only spreads load
+                self._place(item, pause * random.uniform(0.7, 1.3))  # noqa: S311 - only spreads load
             self._ended.notify_all()  # not the other threads: this one looks next
-
-
-def _in(seconds: float) -> _Moment:
-    """So many seconds from now."""
-    return _Moment(time.monotonic() + seconds)

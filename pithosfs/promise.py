@@ -55,7 +55,8 @@ class Promise:
         if coming is not None and (coming.merkle, coming.size) not in attempts:
             attempts.append((coming.merkle, coming.size))
         entry = entry | {"attempts": attempts, "replaces": self._replaces}
-        self._staging.record(self._key, entry)
+        if not self.made or entry != self._entry:  # a shell closes one file several times
+            self._staging.record(self._key, entry)
         self._entry, self.made = entry, True
         self._told = self._entered = set(attempts)
         self._changed_since = None

@@ -1,10 +1,11 @@
 """The user's running mounts: one small file and one control socket each.
 
 They lie in a private directory, ``$XDG_RUNTIME_DIR/pithosfs`` where there is
-one, else ``/run/pithosfs`` for root, else ``/tmp/pithosfs-UID``.  A mount started by
-cron or at boot may have chosen another of these than the shell that asks, so
-all of them are read.  An entry names its process with its start time, so
-that a number used again is not taken for it.
+one, else ``/run/pithosfs`` for root or ``/run/user/UID/pithosfs`` for others,
+else ``/tmp/pithosfs-UID``.  A mount started by cron or at boot may have chosen
+another of these than the shell that asks, so all of them are read.  An entry
+names its process with its start time, so that a number used again is not
+taken for it.
 """
 
 from __future__ import annotations

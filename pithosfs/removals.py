@@ -34,6 +34,7 @@ from pithosfs.errors import NoSpace, NotFound, PithosError
 from pithosfs.journal import TO_BE_DELETED, pack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
+from pithosfs.waiting import wait_in
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +226,7 @@ class Removals:
     def _idle(self, ref: ObjectRef) -> _Removal | None:
         """The removal of ``ref``, once nobody is at it.  ``_lock`` is held."""
         while (found := self._waiting.get(ref)) is not None and found.busy:
-            self._lock.wait()
+            wait_in(self._lock)
         return found
 
     def waiting(self) -> list[dict[str, Any]]:
@@ -280,8 +281,8 @@ class Removals:
         """Delete once, and note how it went.  The caller has made it ``busy``."""
         ref = found.node.ref
         error: PithosError | None = None
-        self._note_unless_soon_done(found)
         try:
+            self._note_unless_soon_done(found)
             found.delete()
         except PithosError as caught:
             error = caught

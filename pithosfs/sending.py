@@ -117,7 +117,7 @@ class Sending:
         """Returns when the server has the file; else it is kept, retried, and the reason raised."""
         try:
             self._commit(file)
-        except PithosError as error:
+        except Exception as error:  # one that nobody expected must not cost the data either
             if file.dirty:  # else both versions are kept, and the error says so
                 self._keep(file, error)
             raise
@@ -149,7 +149,7 @@ class Sending:
             if file.dirty:
                 raise  # else both versions are kept, and it was said
 
-    def _keep(self, file: OpenFile, error: PithosError) -> None:
+    def _keep(self, file: OpenFile, error: Exception) -> None:
         log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)
         self._in_use.pin(file)
         persist(file)

@@ -1,7 +1,7 @@
 """Names that programs give a file for as long as they write it, and then rename.  No I/O.
 
 Only names that hardly anything else has: who closes such a file may have it
-sent by the rename that follows (``files``).
+sent by the rename that follows (``sending``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Waiting that a caller can give up: Ctrl-C on a stuck ``cat`` must work.
 
 Whoever serves a caller that may lose patience says so with :func:`patience`;
-everything below waits with :func:`wait`, which looks from time to time.
+everything below waits with :func:`wait`, which looks from time to time, and
+so do who waits for a :class:`Turn` and :func:`wait_in` a condition: behind
+those there may be somebody who waits for the network.
 """
 
 from __future__ import annotations
@@ -71,6 +73,35 @@ def wait(future: Future[Result], timeout: float | None = None) -> Result:
         return future.result()
     except CancelledError as error:
         raise Unavailable(ENDING) from error
+
+
+class Turn:
+    """A reentrant lock for what may take as long as the network: who waits for it may leave."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        if _caller.gone is None:
+            self._lock.acquire()
+            return
+        step = 0.0
+        while not self._lock.acquire(timeout=step):
+            if _caller.gone():
+                raise Interrupted("interrupted")
+            step = _LOOK_EVERY if step else _FIRST_LOOK
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def wait_in(condition: threading.Condition) -> None:
+    """Until it is notified, or a little longer than a moment; Interrupted if the caller left."""
+    condition.wait(_LOOK_EVERY if may_leave() else None)
+    if _caller.gone is not None and _caller.gone():
+        raise Interrupted("interrupted")
 
 
 def _wait_for(future: Future[Any], seconds: float | None) -> None:

@@ -95,15 +95,16 @@ def test_every_module_in_the_designs_table_is_there() -> None:
 
 
 def members() -> dict[str, set[str]]:
-    """Names by class: its methods and attributes, and those of the classes it is made from."""
+    """Names by class: what it defines or sets of itself, and the same of the classes it is made from."""
     own: dict[str, set[str]] = {}
     bases: dict[str, list[str]] = {}
     for path in sorted((ROOT / "pithosfs").rglob("*.py")):
         for made in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(made, ast.ClassDef):
-                inside = list(ast.walk(made))
+                stored = (each for each in ast.walk(made) if hasattr(each, "ctx"))
+                inside = [each for each in stored if isinstance(each.ctx, ast.Store)]
                 names = own.setdefault(made.name, set())
-                names |= {each.name for each in inside if isinstance(each, ast.FunctionDef)}
+                names |= {each.name for each in made.body if isinstance(each, ast.FunctionDef)}
                 names |= {each.attr for each in inside if isinstance(each, ast.Attribute)}
                 names |= {each.id for each in inside if isinstance(each, ast.Name)}
                 bases.setdefault(made.name, []).extend(

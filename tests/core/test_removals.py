@@ -74,7 +74,8 @@ def void(_: object) -> None:
 
 def journalled(staging: Staging) -> list[str]:
     """Names of the objects that the next mount would delete."""
-    entries = [json.loads(path.read_text()) for path in staging.directory.glob("*.json")]
+    texts = [path.read_text() for path in staging.directory.glob("*.json")]
+    entries = [json.loads(text) for text in texts if text]  # an empty one was never promised
     return sorted(node.ref.name for entry in entries for node in unpack_removal(entry))
 
 

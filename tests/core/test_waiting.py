@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from pithosfs.errors import Interrupted, TimedOut, Unavailable
-from pithosfs.waiting import if_cancelled, patience, wait
+from pithosfs.waiting import Turn, if_cancelled, patience, wait, wait_in
+from tests.core.threads import InThread
 
 
 def test_a_result_and_an_error_come_through() -> None:
@@ -94,3 +97,34 @@ def test_cancelled_work_tells_who_waits_for_it() -> None:
     assert cleaned == [True]
     with pytest.raises(Unavailable):
         wait(queued, 1.0)
+
+
+def test_who_waits_for_a_turn_may_leave() -> None:
+    turn, gone = Turn(), threading.Event()
+    with turn, turn:  # the same thread has it already
+        waiting = InThread(lambda: take(turn, gone.is_set))
+        gone.set()
+        with pytest.raises(Interrupted):
+            waiting.result()
+        staying = InThread(lambda: take(turn, lambda: False))
+    assert staying.result() == "mine"
+    assert InThread(lambda: take(turn, None)).result() == "mine"
+
+
+def take(turn: Turn, gone: Callable[[], bool] | None) -> str:
+    with contextlib.nullcontext() if gone is None else patience(gone), turn:
+        return "mine"
+
+
+def test_who_waits_in_a_condition_may_leave() -> None:
+    condition, gone = threading.Condition(), threading.Event()
+
+    def waits() -> None:
+        with patience(gone.is_set), condition:
+            while True:
+                wait_in(condition)
+
+    waiting = InThread(waits)
+    gone.set()
+    with pytest.raises(Interrupted):
+        waiting.result()

@@ -172,17 +172,42 @@ def test_a_signal_ends_it_in_time_and_nothing_is_lost(scene: Scene, silent: bool
     assert not scene.store.exists("removed")
 
 
+def stuck(stack: contextlib.ExitStack, *command: str | Path) -> subprocess.Popen[bytes]:
+    """A program that waits for the server."""
+    program = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stack.callback(program.kill)
+    time.sleep(1.0)
+    assert program.poll() is None, "it is not stuck"
+    return program
+
+
+def ends_by_ctrl_c(program: subprocess.Popen[bytes]) -> None:
+    with within(SOON):
+        program.send_signal(signal.SIGINT)
+        program.wait(20)
+
+
 def test_ctrl_c_ends_a_stuck_cat(scene: Scene) -> None:
     top = scene.mount(timeout=60).mountpoint
     scene.store.put("file", CONTENT)
     assert os.listdir(top) == ["file"]
     scene.proxy.down(silent=True)
-    cat = subprocess.Popen(["cat", str(top / "file")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(1.5)
-    assert cat.poll() is None, "cat is not stuck"
-    with within(SOON):
-        cat.send_signal(signal.SIGINT)
-        cat.wait(20)
+    with contextlib.ExitStack() as stack:
+        ends_by_ctrl_c(stuck(stack, "cat", top / "file"))
+
+
+def test_ctrl_c_ends_a_program_that_waits_for_one_that_is_stuck(scene: Scene) -> None:
+    """Both close one file: the second waits for the commit of the first."""
+    top = scene.mount("--dir-cache-time", "30", timeout=60).mountpoint
+    scene.store.put("file", CONTENT)
+    assert os.listdir(top) == ["file"]
+    (top / "file").read_bytes()
+    scene.proxy.down(silent=True)
+    append = ("sh", "-c", 'exec /usr/bin/printf x >> "$0"', top / "file")
+    with contextlib.ExitStack() as stack:
+        first, second = (stuck(stack, *append) for _ in range(2))
+        ends_by_ctrl_c(second)
+        ends_by_ctrl_c(first)
 
 
 def test_a_mount_that_cannot_reach_its_server_says_so_in_one_line(scene: Scene) -> None:
