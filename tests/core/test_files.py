@@ -725,3 +725,35 @@ def test_a_file_changed_while_it_was_sent_is_journalled_anew(stack: Stack) -> No
     stack.fs.handles.flush(handle.number)
     stack.fs.handles.release(handle.number)
     assert stack.get("file") == b"x" * 50 + b"y" + b"x" * 49
+
+
+def test_the_journal_is_not_written_again_where_nothing_changed(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell closes one file several times."""
+    stack = build(write_back=30.0)
+    handle = stack.fs.create("/file", 0o644)
+    written: list[str] = []
+    record = stack.staging.record
+    monkeypatch.setattr(stack.staging, "record", lambda key, entry: (written.append(key), record(key, entry)))
+    for at, times in enumerate((1, 3, 2)):
+        stack.fs.handles.write(handle.number, at, b"x")
+        for _ in range(times):
+            stack.fs.handles.flush(handle.number)
+        assert len(written) == at + 1
+    stack.fs.handles.release(handle.number)
+
+
+def test_an_exception_nobody_expected_costs_no_data(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = stack.fs.create("/file", 0o644)
+    stack.fs.handles.write(handle.number, 0, b"data")
+    put = stack.uploader.put_body
+    monkeypatch.setattr(stack.uploader, "put_body", lambda *_: {}["a bug"])
+    with pytest.raises(KeyError):
+        stack.fs.handles.flush(handle.number)
+    assert len(stack.files.outbox.waiting()) == 1
+    assert list(stack.staging.directory.glob("*.json"))
+    monkeypatch.setattr(stack.uploader, "put_body", put)
+    stack.fs.handles.release(handle.number)
+    stack.files.outbox.drain(10)
+    assert stack.get("file") == b"data"
