@@ -48,7 +48,7 @@ _ENCODING = ("utf-8", "surrogateescape")
 CAN_CHOOSE_READDIR_PLUS = 1 << 14
 #: A handle can be spared the call at each close of a descriptor.
 CAN_SPARE_FLUSH = hasattr(mfusepy.fuse_file_info, "noflush")
-#: From here on libfuse keeps its threads to the end of the mount if told to (``max_idle_threads``).
+#: From here on libfuse is told how many threads to have, and keeps them to the end of the mount if told to.
 KEEPS_THREADS = VERSION >= (3, 12)
 
 

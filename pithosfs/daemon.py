@@ -44,7 +44,7 @@ def background(work: Callable[[Ready], int]) -> int:
 
 def _run_child(work: Callable[[Ready], int], writer: int) -> None:
     """The child's whole life; leaves by ``os._exit``, never into the parent's code."""
-    code = 70
+    code = 1
     try:
         os.setsid()
         os.chdir("/")  # keeps no other file system busy
@@ -60,6 +60,8 @@ def _run_child(work: Callable[[Ready], int], writer: int) -> None:
         code = work(ready)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
+    except OSError as error:
+        print(f"pithosfs: cannot go to the background: {error}", file=sys.stderr)
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -39,12 +39,6 @@ class Extents:
         """How many bytes are in the set."""
         return sum(self._stops) - sum(self._starts)
 
-    def copy(self) -> Extents:
-        """An independent copy."""
-        twin = Extents()
-        twin._starts, twin._stops = self._starts[:], self._stops[:]
-        return twin
-
     def add(self, start: int, stop: int) -> None:
         """Put ``[start, stop)`` into the set."""
         if start >= stop:
@@ -75,11 +69,6 @@ class Extents:
             stops.append(self._stops[last - 1])
         self._starts[first:last] = starts
         self._stops[first:last] = stops
-
-    def clear(self) -> None:
-        """Empty the set."""
-        self._starts.clear()
-        self._stops.clear()
 
     def intersects(self, start: int, stop: int) -> bool:
         """Whether any byte of ``[start, stop)`` is in the set."""

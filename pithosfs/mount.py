@@ -15,6 +15,7 @@ from typing import Any
 from pithosfs import binding, moments, mountpoints
 from pithosfs.accounting import AccountedClient
 from pithosfs.api import Client
+from pithosfs.blocks import BLOCK_SIZE
 from pithosfs.cache import BlockCache
 from pithosfs.config import Connection
 from pithosfs.conflicts import conflict_ref
@@ -53,8 +54,6 @@ _DOWNLOADS, _UPLOADS = 12, 8
 _LAST_TRY = 1.0
 #: How many names the kernel is told to forget; it forgets all others in a second.
 _TOLD = 50_000
-#: libfuse takes ``max_threads`` from this version on.
-_MAX_THREADS_SINCE = (3, 12)
 
 
 class Mount:
@@ -222,7 +221,7 @@ class Mount:
             "ro": options.read_only,
             "allow_other": options.allow_other,
         }
-        if binding.VERSION >= _MAX_THREADS_SINCE:
+        if binding.KEEPS_THREADS:
             chosen["max_threads"] = chosen["max_idle_threads"] = options.max_threads
         if not binding.IS_3:
             chosen |= {"big_writes": True, "use_ino": True}
@@ -406,7 +405,7 @@ def _check(client: Client, top: ObjectRef, options: MountOptions) -> int:
     """Ask for the container (or the account) once; returns its block size."""
     if not top.container:
         client.account()
-        return 4 * 1024 * 1024
+        return BLOCK_SIZE
     try:
         return client.container(top.container).block_size
     except NotFound as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,8 +136,9 @@ def test_one_module_knows_each_library(path: Path) -> None:
 def test_the_bottom_is_standard_library_only() -> None:
     for name in ("errors", "blocks", "names"):
         path = PACKAGE / f"{name}.py"
-        if path.exists():
-            assert own_imports(path) <= {"errors", "blocks"}, f"{name} must not need other modules"
+        used = {each.partition(".")[0] for each in imports(path)}
+        assert used <= sys.stdlib_module_names | {"pithosfs"}, f"{name} must not need a library"
+        assert own_imports(path) <= {"errors", "blocks"}, f"{name} must not need other modules"
 
 
 def test_every_module_has_one_place() -> None:

@@ -70,10 +70,10 @@ def test_nothing_asked_for_is_answered_with_help(capsys: pytest.CaptureFixture[s
 
 
 def test_every_exit_code_is_documented() -> None:
-    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", README.read_text(), re.MULTILINE)}
-    assert documented == {code.value for code in ExitCode}
-    in_help = {int(code) for code in re.findall(r"^  (\d+) ", exits.documented(), re.MULTILINE)}
-    assert in_help == documented
+    table = re.findall(r"^\| (\d+) \| (.*) \|$", README.read_text(), re.MULTILINE)
+    assert {int(code) for code, _ in table} == {code.value for code in ExitCode}
+    in_help = re.findall(r"^  (\d+) +(.*)$", exits.documented(), re.MULTILINE)
+    assert in_help == [(code, meaning.replace("`", "")) for code, meaning in table]
 
 
 @pytest.mark.parametrize(

@@ -467,11 +467,9 @@ def test_a_dead_server_costs_the_full_time_only_once(
         client = connect(timeout=0.5, retries=0)
         with pytest.raises(errors.TimedOut):
             client.send(get(url))
-        started = time.monotonic()
         for _ in range(20):
             with pytest.raises(errors.Unavailable, match="tried a moment ago"):
                 client.send(get(url))
-        assert time.monotonic() - started < 0.3
         assert client.stats.snapshot().requests["GET"] == 1
         time.sleep(0.45)
         with ThreadPoolExecutor(8) as threads:  # one of them tries, the others fail at once
