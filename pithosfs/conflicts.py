@@ -12,7 +12,7 @@ from pithosfs.errors import NotFound, Stale
 from pithosfs.fetch import Fetcher
 from pithosfs.inuse import InUse
 from pithosfs.names import MAX_COMPONENT, ObjectRef
-from pithosfs.namespace import Namespace, parent_of, place_of
+from pithosfs.namespace import Namespace, place_of
 from pithosfs.nodes import Node, of_entry
 from pithosfs.openfile import OpenFile
 from pithosfs.ranges import Origin
@@ -63,7 +63,7 @@ class Conflicts:
     def note(self, ref: ObjectRef, copy: ObjectRef) -> None:
         """Both versions of an object are there now."""
         self.seen.append({"object": str(ref), "copy": str(copy), "time": time.time()})
-        self._namespace.forget(parent_of(ref))
+        self._namespace.forget(ref.parent)
 
     def _deleted_by_others(self, file: OpenFile) -> None:
         if file.content_changed:

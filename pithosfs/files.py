@@ -22,7 +22,7 @@ from pithosfs.guard import Guard
 from pithosfs.inuse import InUse, is_older
 from pithosfs.journal import unpack_removal
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, Place, parent_of, place_of, rebase
+from pithosfs.namespace import Namespace, Place, place_of
 from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
 from pithosfs.openfile import OpenFile
 from pithosfs.outbox import Outbox
@@ -316,13 +316,13 @@ class Files:
             for name in (old, new):
                 self._in_use.forget_sent_below(name)
             for file in self.below(old):
-                ref = rebase(file.ref, old, new)
+                ref = file.ref.moved(old, new)
                 directory, component = self._in_use.place(file) or place_of(file.ref)
                 node = None if file.node is None else file.node.at(ref)
                 if file.ref == old:  # the directory itself, whose attributes are not sent yet
                     directory, component = place
                 else:
-                    directory = rebase(directory, old, new)
+                    directory = directory.moved(old, new)
                 self.renamed(file, ref, node, directory, component)
 
     # -- by hand --------------------------------------------------------------------------------------
@@ -392,7 +392,7 @@ class Files:
             self._delete(ref)
             return
         log.warning("%s was removed here, but changed by somebody else since: it stays", ref)
-        self._namespace.forget(parent_of(ref))
+        self._namespace.forget(ref.parent)
 
 
 class _Once:

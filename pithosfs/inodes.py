@@ -50,14 +50,9 @@ class Inodes:
             self._store.remember_inode(uuid, ino)
         return self._by_uuid.get(uuid, 0)
 
-    def names_below(self, prefix: ObjectRef) -> list[ObjectRef]:
+    def names_below(self, top: ObjectRef) -> list[ObjectRef]:
         """The names below a directory that have a number of their own."""
-        start = prefix.prefix
-        return [
-            each
-            for each in self._newborn
-            if each[::2] == prefix[::2] and (each.name == prefix.name or each.name.startswith(start))
-        ]
+        return [each for each in self._newborn if each.is_below(top)]
 
 
 def _name(ref: ObjectRef) -> str:

@@ -7,7 +7,7 @@ import threading
 from cachetools import LRUCache
 
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, Place, is_below
+from pithosfs.namespace import Namespace, Place
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 
@@ -48,7 +48,7 @@ class InUse:
     def below(self, ref: ObjectRef) -> list[OpenFile]:
         """The files below a directory, in a fixed order."""
         with self.lock:
-            return [self._files[each] for each in sorted(self._files) if is_below(each, ref)]
+            return [self._files[each] for each in sorted(self._files) if each.is_below(ref)]
 
     def place(self, file: OpenFile) -> Place | None:
         """Where it is shown."""
@@ -90,7 +90,7 @@ class InUse:
     def forget_sent_below(self, ref: ObjectRef) -> None:
         """The same of a directory: of it and all names below it."""
         with self.lock:
-            for each in [each for each in self._sent if is_below(each, ref)]:
+            for each in [each for each in self._sent if each.is_below(ref)]:
                 del self._sent[each]
 
     # -- what the tree shows ------------------------------------------------------------------------

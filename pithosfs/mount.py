@@ -33,7 +33,7 @@ from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, is_below
+from pithosfs.namespace import Namespace
 from pithosfs.openfile import OpenFile
 from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
@@ -311,7 +311,7 @@ class Mount:
         for component in left:
             ref = self._namespace.new_ref(dataclasses.replace(node, ref=ref), component)
         with contextlib.suppress(PithosError):  # of which the removal itself tells, or status
-            self.files.removals.finish_all(lambda each: is_below(each, ref))
+            self.files.removals.finish_all(lambda each: each.is_below(ref))
             self.files.sending.send(ref)
         return {
             "endpoint": self.client.endpoint,

@@ -26,7 +26,7 @@ from pithosfs.files import Files
 from pithosfs.filesystem import FileSystem
 from pithosfs.handles import Handle
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, parent_of
+from pithosfs.namespace import Namespace
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 from pithosfs.past import HIDDEN, Past
@@ -203,7 +203,7 @@ class MountedTree(FileSystem):
                 if file.dirty:
                     self.files.sending.sync(file)
         facts.write(name, value, self._client_of(node.ref), node.ref)
-        self.namespace.forget(parent_of(node.ref))
+        self.namespace.forget(node.ref.parent)
 
 
 def _hidden(path: str) -> list[str] | None:

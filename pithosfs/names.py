@@ -66,6 +66,25 @@ class ObjectRef(NamedTuple):
         """What the names of all objects below this directory begin with."""
         return f"{self.name}/" if self.name else ""
 
+    @property
+    def parent(self) -> ObjectRef:
+        """The directory an object is in; of a container, the account."""
+        if not self.name:
+            return self._replace(container="")
+        return self._replace(name=self.name.rpartition("/")[0])
+
+    def is_below(self, top: ObjectRef) -> bool:
+        """Whether this is ``top`` or something below it."""
+        return (
+            self == top
+            or (not top.container and self.account == top.account)
+            or (self[::2] == top[::2] and (not top.name or self.name.startswith(top.prefix)))
+        )
+
+    def moved(self, old: ObjectRef, new: ObjectRef) -> ObjectRef:
+        """Where this, which is ``old`` or below it, is after ``old`` became ``new``."""
+        return new._replace(name=new.name + self.name[len(old.name) :])
+
     def __str__(self) -> str:
         return "/".join(each for each in (self.account, self.container, self.name) if each)
 

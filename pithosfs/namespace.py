@@ -201,7 +201,7 @@ class Namespace:
 
     def _worth(self, ref: ObjectRef, before: _Listing | None, *, reading: bool) -> Subtree | None:
         """What to list in place of one directory, if anything.  ``_lock`` is held."""
-        walked = self._walks.subtree(ref, parent_of(ref), reading=reading)
+        walked = self._walks.subtree(ref, ref.parent, reading=reading)
         if walked is None and before is not None and ref.container and self._is_small_and_in_use(before):
             return Subtree(ref, _SMALL)
         return walked
@@ -469,12 +469,12 @@ class Namespace:
         with self._lock:
             self._walks.renamed(old, new)
             for ref in self._inodes.names_below(old):
-                self._inodes.renamed(ref, rebase(ref, old, new))
-            for ref in [each for each in self._listings if is_below(each, old)]:
+                self._inodes.renamed(ref, ref.moved(old, new))
+            for ref in [each for each in self._listings if each.is_below(old)]:
                 listing = self._listings.pop(ref)
-                target = rebase(ref, old, new)
+                target = ref.moved(old, new)
                 listing.children = {
-                    name: node.at(rebase(node.ref, old, new)) for name, node in listing.children.items()
+                    name: node.at(node.ref.moved(old, new)) for name, node in listing.children.items()
                 }
                 listing.stamp = None
                 self._listings[target] = listing
@@ -491,7 +491,7 @@ class Namespace:
     def forget(self, ref: ObjectRef | None = None) -> None:
         """Ask anew about this directory and all below it (or everything)."""
         with self._lock:
-            for each in [each for each in self._listings if ref is None or is_below(each, ref)]:
+            for each in [each for each in self._listings if ref is None or each.is_below(ref)]:
                 listing = self._listings[each]
                 listing.began, listing.took, listing.stamp = float("-inf"), 0.0, None
             if ref is None:
@@ -520,30 +520,9 @@ def directory_attributes(mode: int | None = None, mtime_ns: int | None = None) -
     return Attributes(attributes.DIRECTORY_TYPE, mtime_ns, mode)
 
 
-def is_below(ref: ObjectRef, top: ObjectRef) -> bool:
-    """Whether ``ref`` is ``top`` or something below it."""
-    return (
-        ref == top
-        or (not top.container and ref.account == top.account)
-        or (ref[::2] == top[::2] and (not top.name or ref.name.startswith(top.prefix)))
-    )
-
-
 def place_of(ref: ObjectRef) -> Place:
     """Where an object is shown whose name no other wants."""
-    return parent_of(ref), names.to_path(ref.name.rpartition("/")[2])
-
-
-def rebase(ref: ObjectRef, old: ObjectRef, new: ObjectRef) -> ObjectRef:
-    """Where ``ref``, which is ``old`` or below it, is after ``old`` became ``new``."""
-    return new._replace(name=new.name + ref.name[len(old.name) :])
-
-
-def parent_of(ref: ObjectRef) -> ObjectRef:
-    """The directory an object is in; of a container, the account."""
-    if not ref.name:
-        return ref._replace(container="")
-    return ref._replace(name=ref.name.rpartition("/")[0])
+    return ref.parent, names.to_path(ref.name.rpartition("/")[2])
 
 
 def _with_what_is_known(node: Node, old: Node) -> Node:

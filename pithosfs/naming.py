@@ -20,7 +20,7 @@ from pithosfs.errors import (
 )
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, directory_attributes, is_below, parent_of
+from pithosfs.namespace import Namespace, directory_attributes
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 from pithosfs.paths import Paths
@@ -125,7 +125,7 @@ class Naming:
             directory = self._namespace.find(path)
         except NotFound:
             return  # it was removed, and so all that was in it
-        self._files.removals.finish_all(lambda each: parent_of(each) == directory.ref)
+        self._files.removals.finish_all(lambda each: each.parent == directory.ref)
         self._files.sending.sync_directory(directory.ref)
 
     def hide(self, path: str, hidden: str) -> bool:
@@ -152,7 +152,7 @@ class Naming:
             raise NotADirectory(f"{path} is no directory")
         if self._namespace.children(node):
             raise NotEmpty(f"{path} is not empty")
-        self._files.removals.finish_all(lambda each: each != node.ref and is_below(each, node.ref))
+        self._files.removals.finish_all(lambda each: each != node.ref and each.is_below(node.ref))
         if not node.ref.name:
             try:
                 self._client_of(node.ref).delete_container(node.ref.container)

@@ -22,7 +22,7 @@ from pithosfs.errors import (
 )
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, Place, is_below
+from pithosfs.namespace import Namespace, Place
 from pithosfs.nodes import Node, take_place
 from pithosfs.openfile import OpenFile
 from pithosfs.paths import Paths
@@ -132,14 +132,14 @@ class Renames:
     def _directory(self, node: Node, target: Node | None, ref: ObjectRef, place: Place) -> Node:
         if target is not None and not target.is_directory:
             raise NotADirectory(f"{target.ref} is no directory")
-        if is_below(ref, node.ref):
+        if ref.is_below(node.ref):
             raise InvalidArgument("a directory cannot be moved below itself")
         if target is not None:
             self._namespace.forget(target.ref)  # what others put there since must not be mixed with this
             if self._namespace.children(target):
                 raise NotEmpty(f"{target.ref} is not empty")
         # What is about to be deleted must not come along and so come back.
-        self._files.removals.finish_all(lambda each: is_below(each, node.ref))
+        self._files.removals.finish_all(lambda each: each.is_below(node.ref))
         with (
             self._files.still(*self._files.below(node.ref), self._files.find(ref)),
             self._files.removals.taken_over(ref),

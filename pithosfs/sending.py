@@ -14,7 +14,6 @@ from pithosfs.errors import NoSpace, PithosError, Stale
 from pithosfs.guard import Guard
 from pithosfs.inuse import InUse
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import parent_of
 from pithosfs.openfile import OpenFile
 from pithosfs.outbox import Outbox
 from pithosfs.temporaries import is_temporary
@@ -110,7 +109,7 @@ class Sending:
     def sync_directory(self, directory: ObjectRef) -> None:
         """Send what in a directory was left to a rename."""
         for file in self._in_use.all():
-            if parent_of(file.ref) == directory and self.awaits_rename(file):
+            if file.ref.parent == directory and self.awaits_rename(file):
                 self.sync(file)
 
     def sync(self, file: OpenFile) -> None:
