@@ -9,24 +9,23 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pithosfs import rescue
 from pithosfs.attributes import Attributes
 from pithosfs.conflicts import Conflicts
-from pithosfs.errors import NoSpace, NotFound, PithosError
+from pithosfs.departures import Departures
+from pithosfs.errors import NoSpace, PithosError
 from pithosfs.extents import Extents
 from pithosfs.guard import Guard
 from pithosfs.inuse import InUse, is_older
 from pithosfs.journal import unpack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, Place, place_of
-from pithosfs.nodes import Node, inode_number, new_inode_number, of_entry
+from pithosfs.nodes import Node, inode_number, new_inode_number
 from pithosfs.openfile import OpenFile
 from pithosfs.outbox import Outbox
-from pithosfs.ranges import Origin
 from pithosfs.readahead import Readahead
 from pithosfs.removals import Removals
 from pithosfs.scratch import Scratch
@@ -49,19 +48,21 @@ class Files:
         write_back: float | None,
     ) -> None:
         self.services = services
-        self.removals = Removals(services.staging)
-        self._delete = delete
         self._namespace = namespace
         self._in_use = InUse(namespace)
         self.conflicts = Conflicts(services.fetcher, namespace, self._in_use)
         self.sending = Sending(self._in_use, self.conflicts, guard_for, self.done, write_back=write_back)
-        self._leaving: dict[ObjectRef, OpenFile] = {}  # removed, but a crash would bring them back
-        self._unsure: dict[ObjectRef, list[Node]] = {}  # names left, and what may be there
+        self.departures = Departures(services, namespace, self._in_use, self.outbox, delete)
 
     @property
     def outbox(self) -> Outbox:
         """The files whose changes wait."""
         return self.sending.outbox
+
+    @property
+    def removals(self) -> Removals:
+        """The objects that are still to be deleted."""
+        return self.departures.removals
 
     def start(self) -> None:
         """Start the threads."""
@@ -89,7 +90,7 @@ class Files:
         if file is None:
             return self._in_use.latest(node)
         ahead = file.node is not None and is_older(node, file.node)
-        here = file.dirty or ahead or (_was_replaced(file.node, node) and file.stays())
+        here = file.dirty or ahead or (_was_replaced(file.node, node) and file.users.stay())
         return file.view() if here else node
 
     def all(self) -> list[OpenFile]:
@@ -113,30 +114,30 @@ class Files:
         with self._in_use.lock:
             file, node = self._in_use.find(node.ref), self._in_use.latest(node)
             replaced = file is not None and not file.dirty and _was_replaced(file.node, node)
-            if file is not None and replaced and not file.stays():
+            if file is not None and replaced and not file.users.stay():
                 file = None  # its handles go on reading what they opened
             if file is None:
                 file = OpenFile(self.services, node.ref, node, node.attributes, inode_number(node))
                 self._in_use.put(file, (directory, component))
             elif not replaced and not file.dirty and file.node and node.version > file.node.version:
                 file.adopt(node)
-            file.uses += 1
+            file.users.begin()
             return file
 
     def again(self, file: OpenFile) -> bool:
         """One use more of a file that lost its name; False if its bytes went with its last handle."""
         with self._in_use.lock:
-            if not file.handles and not file.uses and (file.node is None or file.unsent):
+            if not file.users and (file.node is None or file.unsent):
                 return False
-            file.uses += 1
+            file.users.begin()
             return True
 
     def create(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> OpenFile:
         """A new file, in use as by :meth:`use`; nothing is sent before it is closed."""
         file = OpenFile(self.services, ref, None, kept, new_inode_number())
-        if not self.succeed(file, ref):
+        if not self.departures.succeed(file, ref):
             self.removals.finish(ref)
-        file.uses += 1
+        file.users.begin()
         self._put_and_show(file, (directory, component))
         return file
 
@@ -149,7 +150,7 @@ class Files:
         try:
             self.sending.flush(file)
         except PithosError:
-            self.removed(ref)
+            self.departures.removed(ref)
             self._namespace.drop(directory, component)
             raise
         finally:
@@ -167,15 +168,12 @@ class Files:
     def opened(self, file: OpenFile) -> None:
         """A handle is there now for a file that is in use."""
         with self._in_use.lock:
-            file.handles += 1
-            file.uses -= 1
-            file.looked_at()
+            file.users.opened()
 
     def closed(self, file: OpenFile) -> None:
         """One handle less; what is still not sent is from here on nobody's but ours."""
         with self._in_use.lock:
-            file.handles -= 1
-            last = not file.handles
+            last = file.users.closed()
         if not last:
             return
         try:
@@ -189,16 +187,16 @@ class Files:
     def done(self, file: OpenFile) -> None:
         """The operation that took the file into use has ended."""
         with self._in_use.lock:
-            file.uses -= 1
+            file.users.end()
         self.release(file)
 
     def release(self, file: OpenFile) -> None:
         """Forget the file if nobody uses it and all of it is on the server."""
         with self._in_use.lock:
-            if file.handles or file.uses or file.dirty:
+            if file.users or file.dirty:
                 return
             self._in_use.drop(file, file.ref)
-        if self._leaving.get(file.ref) is not file:  # its removal is not sure yet
+        if not self.departures.needs(file):
             file.discard()
 
     # -- names change -------------------------------------------------------------------------------
@@ -211,85 +209,6 @@ class Files:
                 stack.enter_context(file.committing)
             yield
 
-    def hide(self, file: OpenFile, directory: ObjectRef, component: str, *, certain: bool = False) -> None:
-        """The file is removed: its object goes behind the program, its handles live on.
-
-        Not ``certain``: it is open, and may be about to be replaced.
-        """
-        node, ref, unsure = file.node, file.ref, file.maybe_there()
-        displaced = self.displaced(ref)
-        if node is None:
-            self.left_behind(unsure, (directory, component))
-            self.forget(displaced)
-            return
-        self._namespace.pin(directory, component)
-        if displaced is not None:
-            self._leaving[ref] = displaced
-        there = replace(node, ref=ref)
-        self.removals.add(
-            there,
-            _Once(lambda: self._delete(ref), lambda: self._delete_if_one_of([there])),
-            lambda: self._namespace.unpin(directory, component),
-            certain=certain,
-            replaces=file.journal_keys,
-            settled=lambda: self.forget(self._leaving.pop(ref, None)),
-        )
-
-    def left_behind(self, nodes: list[Node], place: Place) -> None:
-        """A file has left its name: what it may have there (``maybe_there``, before) is deleted."""
-        if nodes:
-            self.services.late.add(nodes[-1].ref, [(each.hash, each.size) for each in nodes])
-            self.removals.add_unsure(nodes, *self._unsure_removal(nodes, place))
-
-    def _unsure_removal(
-        self, nodes: list[Node], place: Place
-    ) -> tuple[Callable[[], None], Callable[[], None]]:
-        """How to delete which of ``nodes`` is there, and what to do then; until then the name is gone."""
-        ref = nodes[-1].ref
-        self._unsure[ref] = nodes
-        self._namespace.pin(*place)
-        self._namespace.drop(*place)
-
-        def ended() -> None:
-            self._unsure.pop(ref, None)
-            self._namespace.unpin(*place)
-
-        return lambda: self._delete_if_one_of(nodes), ended
-
-    def replace_leaving(self, file: OpenFile, ref: ObjectRef) -> None:
-        """``file`` takes the place of one that was removed just now, for that."""
-        leaving = self._leaving.get(ref)
-        if leaving is not None:
-            file.take_place_of(leaving)
-
-    def succeed(self, file: OpenFile, ref: ObjectRef) -> bool:
-        """``file`` takes a name; whether it need not wait for the deletion of what may be there."""
-        before = self._unsure.get(ref)
-        if before is None or not self.removals.withdraw(ref):
-            return False
-        file.inherit(before)
-        return True
-
-    def removed(self, ref: ObjectRef) -> None:
-        """The object is deleted or replaced; its handles live on without a name."""
-        self.forget(self.displaced(ref))
-
-    def displaced(self, ref: ObjectRef) -> OpenFile | None:
-        """Take the file of this name out of the tree; its journal entry stays until :meth:`forget`."""
-        file = self._in_use.displace(ref)
-        if file is not None:
-            self.outbox.forget(file)
-        return file
-
-    def forget(self, file: OpenFile | None) -> None:
-        """What was not sent of a displaced file is wanted no more."""
-        if file is None:
-            return
-        if not file.handles:
-            file.discard()
-        else:
-            file.forget_journal()
-
     def renamed(
         self, file: OpenFile, ref: ObjectRef, node: Node | None, directory: ObjectRef, component: str
     ) -> None:
@@ -301,7 +220,7 @@ class Files:
             for name in (file.ref, ref):
                 self._in_use.forget_sent(name)
             file.moved(ref, node)
-            if file.handles or file.uses or file.dirty:
+            if file.users or file.dirty:
                 self._in_use.put(file, (directory, component))
                 if file.dirty:
                     self._in_use.show(file)
@@ -375,42 +294,11 @@ class Files:
     def _recover(self, key: str, entry: dict[str, Any], scratch: Scratch) -> None:
         removed = unpack_removal(entry)
         if removed:
-            self.removals.resume(key, removed, *self._unsure_removal(removed, place_of(removed[-1].ref)))
+            self.departures.resume(key, removed)
             return
         file = OpenFile.recover(self.services, key, entry, scratch)
         self._put_and_show(file, place_of(file.ref))
         self.outbox.queue(file, 0.0)
-
-    def _delete_if_one_of(self, nodes: list[Node]) -> None:
-        """Delete an object if it is what was removed here."""
-        ref = nodes[-1].ref
-        try:
-            there = of_entry(ref, self.services.fetcher.info(Origin(ref, 0)).entry)
-        except NotFound:
-            return
-        if any(_is_still(node, there) for node in nodes):
-            self._delete(ref)
-            return
-        log.warning("%s was removed here, but changed by somebody else since: it stays", ref)
-        self._namespace.forget(ref.parent)
-
-
-class _Once:
-    """Does ``first`` when it is called, but ``again`` when it is called again."""
-
-    def __init__(self, first: Callable[[], None], again: Callable[[], None]) -> None:
-        self._next, self._again = first, again
-
-    def __call__(self) -> None:
-        now, self._next = self._next, self._again
-        now()
-
-
-def _is_still(node: Node, there: Node) -> bool:
-    """Whether ``there`` is what ``node`` was; after a move, or a lost answer, its version is not known."""
-    if node.version:
-        return there.version == node.version
-    return there.uuid == (node.uuid or there.uuid) and (there.hash, there.size) == (node.hash, node.size)
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:

@@ -142,7 +142,7 @@ class FileSystem:
         file = self.files.use(node, directory.ref, component)
         if not write:
             self._fetch_siblings(directory, component, node)
-        return file, before is not None and before is not file and before.handles > 0
+        return file, before is not None and before is not file and before.users.handles > 0
 
     def _fetch_siblings(self, directory: Node, component: str, node: Node) -> None:
         """When small files are read one after the other, begin on the next ones."""
@@ -184,7 +184,7 @@ class FileSystem:
         self._writable(path)
         with self._paths.in_use(path) as file:
             file.truncate(size)
-            if not file.handles and not file.gone:
+            if not file.users.handles and not file.gone:
                 self.files.sending.sync(file)
 
     def set_attributes(self, path: str, mtime_ns: int | None = None, mode: int | None = None) -> None:

@@ -159,7 +159,7 @@ class Handles:
         file = handle.file
         if not handle.writable or not file.dirty:
             return
-        if not file.size and file.handles == 1 and open_again(file.ino):
+        if not file.size and file.users.handles == 1 and open_again(file.ino):
             return
         self._files.sending.flush(file)
         self.pages.written(file)

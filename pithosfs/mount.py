@@ -331,7 +331,7 @@ class Mount:
             "account": self.client.account_id,
             "read_only": self.options.read_only,
             "started": self._started,
-            "open_files": sum(1 for each in files if each.handles),
+            "open_files": sum(1 for each in files if each.users.handles),
             "dirty_files": sum(1 for each in files if each.dirty),
             "pending": self.pending(),
             "uploads": list(self._uploads(files)),

@@ -85,7 +85,7 @@ class MountedTree(FileSystem):
         if node.is_directory:
             raise IsADirectory(f"{node.ref} is a directory")
         file = OpenFile(self._services, node.ref, node, node.attributes, node.ino)
-        file.uses += 1
+        file.users.begin()
         return file
 
     def _writable(self, *paths: str) -> None:

@@ -112,10 +112,10 @@ class Naming:
             raise IsADirectory(f"{path} is a directory")
         with self._paths.using(node, directory, component) as file, self._files.still(file):
             if file.node is None or self._files.removals.keeps_up():
-                self._files.hide(file, directory.ref, component, certain=True)
+                self._files.departures.hide(file, directory.ref, component, certain=True)
             else:
                 self._files.removals.now(lambda: self._delete(node.ref))
-                self._files.removed(node.ref)
+                self._files.departures.removed(node.ref)
             self._namespace.drop(directory.ref, component)
         self._paths.left(directory)
 
@@ -137,7 +137,7 @@ class Naming:
         if node.is_directory:
             return False
         with self._paths.using(node, directory, component) as file, self._files.still(file):
-            self._files.hide(file, directory.ref, component)
+            self._files.departures.hide(file, directory.ref, component)
             self._namespace.drop(directory.ref, component)
             self._paths.hidden.put(hidden, file)
         self._paths.left(directory)
@@ -161,10 +161,10 @@ class Naming:
         with self._files.still(self._files.find(node.ref)):
             unsent = self._files.unsent(node.ref)
             if unsent is not None:
-                self._files.hide(unsent, directory.ref, component, certain=True)
+                self._files.departures.hide(unsent, directory.ref, component, certain=True)
             elif node.ref.name and node.exists:
                 self._delete(node.ref)
-            self._files.removed(node.ref)
+            self._files.departures.removed(node.ref)
             self._namespace.drop(directory.ref, component)
         self._paths.left(directory)
 

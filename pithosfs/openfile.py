@@ -41,14 +41,13 @@ from pithosfs.scratch import Scratch
 from pithosfs.services import Services
 from pithosfs.traits import Traits
 from pithosfs.upload import Terms
+from pithosfs.users import Users
 from pithosfs.waiting import Turn
 
 log = logging.getLogger(__name__)
 
 #: The largest file: its hashmap is some 30 MB of JSON.
 MAX_SIZE = 2 * 1024**4
-#: Seconds after which a reader is taken to have stopped, and that a replaced version is shown at most.
-_READING, _LONGEST_STAY = 3.0, 60.0
 #: Seconds a program is given to close a file it changes before others see it unfinished.
 _FINISHING = 5.0
 
@@ -62,10 +61,7 @@ class OpenFile:
         self.ref = ref
         self.node = node
         self.ino = ino
-        self.handles = 0
-        self._looked_at = time.monotonic()  # when it was last opened or read
-        self._replaced_at: float | None = None  # when others' version was first seen
-        self.uses = 0  # operations under way that will need it when they go on
+        self.users = Users()
         self.gone = False  # removed: lives on without a name until the last handle closes
         self._services = services
         self._committing = Turn()
@@ -97,26 +93,10 @@ class OpenFile:
         with self._lock:
             return not self.gone and (self._traits.changed or self._sending or self.content_changed)
 
-    def stays(self) -> bool:
-        """Whether this version is still the one to show, though others have replaced it.
-
-        It is while somebody reads it: the kernel has one size for a name, and
-        would end this version where the next one ends, or go on with zeros.
-        """
-        now = time.monotonic()
-        if self._replaced_at is None:
-            self._replaced_at = now
-        read = (self.handles or self.uses) and now - self._looked_at < _READING
-        return bool(read) and now - self._replaced_at < _LONGEST_STAY
-
     def wait_until_free(self) -> None:
         """Return when nobody changes the file, or makes it durable, which may take the local disk long."""
         with self._lock:
             pass
-
-    def looked_at(self) -> None:
-        """Somebody opened it, or reads it."""
-        self._looked_at = time.monotonic()
 
     @property
     def content_changed(self) -> bool:
@@ -146,7 +126,7 @@ class OpenFile:
     @property
     def in_the_middle(self) -> bool:
         """Whether a program changes what was promised, and soon may close it: then it is whole again."""
-        return bool(self.handles) and 0 < self._promise.outdated < _FINISHING
+        return bool(self.users.handles) and 0 < self._promise.outdated < _FINISHING
 
     @property
     def size(self) -> int:
@@ -227,7 +207,7 @@ class OpenFile:
 
     def read_into(self, offset: int, view: memoryview, ahead: Readahead) -> int:
         """Fill ``view`` from ``offset``; fewer bytes only at the end of the file."""
-        self.looked_at()
+        self.users.looked()
         data = self._data or self.load(self._opening(offset, len(view), ahead))
         return data.read_into(offset, view, ahead)
 
@@ -389,7 +369,7 @@ class OpenFile:
         except BaseException as error:
             with self._lock:
                 if isinstance(error, StoreError) and not error.maybe_done:
-                    self._promise.refused()
+                    self._promise.attempts.refused()
                 data.thaw()
                 self._traits.give_back(taken)
                 self._sending = False
@@ -418,7 +398,7 @@ class OpenFile:
             self.node, self._sending = node, False
             clean = data.rebase(frozen, hashmap, Origin(node.ref, node.version))
             self._emptied = False
-            self._services.late.add(node.ref, self._promise.settled())
+            self._services.late.add(node.ref, self._promise.attempts.settled())
             if clean:
                 self._promise.forget()
                 data.settle()
@@ -434,15 +414,16 @@ class OpenFile:
     def was_sent(self, node: Node) -> bool:
         """Whether ``node`` is what a commit of ours has put there without hearing of it."""
         late = self._services.late.has(node.ref, node.hash, node.size)
-        log.debug("%s: there is %s, sent was %s", self.ref, _etags(node), self._promise.unsure)
-        return late or self._promise.was_sent(node.hash, node.size)
+        sent = self._promise.attempts
+        log.debug("%s: there is %s, sent was %s", self.ref, _etags(node), list(sent))
+        return late or (node.hash, node.size) in sent
 
     def unheard(self) -> list[Node]:
         """What commits may have made of the object, without being told so."""
         with self._lock:
             return [
                 Node(self.ref, self.attributes, size, merkle, (merkle,))
-                for merkle, size in self._promise.unsure
+                for merkle, size in self._promise.attempts
             ]
 
     def maybe_there(self) -> list[Node]:
@@ -459,7 +440,7 @@ class OpenFile:
     def inherit(self, others: Iterable[Node]) -> None:
         """What another file, whose name this one takes, may have made there."""
         with self._lock:
-            self._promise.inherit((node.hash, node.size) for node in others)
+            self._promise.attempts.inherit((node.hash, node.size) for node in others)
 
     def recognise(self, node: Node) -> bool:
         """Whether the object is ours already: sent by a commit whose answer was lost, maybe before a crash.

@@ -294,7 +294,7 @@ class Outbox:
             if error is None:
                 if item.file.dirty and again:
                     self._put_in(item)
-                elif item.file.dirty and not item.file.handles:
+                elif item.file.dirty and not item.file.users.handles:
                     self._place(item, _FIRST_PAUSE)  # changed again while it was sent
                 else:
                     self._waiting.pop(id(item.file), None)

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
+from pithosfs.attempts import Attempts
 from pithosfs.blocks import Hashmap
 from pithosfs.scratch import Scratch
 from pithosfs.staging import Staging
-
-#: How many of the contents sent last are remembered while it is not known whether that worked.
-_ATTEMPTS = 64
 
 
 class Promise:
@@ -28,13 +24,9 @@ class Promise:
         self._made_key = key
         self._entry: dict[str, Any] = {} if entry is None else entry
         self._whole: Scratch | None = None  # what the entry tells of, while the file is written anew
-        found = self._entry.get("attempts", ())
-        self._attempts: deque[tuple[str, int]] = deque(
-            ((merkle, size) for merkle, size in found), maxlen=_ATTEMPTS
-        )
-        self._told = set(self._attempts)  # those the journal has already ...
+        self.attempts = Attempts((merkle, size) for merkle, size in self._entry.get("attempts", ()))
+        self._told = set(self.attempts)  # those the journal has already ...
         self._entered: set[tuple[str, int]] = set()  # ... and those of them the entry has itself
-        self._last_is_new = False  # the last attempt is the only one of this content
         self._replaces: list[str] = self._entry.get("replaces", [])  # keys of entries this one is in place of
         self._changed_since: float | None = None  # when (monotonic) the file was first changed after make()
         self.count = 0  # how often anything was promised
@@ -51,7 +43,7 @@ class Promise:
 
         ``coming``, if known, is what will be sent next: then nothing has to be written when it is.
         """
-        attempts = list(self._attempts)
+        attempts = list(self.attempts)
         if coming is not None and (coming.merkle, coming.size) not in attempts:
             attempts.append((coming.merkle, coming.size))
         entry = entry | {"attempts": attempts, "replaces": self._replaces}
@@ -105,41 +97,9 @@ class Promise:
             self._whole.discard()
             self._whole = None
 
-    # -- what commits have tried ----------------------------------------------------------------
-
     def attempted(self, content: Hashmap) -> None:
         """Note what is about to be sent, for the next mount too: it must not take it for a foreign change."""
-        attempt = (content.merkle, content.size)
-        self._last_is_new = attempt not in self._attempts
-        if not self._last_is_new:
-            self._attempts.remove(attempt)
-        self._attempts.append(attempt)
+        attempt = self.attempts.begin(content)
         if self.made and attempt not in self._told:
-            self._told = self._entered | set(self._attempts)
-            self._staging.tried(self._key, list(self._attempts))
-
-    def refused(self) -> None:
-        """The last one has certainly changed nothing: tries without end must not push others out."""
-        if self._last_is_new:
-            self._attempts.pop()
-            self._last_is_new = False
-
-    def settled(self) -> list[tuple[str, int]]:
-        """The last one was answered, and is what there is; returns those before, which may only be late."""
-        unheard = list(self._attempts)[:-1]
-        self._attempts.clear()
-        self._last_is_new = False
-        return unheard
-
-    @property
-    def unsure(self) -> tuple[tuple[str, int], ...]:
-        """What was sent, Merkle hash and size, of which it is not known whether the store has it."""
-        return tuple(self._attempts)
-
-    def inherit(self, unsure: Iterable[tuple[str, int]]) -> None:
-        """What was sent of another file may be found where this one is to be."""
-        self._attempts.extend(unsure)
-
-    def was_sent(self, merkle: str, size: int) -> bool:
-        """Whether a commit has sent this content without hearing what became of it."""
-        return (merkle, size) in self._attempts
+            self._told = self._entered | set(self.attempts)
+            self._staging.tried(self._key, list(self.attempts))

@@ -89,7 +89,7 @@ class Renames:
         if target is not None and target.is_directory:
             raise IsADirectory(f"{target.ref} is a directory")
         replaced = self._files.find(ref)
-        self._files.succeed(file, ref)
+        self._files.departures.succeed(file, ref)
         with self._files.still(file, replaced), self._files.removals.taken_over(ref) as removed:
             if replaced is not None:
                 target = replaced.node  # None: it was never sent
@@ -97,13 +97,13 @@ class Renames:
             elif target is not None:
                 target = self._files.view(target)  # it may have been sent since it was looked up
             if removed is not None:
-                self._files.replace_leaving(file, ref)
+                self._files.departures.replace_leaving(file, ref)
             unsure = file.maybe_there()
             there = self._move_file(file, removed or target, ref)
-            displaced = self._files.displaced(ref)
+            displaced = self._files.departures.displaced(ref)
             self._files.renamed(file, ref, there, *place)
-            self._files.forget(displaced)  # not before the journal has what takes its place
-            self._files.left_behind(unsure, from_)
+            self._files.departures.forget(displaced)  # not before the journal has what takes its place
+            self._files.departures.left_behind(unsure, from_)
             shown = file.view() if file.dirty or there is None else there
             self._namespace.put(*place, shown)
             return shown
@@ -151,7 +151,7 @@ class Renames:
                 made = self._namespace.make_marker(node.ref, node.attributes, only_new=False)
                 node = take_place(made, node)
             self._move(node, ref, None, recursive=True)
-            self._files.removed(ref)
+            self._files.departures.removed(ref)
             self._files.directory_renamed(node.ref, ref, place)
             self._namespace.moved(node.ref, ref)
         self._paths.changed.renamed(node.ref, ref)

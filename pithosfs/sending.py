@@ -157,7 +157,7 @@ class Sending:
     def _commit(self, file: OpenFile) -> None:
         """Send the file; Stale if others changed it meanwhile (both versions are kept then)."""
         with self._in_use.lock:
-            file.uses += 1  # who closes it meanwhile must not forget it: the tree is not told yet
+            file.users.begin()  # who closes it meanwhile must not forget it: the tree is not told yet
         try:
             self._commit_used(file)
         finally:
@@ -172,9 +172,9 @@ class Sending:
                 # Changed while it was sent: the entry may be of a version that is no more. And who closed
                 # it just now may have put it into the outbox before it was forgotten there.
                 persist(file)
-                if not file.handles and file not in self.outbox:
+                if not file.users.handles and file not in self.outbox:
                     self.outbox.queue(file, self._write_back or 0.0)
-            elif not file.handles:
+            elif not file.users.handles:
                 self.hold(file)  # times or mode were changed while it was sent
             self._in_use.show_sent(file)
         if conflict is not None:

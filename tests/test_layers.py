@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ranges",),
     # without the store: this machine, settings, pure parts
     (
+        "attempts",
         "attributes",
         "batches",
         "buffers",
@@ -30,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "moments",
         "readahead",
         "twins",
+        "users",
         "walks",
         "waiting",
         "wire",
@@ -60,7 +62,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("filedata", "foreign", "past", "rescue", "trees"),
     ("openfile",),
     ("inuse", "outbox", "removals"),
-    ("conflicts",),
+    ("conflicts", "departures"),
     ("sending",),
     ("files",),
     ("handles", "hidden"),

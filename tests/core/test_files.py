@@ -253,7 +253,7 @@ def breaks_off_in_a_rename(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Non
     def die(file: OpenFile | None) -> None:
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(stack.files, "forget", die)
+    monkeypatch.setattr(stack.files.departures, "forget", die)
     with pytest.raises(RuntimeError):
         stack.fs.rename("/tmp", "/file")
 
@@ -315,7 +315,7 @@ def test_a_mount_that_dies_when_a_removal_is_in_the_journal_removes(
     first.put("file", b"older")
     first.write("/file", b"later")
     first.fs.open("/file")
-    monkeypatch.setattr(first.files, "forget", lambda file: None)  # it died before that
+    monkeypatch.setattr(first.files.departures, "forget", lambda file: None)  # it died before that
     first.wire.refuse("DELETE")
     assert first.fs.hide("/file", "/.fuse_hidden0000000100000001")
     eventually(lambda: first.files.removals.waiting()[0]["error"])

@@ -640,7 +640,7 @@ def test_a_version_that_is_being_read_is_opened_again(stack: Stack) -> None:
 def test_a_reader_keeps_its_version_when_others_replace_the_object(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pithosfs.openfile._READING", 0.0)  # it has stopped reading for a while
+    monkeypatch.setattr("pithosfs.users._READING", 0.0)  # it has stopped reading for a while
     old = bytes(range(256)) * 20
     stack.put("file", old)
     handle = stack.fs.open("/file")
