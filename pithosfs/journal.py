@@ -1,11 +1,14 @@
-"""Nodes and contents as JSON, for the journal of what is not sent yet.  No I/O.
+"""Entries of the journal as JSON: files that are not sent yet, objects that are not deleted yet.  No I/O.
 
-Unpacking raises KeyError, TypeError or ValueError for what was never packed.
+Where the bytes of a file are is added by who keeps them (``scratch``), what was
+tried to send by the promise.  Unpacking raises KeyError, TypeError,
+AttributeError or ValueError for what was never packed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pithosfs.attributes import Attributes
@@ -20,14 +23,59 @@ from pithosfs.ranges import Address, Origin
 TO_BE_DELETED = "to be deleted"
 
 
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A changed file: ``node`` is the version it replaces, unless it is ``emptied`` not needed for any byte.
+
+    ``meta`` is the user metadata, None while it is not known; ``ino`` its inode number.
+    """
+
+    ref: ObjectRef
+    node: Node | None
+    emptied: bool
+    attributes: Attributes
+    meta: dict[str, str] | None
+    content: Content
+    ino: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether its bytes are others than the store's, not only its times, mode or metadata."""
+        return self.node is None or self.emptied or self.content.changed
+
+    def pack(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "ref": list(self.ref),
+            "node": pack_node(self.node),
+            "emptied": self.emptied,
+            "attributes": _pack_attributes(self.attributes),
+            "meta": self.meta,
+            "content": pack_content(self.content),
+            "ino": self.ino,
+        }
+
+    @classmethod
+    def unpack(cls, packed: dict[str, Any]) -> FileEntry:
+        """Inverse of :meth:`pack`."""
+        return cls(
+            ObjectRef(*packed["ref"]),
+            unpack_node(packed["node"]),
+            packed["emptied"],
+            Attributes(*packed["attributes"]),
+            packed["meta"],
+            unpack_content(packed["content"]),
+            packed["ino"],
+        )
+
+
 def pack_node(node: Node | None) -> dict[str, Any] | None:
     """What a commit has to know of the version it replaces."""
     if node is None:
         return None
-    kept = node.attributes
     return {
         "ref": list(node.ref),
-        "attributes": [kept.base_type, kept.mtime_ns, kept.mode],
+        "attributes": _pack_attributes(node.attributes),
         "size": node.size,
         "hash": node.hash,
         "etags": list(node.etags),
@@ -97,6 +145,10 @@ def unpack_content(packed: dict[str, Any]) -> Content:
         for index, (origin, *rest), effective in packed["spliced"]
     }
     return content
+
+
+def _pack_attributes(kept: Attributes) -> list[Any]:
+    return [kept.base_type, kept.mtime_ns, kept.mode]
 
 
 def _pack_origin(origin: Origin) -> list[Any]:

@@ -31,7 +31,7 @@ from pithosfs.blocks import Buffer, Hashmap
 from pithosfs.content import Content
 from pithosfs.errors import InvalidArgument, StoreError, TooLarge
 from pithosfs.filedata import FileData, Frozen
-from pithosfs.journal import pack_content, pack_node, unpack_content, unpack_node
+from pithosfs.journal import FileEntry
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, committed, new_inode_number
 from pithosfs.promise import Promise
@@ -516,29 +516,21 @@ class OpenFile:
         """Make the changes survive a crash, on local disk.  NoSpace if they cannot."""
         data = self.load()
         with self._lock:
-            kept = self.attributes
             where, coming = data.persist()
-            entry = {
-                **where,
-                "ref": list(self.ref),
-                "node": pack_node(self.node),
-                "emptied": self._emptied,
-                "attributes": [kept.base_type, kept.mtime_ns, kept.mode],
-                "meta": self._traits.meta,
-                "content": pack_content(data.content),
-                "ino": self.ino,
-            }
-            self._promise.make(entry, coming)
+            entry = FileEntry(
+                self.ref, self.node, self._emptied, self.attributes, self._traits.meta, data.content, self.ino
+            )
+            self._promise.make({**where, **entry.pack()}, coming)
 
     @classmethod
     def recover(cls, services: Services, key: str, entry: dict[str, Any], scratch: Scratch) -> OpenFile:
         """The file of the journal's entry ``key``; ValueError if it is none."""
         try:
-            ref, kept = ObjectRef(*entry["ref"]), Attributes(*entry["attributes"])
-            file = cls(services, ref, unpack_node(entry["node"]), kept, entry["ino"])
+            found = FileEntry.unpack(entry)
+            file = cls(services, found.ref, found.node, found.attributes, found.ino)
             file._promise = Promise(services.staging, key, entry)
-            file._data = file._data_of(unpack_content(entry["content"]), scratch)
-            file._emptied, file._traits.meta = entry["emptied"], entry["meta"]
+            file._data = file._data_of(found.content, scratch)
+            file._emptied, file._traits.meta = found.emptied, found.meta
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an entry of this version: {error}") from error
         file._traits.all_changed()

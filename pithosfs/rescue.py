@@ -20,7 +20,7 @@ from pithosfs.blocks import Buffer
 from pithosfs.content import Content, Local, Remote
 from pithosfs.errors import PithosError
 from pithosfs.extents import Extents
-from pithosfs.journal import TO_BE_DELETED, unpack_content, unpack_removal
+from pithosfs.journal import TO_BE_DELETED, FileEntry, unpack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.ranges import Address
 from pithosfs.scratch import unpack_bytes
@@ -87,12 +87,12 @@ def _leftover(found: staging.Entry) -> Leftover:
 
 
 def _file(left: Leftover, entry: dict[str, Any]) -> Leftover:
-    content, (key, small) = unpack_content(entry["content"]), unpack_bytes(entry)
-    left = replace(left, ref=ObjectRef(*entry["ref"]), attributes=Attributes(*entry["attributes"]))
-    if entry["node"] is not None and not entry["emptied"] and not content.changed:
+    file, (key, small) = FileEntry.unpack(entry), unpack_bytes(entry)
+    left = replace(left, ref=file.ref, attributes=file.attributes)
+    if not file.changed:
         return replace(left, what="times, mode or attributes")
     data = None if key is None else left.entry.with_name(f"{key}.data")
-    return replace(left, what="not sent", content=content, data=data if small is None else small)
+    return replace(left, what="not sent", content=file.content, data=data if small is None else small)
 
 
 # -- reading --------------------------------------------------------------------------------
