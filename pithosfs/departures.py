@@ -8,9 +8,12 @@ entry in the journal stays as long.
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+from pithosfs.blocks import ZERO_HASH
 from pithosfs.errors import NotFound
 from pithosfs.inuse import InUse
 from pithosfs.names import ObjectRef
@@ -23,6 +26,21 @@ from pithosfs.removals import Removals
 from pithosfs.services import Services
 
 log = logging.getLogger(__name__)
+
+#: After so many seconds it is asked what there is before it is deleted: others may have written there.
+_FRESH = 1.0
+#: Seconds from one call of libfuse's to the next, where both serve one request of the kernel's.
+_AT_ONCE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The name of an open file, taken away: where it was shown, as what; the file, if it was in use."""
+
+    place: Place
+    shown: Node
+    file: OpenFile | None
+    at: float = field(default_factory=time.monotonic)
 
 
 class Departures:
@@ -44,6 +62,7 @@ class Departures:
         self._delete = delete
         self._leaving: dict[ObjectRef, OpenFile] = {}  # removed, but a crash would bring them back
         self._unsure: dict[ObjectRef, list[Node]] = {}  # names left, and what may be there
+        self._taken = _OfThread()
 
     def needs(self, file: OpenFile) -> bool:
         """Whether the file's bytes must stay though nobody uses it: its removal is not sure yet."""
@@ -55,7 +74,9 @@ class Departures:
         Not ``certain``: it is open, and may be about to be replaced.
         """
         node, ref, unsure = file.node, file.ref, file.maybe_there()
-        displaced = self.displaced(ref)
+        shown, displaced = file.view(), self.displaced(ref)
+        if not certain:
+            self._taken.last = Taken((directory, component), shown, displaced)
         if node is None:
             self.left_behind(unsure, (directory, component))
             self.forget(displaced)
@@ -63,12 +84,14 @@ class Departures:
         self._namespace.pin(directory, component)
         if displaced is not None:
             self._leaving[ref] = displaced
-        there = replace(node, ref=ref)
+        there, unheard = replace(node, ref=ref), file.unheard()
+        self._note_removed(there)
         self.removals.add(
             there,
-            _Once(lambda: self._delete(ref), lambda: self._delete_if_one_of([there])),
+            _Once(lambda: self._delete(ref), lambda: self._delete_if_one_of([*unheard, there])),
             lambda: self._namespace.unpin(directory, component),
             certain=certain,
+            unheard=unheard,
             replaces=file.journal_keys,
             settled=lambda: self.forget(self._leaving.pop(ref, None)),
         )
@@ -94,6 +117,30 @@ class Departures:
 
         return lambda: self._delete_if_one_of(nodes), ended
 
+    def taken(self) -> Taken | None:
+        """What lost its name in the call before of this thread, for what the present one moves there."""
+        taken, self._taken.last = self._taken.last, None
+        return taken if taken is not None and time.monotonic() - taken.at < _AT_ONCE else None
+
+    def give_back(self, taken: Taken) -> None:
+        """An open file has its name again: it was not replaced."""
+        place, shown, file = taken.place, taken.shown, taken.file
+        leaving = self._leaving.pop(shown.ref, None)
+        if not self.removals.call_off(shown.ref) and shown.exists:
+            self.forget(leaving)
+            return  # it is deleted already
+        self._namespace.put(*place, shown)
+        if file is not None:
+            with self._in_use.lock:
+                file.gone = False
+                self._in_use.put(file, place)
+                if file.dirty:
+                    self._in_use.show(file)
+
+    def may_have(self, ref: ObjectRef) -> list[Node]:
+        """What may be at a name that a file has left."""
+        return self._unsure.get(ref, [])
+
     def replace_leaving(self, file: OpenFile, ref: ObjectRef) -> None:
         """``file`` takes the place of one that was removed just now, for that."""
         leaving = self._leaving.get(ref)
@@ -107,6 +154,14 @@ class Departures:
             return False
         file.inherit(before)
         return True
+
+    def deleted(self, node: Node) -> None:
+        """The object has been deleted here."""
+        self._note_removed(node)
+        self.removed(node.ref)
+
+    def _note_removed(self, node: Node) -> None:
+        self._services.removed.add(node.ref, [(node.hash or ZERO_HASH, node.size)])
 
     def removed(self, ref: ObjectRef) -> None:
         """The object is deleted or replaced; its handles live on without a name."""
@@ -146,14 +201,21 @@ class Departures:
         self._namespace.forget(ref.parent)
 
 
+class _OfThread(threading.local):
+    last: Taken | None = None
+
+
 class _Once:
-    """Does ``first`` when it is called, but ``again`` when it is called again."""
+    """Does ``first`` when it is called soon, but ``again`` later, and when it is called again."""
 
     def __init__(self, first: Callable[[], None], again: Callable[[], None]) -> None:
         self._next, self._again = first, again
+        self._made = time.monotonic()
 
     def __call__(self) -> None:
         now, self._next = self._next, self._again
+        if time.monotonic() - self._made > _FRESH:
+            now = self._again
         now()
 
 

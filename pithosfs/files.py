@@ -141,21 +141,25 @@ class Files:
         self._put_and_show(file, (directory, component))
         return file
 
-    def make(self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str) -> bool:
-        """With write-back, promise a new object without bytes; False if it is the caller's to make it now."""
-        if not self.sending.writes_back:
-            return False
+    def make(
+        self, ref: ObjectRef, kept: Attributes, directory: ObjectRef, component: str, data: bytes = b""
+    ) -> None:
+        """Make a new object, as by a program that writes ``data`` and closes; there is none if that fails."""
         file = self.create(ref, kept, directory, component)
         self.opened(file)
         try:
+            if data:
+                file.write(0, data)
+                file.set_attributes(mtime_ns=kept.mtime_ns)
             self.sending.flush(file)
         except PithosError:
+            unsure = file.maybe_there()
             self.departures.removed(ref)
             self._namespace.drop(directory, component)
+            self.departures.left_behind(unsure, (directory, component))
             raise
         finally:
             self.closed(file)
-        return True
 
     def _put_and_show(self, file: OpenFile, place: Place) -> None:
         with self._in_use.lock:

@@ -15,7 +15,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pithosfs.api import Client
@@ -60,14 +60,15 @@ class Guard:
         conflict_name: Callable[[ObjectRef, int], ObjectRef],
         found: Callable[[ObjectRef, ObjectRef], None],
         quiet: Callable[[float, float], None],
-        late: Late | None = None,
+        ours: Sequence[Late] = (),
     ) -> None:
+        """``ours`` are contents by name that are nobody else's, whatever the number of their version."""
         self._client_of = client_of
         self._ledger = ledger
         self._conflict_name = conflict_name
         self._found = found
         self._quiet = quiet
-        self._late = late or Late()
+        self._ours = ours
         self._lock = threading.Condition()
         self._waiting: list[_Commit] = []
         self._looks_at = 0.0  # when the thread looks by itself if nobody wakes it, monotonic
@@ -198,8 +199,10 @@ class Guard:
         """Keep a version somebody else wrote and we replaced unseen."""
         ref = commit.ref
         entry = client.head(ref.container, ref.name, serial).entry
-        if entry.hash in (commit.hash, commit.base_hash) or self._late.has(ref, entry.hash, entry.size):
-            return  # the same content, or our own: nothing of anybody's was replaced
+        if entry.hash in (commit.hash, commit.base_hash):
+            return  # the same content
+        if any(each.has(ref, entry.hash, entry.size) for each in self._ours):
+            return  # our own: nothing of anybody's was replaced
         for attempt in range(100):
             copy = self._conflict_name(ref, attempt)
             try:

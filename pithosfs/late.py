@@ -3,7 +3,9 @@
 A PUT that timed out can reach the server much later: after the file was sent
 again, renamed or removed.  Its condition keeps it from replacing anything, but
 where there is nothing under the name any more, it makes an object.  Whoever
-finds that must not take it for somebody else's.
+finds that must not take it for somebody else's.  Nor must the guard take for
+that what was removed here by its name, whatever its version (it may have come
+with a directory): it looks at such contents in the same way.
 """
 
 from __future__ import annotations

@@ -28,7 +28,6 @@ from pithosfs.hashing import Hasher
 from pithosfs.identity import directory_name, resolve
 from pithosfs.inodes import Inodes
 from pithosfs.journal import TO_BE_DELETED
-from pithosfs.late import Late
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
@@ -120,7 +119,6 @@ class Mount:
                 block_size,
             ),
         )
-        self._late = Late()
         services = Services(
             self._fetcher,
             self._uploader,
@@ -128,8 +126,8 @@ class Mount:
             self._store,
             block_size,
             max(1, min(32, options.memory // 4 // block_size)),
-            self._late,
         )
+        self._ours = (services.late, services.removed)
         self._namespace = Namespace(
             self._client_of,
             top,
@@ -388,7 +386,7 @@ class Mount:
             conflict_name=conflict_ref,
             found=found,
             quiet=self._namespace.quiet,
-            late=self._late,
+            ours=self._ours,
         )
 
     def _delete(self, ref: ObjectRef) -> None:

@@ -131,6 +131,12 @@ class MountedTree(FileSystem):
         self._require_ownership(path)
         return super().hide(path, hidden)
 
+    def rename(self, old: str, new: str, *, overwrite: bool = True) -> None:
+        """Move a file or a directory, where both is allowed."""
+        self._require_right(old)
+        self._require_right(new)
+        super().rename(old, new, overwrite=overwrite)
+
     def _require_ownership(self, path: str) -> None:
         if self._rights is not None and self._rights.exists(self.namespace.find(path).ref):
             raise Forbidden(f"{path} belongs to somebody else, who alone can remove it", 403)

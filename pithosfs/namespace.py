@@ -460,9 +460,14 @@ class Namespace:
                     listing.stamp = None  # what it shows is not all from the store
 
     def made_directory(self, ref: ObjectRef) -> None:
-        """A directory was made just now: it is known to be empty."""
+        """A directory was made just now: it is empty, but for what this mount has not sent of it."""
         with self._lock:
-            self._listings[ref] = _Listing({}, time.monotonic())
+            listing, before = _Listing({}, time.monotonic()), self._listings.get(ref)
+            if before is not None:
+                self._keep_changes(ref, before, listing)
+            else:
+                self._put_pinned(ref, listing.children)
+            self._listings[ref] = listing
 
     def moved(self, old: ObjectRef, new: ObjectRef) -> None:
         """A subtree was moved: its listings go along."""

@@ -57,7 +57,9 @@ class Naming:
             self._namespace.forget(directory.ref)
             return
         kept = directory_attributes(mode & 0o7777, time.time_ns())
-        if not self._files.make(ref, kept, directory.ref, component):
+        if self._files.sending.writes_back:
+            self._files.make(ref, kept, directory.ref, component)
+        else:
             self._make_marker(path, ref, kept, directory, component)
         self._namespace.made_directory(ref)
         self._paths.came(directory)
@@ -78,14 +80,8 @@ class Naming:
         """Make a symbolic link."""
         directory, component, ref = self._new(path)
         kept = Attributes(attributes.SYMLINK_TYPE, time.time_ns(), 0o777)
-        file = self._files.create(ref, kept, directory.ref, component)
-        self._files.opened(file)
-        try:
-            file.write(0, target.encode("utf-8", "surrogateescape"))
-            file.set_attributes(mtime_ns=kept.mtime_ns)
-            self._files.sending.flush(file)
-        finally:
-            self._files.closed(file)
+        data = target.encode("utf-8", "surrogateescape")
+        self._files.make(ref, kept, directory.ref, component, data)
         self._paths.came(directory)
 
     def create(self, path: str, mode: int) -> OpenFile:
@@ -115,7 +111,7 @@ class Naming:
                 self._files.departures.hide(file, directory.ref, component, certain=True)
             else:
                 self._files.removals.now(lambda: self._delete(node.ref))
-                self._files.departures.removed(node.ref)
+                self._files.departures.deleted(node)
             self._namespace.drop(directory.ref, component)
         self._paths.left(directory)
 
@@ -164,7 +160,7 @@ class Naming:
                 self._files.departures.hide(unsent, directory.ref, component, certain=True)
             elif node.ref.name and node.exists:
                 self._delete(node.ref)
-            self._files.departures.removed(node.ref)
+            self._files.departures.deleted(node)
             self._namespace.drop(directory.ref, component)
         self._paths.left(directory)
 

@@ -463,6 +463,8 @@ class OpenFile:
             self._rebase(node, found, frozen)
             with self._lock:
                 self._traits.recognised(node.attributes)
+                if node.is_directory:
+                    self._traits.meta = None  # others may have made it, and what they say of it stays
             return True
 
     def base_on(self, node: Node) -> None:
@@ -470,6 +472,7 @@ class OpenFile:
         self.load()
         with self._lock:
             self.node, self._traits.changed = node, True
+            self._emptied = True  # no byte of that is one of this file's
 
     def supersede(self, node: Node) -> None:
         """A file that was never sent takes the place of an object: the next commit overwrites it."""

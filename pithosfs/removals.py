@@ -64,6 +64,7 @@ class _Removal:
     due: float
     certain: bool = False  # no rename can still take its place
     nodes: list[Node] = field(default_factory=list)  # what may be there, if it is not sure to be the node
+    unheard: list[Node] = field(default_factory=list)  # what else may be, though it is sure that something is
     key: str = field(default_factory=lambda: uuid.uuid4().hex)  # of its entry in the journal
     noted: bool = False  # the journal has it
     replaces: tuple[str, ...] = ()  # keys of entries that are void when the journal has it
@@ -78,7 +79,7 @@ class _Removal:
 
     def entry(self) -> dict[str, Any]:
         """What the journal has of it."""
-        return {**pack_removal(self.nodes or [self.node]), "replaces": list(self.replaces)}
+        return {**pack_removal(self.nodes or [*self.unheard, self.node]), "replaces": list(self.replaces)}
 
 
 class Removals:
@@ -118,17 +119,23 @@ class Removals:
         ended: Callable[[], None],
         *,
         certain: bool = False,
+        unheard: list[Node] | None = None,
         replaces: tuple[str, ...] = (),
         settled: Callable[[], None] = lambda: None,
     ) -> None:
         """Delete ``node``'s object by ``delete``; ``ended`` is called when the name is free or taken over.
 
         In a moment, or at once if it is ``certain`` that it is a removal.
+        ``unheard`` is what may have been sent over it.
         ``settled`` is called when a crash would not bring the object back any
         more; entries of the journal named in ``replaces`` are void from then on.
         """
         due = time.monotonic() + (0.0 if certain else _MOMENT)
-        self._add(_Removal(node, delete, ended, due, certain, replaces=replaces, settled=settled))
+        self._add(
+            _Removal(
+                node, delete, ended, due, certain, unheard=unheard or [], replaces=replaces, settled=settled
+            )
+        )
 
     def add_unsure(self, nodes: list[Node], delete: Callable[[], None], ended: Callable[[], None]) -> None:
         """Delete, by ``delete``, which of ``nodes`` is there, if one is; :meth:`withdraw` can undo it."""
@@ -138,9 +145,16 @@ class Removals:
 
     def withdraw(self, ref: ObjectRef) -> bool:
         """Whether there was such a deletion, which need not be any more."""
+        return self._call_off(ref, lambda each: bool(each.nodes))
+
+    def call_off(self, ref: ObjectRef) -> bool:
+        """Whether there was a deletion that waited for its moment still, which is not to be."""
+        return self._call_off(ref, lambda each: not each.certain and not each.failures)
+
+    def _call_off(self, ref: ObjectRef, which: Callable[[_Removal], bool]) -> bool:
         with self._lock:
             found = self._idle(ref)
-            if found is None or not found.nodes:
+            if found is None or not which(found):
                 return False
             found.busy = True
         self._end(ref, found)

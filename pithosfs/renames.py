@@ -50,6 +50,16 @@ class Renames:
 
         Such a file has its new name even if it could not be sent; the error says so.
         """
+        taken = self._files.departures.taken()
+        try:
+            return self._rename(old, new, overwrite=overwrite)
+        except BaseException:
+            # libfuse took the name of an open file away, for this one to have it.
+            if taken is not None and taken.place[1] == new.rpartition("/")[2]:
+                self._files.departures.give_back(taken)
+            raise
+
+    def _rename(self, old: str, new: str, *, overwrite: bool) -> OpenFile | None:
         if not names.split(old) or not names.split(new):
             raise NotSupported("the top of the mount cannot be moved")
         from_, old_name = self._namespace.find_parent(old)
@@ -89,8 +99,10 @@ class Renames:
         if target is not None and target.is_directory:
             raise IsADirectory(f"{target.ref} is a directory")
         replaced = self._files.find(ref)
-        self._files.departures.succeed(file, ref)
         with self._files.still(file, replaced), self._files.removals.taken_over(ref) as removed:
+            before = self._files.departures.may_have(ref)
+            if before:
+                removed = None  # what may be there is what this file is going to overwrite
             if replaced is not None:
                 target = replaced.node  # None: it was never sent
                 file.take_place_of(replaced)
@@ -100,6 +112,7 @@ class Renames:
                 self._files.departures.replace_leaving(file, ref)
             unsure = file.maybe_there()
             there = self._move_file(file, removed or target, ref)
+            file.inherit(before)
             displaced = self._files.departures.displaced(ref)
             self._files.renamed(file, ref, there, *place)
             self._files.departures.forget(displaced)  # not before the journal has what takes its place
@@ -138,8 +151,10 @@ class Renames:
             self._namespace.forget(target.ref)  # what others put there since must not be mixed with this
             if self._namespace.children(target):
                 raise NotEmpty(f"{target.ref} is not empty")
-        # What is about to be deleted must not come along and so come back.
-        self._files.removals.finish_all(lambda each: each.is_below(node.ref))
+        # What is about to be deleted must not come along and so come back, nor be what has its name then.
+        self._files.removals.finish_all(
+            lambda each: each.is_below(node.ref) or (each != ref and each.is_below(ref))
+        )
         with (
             self._files.still(*self._files.below(node.ref), self._files.find(ref)),
             self._files.removals.taken_over(ref),
@@ -147,6 +162,7 @@ class Renames:
             unsent = self._files.unsent(node.ref)
             if unsent is not None:
                 self._files.sending.sync(unsent)
+                node = unsent.view()
             elif not node.exists:
                 made = self._namespace.make_marker(node.ref, node.attributes, only_new=False)
                 node = take_place(made, node)

@@ -7,7 +7,9 @@ keeps both versions, a failure is journalled and tried again.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
+from weakref import WeakKeyDictionary, WeakSet
 
 from pithosfs.conflicts import Conflicts
 from pithosfs.errors import NoSpace, PithosError, Stale
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: How long a change of attributes, or a temporary file, waits for a rename that could carry it.
 HOLD_SECONDS = 1.0
+#: Bytes up to which a file is left to a rename: who renames holds the directory, and others wait for it.
+_SOON_SENT = 256 * 1024
 #: Seconds until it is looked at again whether a program is done with a file.
 _LOOK_AGAIN = 0.2
 #: Seconds at the end to look what the last commits replaced.
@@ -51,6 +55,9 @@ class Sending:
         self._guard = guard_for(conflicts.note)
         self._done = done
         self._write_back = write_back
+        self._lock = threading.Lock()
+        self._left: WeakSet[OpenFile] = WeakSet()  # left to a rename: nobody was told what became of them
+        self._untold: WeakKeyDictionary[OpenFile, Stale] = WeakKeyDictionary()  # what is to be told
 
     @property
     def writes_back(self) -> bool:
@@ -67,7 +74,7 @@ class Sending:
     def stop(self) -> None:
         """Stop the threads; what is not sent stays in the journal."""
         for file in self._in_use.all():
-            if file.dirty and not file.journalled:  # a change of attributes
+            if file.dirty:  # maybe just in its times or mode, or in those since it was journalled
                 persist(file)
         self.outbox.stop()
         self._guard.drain(_LAST_LOOK)
@@ -91,7 +98,8 @@ class Sending:
         takes a server as long as two of them.  Only what the local disk is done
         with sooner than that.
         """
-        if file.node is not None or file.size > file.block_size or not _has_temporary_name(file):
+        small = file.size <= min(_SOON_SENT, file.block_size)
+        if file.node is not None or not small or not _has_temporary_name(file):
             return False
         if file in self.outbox and not self.outbox.holds(file):
             return False  # it could not be sent before, and who closes it is to hear whether it can now
@@ -99,17 +107,21 @@ class Sending:
             file.persist()
         except NoSpace:
             return False
+        with self._lock:
+            self._left.add(file)
         self._hold(file)
         return True
 
     def awaits_rename(self, file: OpenFile) -> bool:
-        """Whether a rename has to send the file: it was closed, but left to that."""
-        return file.node is None and self.outbox.holds(file)
+        """Whether a rename has to send the file, or to tell why it cannot be: closing it was left to that."""
+        with self._lock:
+            return file in self._left
 
     def sync_directory(self, directory: ObjectRef) -> None:
-        """Send what in a directory was left to a rename."""
+        """Send a directory, and what in it was left to a rename or is not on the server at all."""
         for file in self._in_use.all():
-            if file.ref.parent == directory and self.awaits_rename(file):
+            new = file.node is None and file in self.outbox
+            if directory in (file.ref, file.ref.parent) and (new or self.awaits_rename(file)):
                 self.sync(file)
 
     def sync(self, file: OpenFile) -> None:
@@ -120,12 +132,24 @@ class Sending:
             if file.dirty:  # else both versions are kept, and the error says so
                 self._keep(file, error)
             raise
+        finally:
+            with self._lock:
+                self._left.discard(file)
+                untold = self._untold.pop(file, None)
+        if untold is not None:
+            raise untold
 
     def send(self, ref: ObjectRef) -> None:
-        """Send what waits of an object."""
-        file = self._in_use.find(ref)
-        if file is not None and file in self.outbox:
-            self.sync(file)
+        """Send what waits of an object and of all below it; raises why one of them could not be sent."""
+        failed: PithosError | None = None
+        for file in self._in_use.below(ref):
+            if file in self.outbox:
+                try:
+                    self.sync(file)
+                except PithosError as error:
+                    failed = error
+        if failed is not None:
+            raise failed
 
     def hold(self, file: OpenFile) -> None:
         """Attributes changed: they go out soon, by themselves, or with the content if that changed, too."""
@@ -144,9 +168,15 @@ class Sending:
             return
         try:
             self._commit(file)
-        except Stale:
+        except Stale as error:
             if file.dirty:
-                raise  # else both versions are kept, and it was said
+                raise
+            with self._lock:  # both versions are kept; who closed it is told by the rename
+                if file in self._left:
+                    self._untold[file] = error
+        else:
+            with self._lock:
+                self._left.discard(file)
 
     def _keep(self, file: OpenFile, error: Exception) -> None:
         log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)

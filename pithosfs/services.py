@@ -17,7 +17,8 @@ class Services:
     """The parts all files of a mount share.
 
     ``block_size`` is the containers', in bytes; ``window_limit`` how many
-    blocks at most are fetched before they are asked for.
+    blocks at most are fetched before they are asked for; ``late`` what may still
+    arrive, ``removed`` what was removed here: versions that nobody else replaces.
     """
 
     fetcher: Fetcher
@@ -27,3 +28,4 @@ class Services:
     block_size: int = blocks.BLOCK_SIZE
     window_limit: int = 32
     late: Late = field(default_factory=Late)
+    removed: Late = field(default_factory=Late)

@@ -84,11 +84,14 @@ class Staging:
         self._write(key, entry, durable=False)
 
     def _write(self, key: str, entry: dict[str, Any], *, durable: bool) -> None:
+        path, new = self._path(key, "json"), False
         try:
-            _put(self._path(key, "json"), {"format": FORMAT, **entry}, durable=durable)
+            new = _put(path, {"format": FORMAT, **entry}, durable=durable)
             if durable:
                 os.fsync(self._names)
         except OSError as error:
+            if new:
+                remove(path)  # it is not promised
             raise NoSpace(f"cannot write the journal in {self.directory}: {error.strerror}") from error
 
     def forget(self, key: str) -> None:
@@ -171,8 +174,10 @@ class Staging:
         return found if isinstance(found, list) else []
 
 
-def _put(path: str, value: object, *, durable: bool) -> None:
-    """Write ``value`` as JSON in place of what is there, all of it or nothing.  Raises OSError.
+def _put(path: str, value: object, *, durable: bool) -> bool:
+    """Write ``value`` as JSON in place of what is there, all of it or nothing; whether nothing was.
+
+    Raises OSError.
 
     Where nothing is there, an empty file may be left by who dies meanwhile.
     ``durable`` is the content, not the name: that is the directory's.
@@ -189,6 +194,8 @@ def _put(path: str, value: object, *, durable: bool) -> None:
         except OSError:
             remove(part)
             raise
+        return False
+    return True
 
 
 def _make(path: str, data: bytes, *, durable: bool) -> None:

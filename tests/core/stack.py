@@ -184,6 +184,7 @@ class Stack:
             conflict_name=conflict_ref,
             found=found,
             quiet=self.namespace.quiet,
+            ours=(self.services.late, self.services.removed),
         )
 
     def ref(self, name: str) -> ObjectRef:

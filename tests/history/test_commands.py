@@ -394,3 +394,23 @@ def test_paths_are_understood_in_one_way(mounted: MountedDisk, pithosfs: Pithosf
     assert pithosfs.refused("versions", "pithos/never/was")[0] == 5
     assert pithosfs.refused("versions", "nowhere/file")[0] == 5
     assert pithosfs.refused("restore", path, "--at", "soon")[0] == 2
+
+
+def test_what_is_not_sent_yet_goes_to_the_trash_with_its_directory(
+    mounted: MountedDisk, pithosfs: Pithosfs
+) -> None:
+    other = mounted.site.mount("pithos", "--write-back=20s")
+    top = other.mountpoint / mounted.name
+    try:
+        (top / "dir").mkdir()
+        for name in ("sent", "file"):
+            (top / "dir" / name).write_bytes(b"content")
+        with (top / "dir" / "sent").open("rb") as stream:
+            os.fsync(stream.fileno())
+        done = Pithosfs(dict(other.environment)).run("trash", "put", top / "dir")
+        assert done.returncode == 0, done.stderr
+        other.unmount()
+        mounted.remount(fresh_cache=True)
+        assert not (mounted.path / "dir").exists(), os.listdir(mounted.path / "dir")
+    finally:
+        mounted.site.discard(other)

@@ -215,3 +215,24 @@ def test_the_history_of_others_is_not_ours(
         os.listdir(theirs / ".pithos" / "at" / "1 second ago")
     assert os.listdir(theirs / ".pithos") == ["versions"]
     assert len(os.listdir(theirs / ".pithos" / "versions" / mounted.name / "file")) == 1
+
+
+def test_a_rename_onto_what_may_not_be_written_is_refused(
+    mounted: MountedDisk,
+    pithosfs: Pithosfs,
+    other: Bob,
+    alice: str,
+) -> None:
+    for name in ("open", "read only"):
+        (mounted.path / name).mkdir()
+        (mounted.path / name / "file").write_bytes(b"content of alice")
+    pithosfs("share", mounted.path / "open", "--write", "bob")
+    pithosfs("share", mounted.path / "read only", "--read", "bob")
+    theirs = other.mount("pithos", "--account", alice) / mounted.name
+    (theirs / "open" / ".file.a8Xk2P").write_bytes(b"content of bob")
+    with refused(errno.EACCES):
+        os.rename(theirs / "open" / ".file.a8Xk2P", theirs / "read only" / "file")
+    assert (theirs / "read only" / "file").read_bytes() == b"content of alice"
+    assert sorted(os.listdir(theirs / "open")) == [".file.a8Xk2P", "file"]
+    pending = json.loads(other.pithosfs("status", other.top, "--json"))["pending"]
+    assert [each for each in pending if each["error"]] == []

@@ -1,0 +1,365 @@
+"""Names that change while something of them is still on its way, or fails."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from pithosfs.errors import NoSpace, Stale, Unavailable
+from pithosfs.nodes import Node
+from pithosfs.transport import Request
+from tests.core.conftest import Build
+from tests.core.stack import Stack
+from tests.core.test_files import conflicts, dies, next_mount
+from tests.core.threads import eventually
+
+TEMPORARY = "/.file.a8Xk2P"
+
+
+def test_what_is_moved_into_an_emptied_directory_is_not_deleted(stack: Stack) -> None:
+    """Removals below the *target* of a directory's rename are still on their way."""
+    stack.fs.mkdir("/target", 0o755)
+    stack.write("/target/first", b"old")
+    stack.write("/target/file", b"old")
+    stack.fs.mkdir("/source", 0o755)
+    stack.write("/source/file", b"new")
+    stack.ls("/source"), stack.ls("/target")
+    stack.fs.unlink("/target/first")  # waited for
+    held = stack.wire.hold("DELETE", "target/file")
+    stack.fs.unlink("/target/file")  # behind the program
+    held.wait()
+    stack.fs.rename("/source", "/target")
+    held.release()
+    eventually(lambda: not stack.files.removals)
+    assert stack.names() == ["target", "target/file"]
+    assert stack.get("target/file") == b"new"
+
+
+def test_a_rename_tells_that_what_was_held_could_not_be_sent(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Close left it to the rename; the moment was over, and the first try failed, behind the program."""
+    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 0.1)
+    stack.ls()
+    stack.wire.refuse("PUT")
+    stack.write(TEMPORARY, b"content")  # close says all is well
+    eventually(lambda: stack.files.outbox.waiting()[0]["state"] == "failed")
+    with pytest.raises(Unavailable):
+        stack.fs.rename(TEMPORARY, "/file")
+
+
+def test_fsync_of_the_directory_tells_that_what_was_held_could_not_be_sent(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 0.1)
+    stack.ls()
+    stack.wire.refuse("PUT")
+    stack.write(TEMPORARY, b"content")
+    eventually(lambda: stack.files.outbox.waiting()[0]["state"] == "failed")
+    with pytest.raises(Unavailable):
+        stack.fs.sync_directory("/")
+
+
+@pytest.mark.parametrize("which", ["/", "/dir"])
+def test_with_write_back_fsync_of_a_directory_waits_for_what_was_made(build: Build, which: str) -> None:
+    stack = build(write_back=60.0)
+    stack.fs.mkdir("/dir", 0o755)
+    stack.fs.sync_directory(which)
+    assert stack.names() == ["dir"]
+
+
+def test_a_directory_somebody_else_made_too_keeps_their_attributes(build: Build) -> None:
+    stack = build(write_back=60.0)
+    stack.ls()
+    other = build(container=stack.container)
+    other.fs.mkdir("/dir", 0o700)
+    other.fs.set_xattr("/dir", "user.colour", b"red", create=False, exists=False)
+    assert not other.files.outbox.drain(10)
+    stack.fs.mkdir("/dir", 0o755)
+    assert not stack.files.outbox.drain(10)
+    other.namespace.forget()
+    assert other.client.head(other.container, "dir").meta
+
+
+def test_a_link_that_could_not_be_sent_is_not_made(stack: Stack) -> None:
+    stack.ls()
+    stack.wire.refuse("PUT")
+    with pytest.raises(Unavailable):
+        stack.fs.symlink("target", "/link")
+    stack.wire.reset()
+    assert stack.ls() == []
+    assert not stack.files.outbox.drain(10)
+    assert stack.names() == []
+
+
+def test_with_write_back_a_link_that_could_not_be_kept_is_not_made(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = build(write_back=60.0)
+    stack.ls()
+
+    def full(*_: object) -> None:
+        raise NoSpace("no room")
+
+    monkeypatch.setattr(stack.staging, "record", full)
+    with pytest.raises(NoSpace):
+        stack.fs.symlink("target", "/link")
+    assert stack.ls() == []
+    assert stack.names() == []
+
+
+def test_a_conflict_met_by_the_outbox_is_told_by_the_rename(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment of a held file ends while it is renamed."""
+    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 0.3)
+    stack.put("file", b"before")
+    stack.ls()
+    stack.put("file", b"theirs")
+    stack.write(TEMPORARY, b"ours")
+    real = stack.fs._paths.left
+
+    def slow(directory: Node) -> None:  # as it is where it makes a marker
+        real(directory)
+        time.sleep(0.6)
+
+    monkeypatch.setattr(stack.fs._paths, "left", slow)
+    with pytest.raises(Stale):
+        stack.fs.rename(TEMPORARY, "/file")
+
+
+def test_a_tree_that_takes_the_place_of_an_emptied_one_is_whole(stack: Stack) -> None:
+    """The same with nothing held up but each request 30 ms away: rm OLD/*; mv -T NEW OLD."""
+    names = [f"file{number:02}" for number in range(40)]
+    stack.fs.mkdir("/old", 0o755)
+    stack.fs.mkdir("/new", 0o755)
+    for each in names:
+        stack.write(f"/old/{each}", b"old")
+        stack.write(f"/new/{each}", b"new")
+    stack.ls("/old"), stack.ls("/new")
+    stack.wire.before = lambda _: time.sleep(0.03)
+    for each in names:
+        stack.fs.unlink(f"/old/{each}")
+    stack.fs.rename("/new", "/old")
+    eventually(lambda: not stack.files.removals)
+    assert stack.names() == ["old", *[f"old/{each}" for each in names]]
+
+
+def test_an_empty_file_stays_empty_when_its_commit_fails_after_a_lost_answer(build: Build) -> None:
+    """What an earlier file of its name had there must not become its content."""
+    stack = build(outbox=False)
+    stack.ls()
+    stack.wire.lose_answer("PUT", "/file")
+    with pytest.raises(Unavailable):
+        stack.write("/file", b"old")
+    stack.wire.refuse("HEAD")  # so the one that may be there is not deleted yet
+    stack.fs.unlink("/file")
+
+    def over_what_is_there(request: Request) -> None:
+        if request.method == "PUT" and any(each.lower() == "if-match" for each in request.headers):
+            raise Unavailable("down", maybe_done=False)
+
+    stack.wire.reset()
+    stack.wire.before = over_what_is_there
+    with pytest.raises(Unavailable):
+        stack.write("/file", b"")
+    stack.wire.reset()
+    stack.fs.rename("/file", "/other")
+    assert stack.read("/other") == b""
+    assert stack.get("other") == b""
+
+
+def test_a_removal_deletes_what_was_sent_over_the_file_without_an_answer(build: Build) -> None:
+    stack = build(outbox=False)
+    stack.write("/first", b"")
+    stack.write("/file", b"one")
+    stack.wire.lose_answer("PUT", "/file")
+    with pytest.raises(Unavailable):
+        stack.write("/file", b"two")
+    stack.wire.reset()
+    stack.wire.refuse("DELETE", "/file")
+    stack.fs.hide("/file", "/.fuse_hidden0000000000000001")  # as libfuse does if it is open
+    stack.files.removals.drain(10)
+    stack.wire.reset()
+    stack.files.removals.drain(10)
+    eventually(lambda: not stack.files.removals)
+    assert stack.names() == ["first"]
+
+
+def test_a_rename_that_fails_leaves_nothing_of_what_may_have_been_there(build: Build) -> None:
+    stack = build(outbox=False)
+    stack.write("/other", b"other")
+    stack.wire.lose_answer("PUT", "/file")
+    with pytest.raises(Unavailable):
+        stack.write("/file", b"old")
+    stack.wire.refuse()
+    stack.fs.unlink("/file")
+    stack.files.removals.drain(10)
+    with pytest.raises(Unavailable):
+        stack.fs.rename("/other", "/file")
+    stack.wire.reset()
+    stack.files.removals.drain(10)
+    eventually(lambda: not stack.files.removals)
+    assert stack.names() == ["other"]
+
+
+def test_what_came_with_a_renamed_directory_and_was_removed_is_no_conflict(stack: Stack) -> None:
+    stack.fs.mkdir("/old", 0o755)
+    stack.write("/old/file", b"old")
+    stack.fs.rename("/old", "/new")
+    stack.fs.unlink("/new/file")
+    stack.write("/new/file", b"new")
+    stack.files.sending._guard.drain(10)
+    assert not conflicts(stack)
+    assert stack.names() == ["new", "new/file"]
+
+
+def test_nor_is_the_directory_itself(stack: Stack) -> None:
+    stack.fs.mkdir("/old", 0o755)
+    stack.fs.rename("/old", "/new")
+    stack.fs.rmdir("/new")
+    stack.write("/new", b"new")
+    stack.files.sending._guard.drain(10)
+    assert not conflicts(stack)
+    assert stack.names() == ["new"]
+
+
+def test_a_directory_made_again_has_what_is_not_sent_in_it(build: Build) -> None:
+    """Somebody else removed it, empty as it was there."""
+    stack = build(write_back=60.0)
+    stack.fs.mkdir("/dir", 0o755)
+    assert not stack.files.outbox.drain(10)
+    stack.write("/dir/file", b"one")
+    other = build(container=stack.container)
+    other.fs.rmdir("/dir")
+    stack.namespace.forget()
+    if "dir" not in stack.ls():
+        stack.fs.mkdir("/dir", 0o755)
+    assert stack.ls("/dir") == ["file"]
+
+
+def test_a_file_in_a_directory_made_again_is_no_conflict_with_itself(build: Build) -> None:
+    stack = build(write_back=60.0)
+    stack.fs.mkdir("/dir", 0o755)
+    assert not stack.files.outbox.drain(10)
+    stack.write("/dir/file", b"one")
+    other = build(container=stack.container)
+    other.fs.rmdir("/dir")
+    stack.namespace.forget()
+    if "dir" not in stack.ls():
+        stack.fs.mkdir("/dir", 0o755)
+    stack.write("/dir/file", b"two")
+    assert not stack.files.outbox.drain(10)
+    assert not conflicts(stack)
+    assert stack.get("dir/file") == b"two"
+
+
+def test_a_removal_in_the_journal_deletes_what_was_sent_without_an_answer(build: Build) -> None:
+    first = build(outbox=False, write_back=60.0)
+    first.write("/file", b"one")
+    first.files.sending.send(first.ref("file"))
+    first.write("/file", b"two")
+    first.wire.lose_answer("PUT", "/file")
+    with pytest.raises(Unavailable):
+        first.files.sending.send(first.ref("file"))
+    first.wire.reset()
+    first.wire.refuse("DELETE")
+    first.fs.hide("/file", "/.fuse_hidden0000000000000001")
+    first.files.removals.drain(10)
+    dies(first)
+    second = next_mount(build, first)
+    second.files.removals.drain(10)
+    assert second.names() == []
+
+
+def test_a_directory_that_is_not_sent_keeps_its_mode_over_a_rename(build: Build) -> None:
+    stack = build(write_back=60.0)
+    stack.ls()
+    stack.fs.mkdir("/old", 0o755)
+    stack.fs.set_attributes("/old", mtime_ns=5 * 10**9, mode=0o700)
+    ino = stack.fs.node("/old").ino
+    stack.fs.rename("/old", "/new")
+    shown = stack.fs.node("/new")
+    assert shown.attributes.mode == 0o700
+    assert shown.ino == ino
+
+
+def test_nor_does_a_later_change_bring_its_old_mode_back(build: Build) -> None:
+    stack = build(write_back=60.0)
+    stack.ls()
+    stack.fs.mkdir("/old", 0o755)
+    stack.fs.set_attributes("/old", mode=0o700)
+    stack.fs.rename("/old", "/new")
+    assert "mode=0700" in stack.client.head(stack.container, "new").entry.content_type
+    stack.fs.set_attributes("/new", mtime_ns=5 * 10**9)
+    assert not stack.files.outbox.drain(10)
+    assert "mode=0700" in stack.client.head(stack.container, "new").entry.content_type
+
+
+def test_an_entry_whose_name_could_not_be_made_durable_is_gone(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def broken(handle: int) -> None:
+        if handle == stack.staging._names:
+            raise OSError(5, "Input/output error")
+        real(handle)
+
+    monkeypatch.setattr("pithosfs.staging.os.fsync", broken)
+    stack.write(TEMPORARY, b"content")
+    assert stack.get(TEMPORARY[1:]) == b"content"  # by its close
+    assert not list(stack.staging.directory.glob("*.json"))
+
+
+@pytest.mark.parametrize("made", ["file", "directory"])
+def test_times_and_mode_of_what_is_not_sent_survive_the_end_of_the_mount(build: Build, made: str) -> None:
+    """As SIGTERM or umount --force end it while the server is away: chmod and utimes came after the close."""
+    first = build(outbox=False, write_back=60.0)
+    if made == "file":
+        first.write("/name", b"content")
+    else:
+        first.fs.mkdir("/name", 0o755)
+    first.fs.set_attributes("/name", mtime_ns=5 * 10**9, mode=0o600)
+    first.files.stop()
+    dies(first)
+    second = next_mount(build, first)
+    shown = second.client.head(second.container, "name").entry.content_type
+    assert "mode=0600" in shown
+    assert "mtime=5.0" in shown
+
+
+def test_the_mode_of_a_file_that_could_not_be_sent_survives_the_end_of_the_mount(build: Build) -> None:
+    """The same without write-back."""
+    first = build(outbox=False)
+    first.wire.refuse("PUT")
+    with pytest.raises(Unavailable):
+        first.write("/name", b"content")
+    first.fs.set_attributes("/name", mtime_ns=5 * 10**9, mode=0o600)
+    first.files.stop()
+    dies(first)
+    second = next_mount(build, first)
+    assert "mode=0600" in second.client.head(second.container, "name").entry.content_type
+
+
+def test_what_others_write_after_a_removal_that_waits_stays(stack: Stack) -> None:
+    """Unlink has returned, then somebody else makes a file of the name, then the deletion has its turn."""
+    names = [f"file{number:02}" for number in range(30)]
+    for name in names:
+        stack.write(f"/{name}", b"old")
+    stack.ls()
+    stack.fs.unlink("/file00")
+    held = stack.wire.hold_all("DELETE")
+    for name in names[1:]:
+        stack.fs.unlink(f"/{name}")
+    held.wait()
+    under_way = 8  # of which the server hears sooner or later
+    waiting = names[1 + under_way :]
+    for name in waiting:
+        stack.put(name, b"theirs")
+    time.sleep(1.1)
+    held.release()
+    eventually(lambda: not stack.files.removals)
+    assert stack.names() == waiting

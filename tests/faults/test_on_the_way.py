@@ -1,0 +1,66 @@
+"""Names that change while something of them is still on its way, or fails: on real mounts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+
+from tests.faults.scene import Scene
+from tests.support.faults import Fault
+from tests.support.files import noise, refused
+
+TEMPORARY = ".file.a8Xk2P"
+
+
+def test_what_is_moved_into_an_emptied_directory_is_whole(scene: Scene) -> None:
+    top = scene.mount().mountpoint
+    names = [f"file{number:02}" for number in range(40)]
+    for directory in (top / "old", top / "new"):
+        directory.mkdir()
+        for each in names:
+            (directory / each).write_bytes(b"content")
+    os.listdir(top / "old"), os.listdir(top / "new")
+    scene.proxy.shape(rtt=0.03)
+    for each in names:
+        os.unlink(top / "old" / each)
+    os.rename(top / "new", top / "old")
+    scene.settle(scene._mounts[0])
+    time.sleep(1)
+    assert sorted(os.listdir(top / "old")) == names
+
+
+def test_a_listing_does_not_wait_for_a_rename_that_sends(scene: Scene) -> None:
+    """The kernel locks the directory for the length of a rename: others wait in it for the whole upload."""
+    top = scene.mount(timeout=20).mountpoint
+    (top / "other").write_bytes(b"other")
+    os.listdir(top)
+    (top / TEMPORARY).write_bytes(noise(4 << 20, 1))
+    scene.proxy.shape(rate=8_000_000)  # a good DSL line: four seconds
+    code = "import os, sys; os.rename(sys.argv[1], sys.argv[2])"
+    renaming = subprocess.Popen([sys.executable, "-c", code, str(top / TEMPORARY), str(top / "file")])
+    time.sleep(0.5)
+    began = time.monotonic()
+    listing = subprocess.run(["ls", top], capture_output=True, text=True, timeout=60, check=True)
+    took = time.monotonic() - began
+    renaming.wait(60)
+    assert listing.stdout.split()
+    assert took < 1
+
+
+def test_a_rename_that_fails_leaves_the_open_file_it_was_to_replace(scene: Scene) -> None:
+    top = scene.mount().mountpoint
+    (top / "file").write_bytes(b"old")
+    (top / "new").write_bytes(b"new")
+    with (top / "file").open("rb") as stream:
+        scene.proxy.faults(Fault("answer", method="MOVE", status=413, times=0))
+        with refused(errno.EDQUOT):
+            os.rename(top / "new", top / "file")
+        scene.proxy.faults()
+        assert stream.read() == b"old"
+    scene.settle(scene._mounts[0])
+    time.sleep(1.5)
+    assert sorted(os.listdir(top)) == ["file", "new"]
+    assert (top / "file").read_bytes() == b"old"
