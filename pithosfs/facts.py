@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from pithosfs import sharing, wire
 from pithosfs.api import Client, Entry
-from pithosfs.errors import InvalidArgument, NotSupported
+from pithosfs.errors import BadRequest, InvalidArgument, NotSupported
 from pithosfs.names import ObjectRef
 
 PREFIX = "user.pithos."
@@ -55,7 +55,10 @@ def write(name: str, value: bytes, client: Client, ref: ObjectRef) -> None:
     """Publish or share an object; NotSupported for facts nobody can set."""
     text = value.decode("utf-8", "replace").strip()
     if name == SHARING:
-        client.update(ref.container, ref.name, sharing=text)
+        try:
+            client.update(ref.container, ref.name, sharing=text)
+        except BadRequest as error:
+            raise InvalidArgument(f"{SHARING} is read=WHO,…;write=WHO,… and not {text[:60]}") from error
     elif name == PUBLIC and text.lower() in _ON:
         sharing.publish(client, ref)
     elif name == PUBLIC and text.lower() in _OFF:

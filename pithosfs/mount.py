@@ -32,7 +32,8 @@ from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace
+from pithosfs.namespace import Namespace, directory_attributes
+from pithosfs.nodes import of_entry
 from pithosfs.openfile import OpenFile
 from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
@@ -172,6 +173,8 @@ class Mount:
                 "--shared shows what others share: mount it as /, or one of them with --account"
             )
         block_size = _check(client, top, options)
+        if top.name and options.at is None:
+            _check_directory(client, top, create=options.create)
         until = None if options.at is None else _moment(client, top, options.at)
         return cls(
             client,
@@ -394,7 +397,9 @@ class Mount:
 
 
 def parse_source(source: str) -> ObjectRef:
-    """``CONTAINER[/PREFIX]``, or ``/`` for the whole account."""
+    """``CONTAINER[/PREFIX]``, or ``/`` for the whole account; ConfigError if it is empty."""
+    if not source:
+        raise ConfigError("SOURCE is empty: name a container, or / for the whole account")
     container, _, prefix = source.strip("/").partition("/")
     return ObjectRef(container, prefix.strip("/"))
 
@@ -413,6 +418,24 @@ def _check(client: Client, top: ObjectRef, options: MountOptions) -> int:
             ) from error
     client.create_container(top.container)
     return client.container(top.container).block_size
+
+
+def _check_directory(client: Client, top: ObjectRef, *, create: bool) -> None:
+    """Ask once for the part of a container that is to be mounted; made if it is to be and is not there."""
+    page = client.list_page(top.container, prefix=top.prefix, limit=1)
+    if page is not None and page.entries:
+        return
+    try:
+        entry = client.head(top.container, top.name).entry
+    except NotFound as error:
+        if not create:
+            text = f"there is no directory {top.name} in {top.container}; --create makes it"
+            raise NotFound(text, error.status) from error
+        kept = directory_attributes(mtime_ns=time.time_ns())
+        client.put_object(top.container, top.name, b"", content_type=kept.content_type, meta={})
+        return
+    if not of_entry(top, entry).is_directory:
+        raise ConfigError(f"{top} is a file; what is mounted is a container, or a directory of it")
 
 
 def _moment(client: Client, top: ObjectRef, text: str) -> int:

@@ -66,7 +66,11 @@ class MountedTree(FileSystem):
     def entries(self, path: str) -> dict[str, Node]:
         """The entries of a directory; the hidden one is not among those of the top."""
         hidden = _hidden(path)
-        return super().entries(path) if hidden is None else self._past.entries(hidden)
+        if hidden is not None:
+            return self._past.entries(hidden)
+        found = super().entries(path)
+        # Objects below a directory of that name cannot be reached; nor is a backup to walk into it for them.
+        return found if HIDDEN not in found or names.split(path) else _without(found, HIDDEN)
 
     def known(self, path: str) -> Callable[[str], Node | None]:
         """As in FileSystem; of the past nothing is known before it is asked for."""
@@ -210,6 +214,10 @@ class MountedTree(FileSystem):
                     self.files.sending.sync(file)
         facts.write(name, value, self._client_of(node.ref), node.ref)
         self.namespace.forget(node.ref.parent)
+
+
+def _without(entries: dict[str, Node], component: str) -> dict[str, Node]:
+    return {each: node for each, node in entries.items() if each != component}
 
 
 def _hidden(path: str) -> list[str] | None:

@@ -33,6 +33,7 @@ from pithosfs.lister import Arrival, Listed, Lister, Unchanged
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, new_inode_number, virtual_directory
+from pithosfs.unlisted import Unlisted
 from pithosfs.waiting import ENDING, if_cancelled, wait
 from pithosfs.walks import Subtree, Walks
 
@@ -113,6 +114,7 @@ class Namespace:
         self._walks = Walks(top)
         self._quiet = (0.0, 0.0)  # between these moments nobody but us changed anything
         self._pinned: dict[ObjectRef, dict[str, Node | _Pin]] = {}
+        self._unlisted = Unlisted()
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="list")
 
     def close(self) -> None:
@@ -391,6 +393,7 @@ class Namespace:
                 self._keep_changes(ref, before, listing)
             else:
                 self._put_pinned(ref, children)
+                listing.changes = self._unlisted.apply(ref, children, listing.began)
             self._listings[ref] = listing
 
     def _put_pinned(self, ref: ObjectRef, children: dict[str, Node]) -> None:
@@ -426,8 +429,10 @@ class Namespace:
             if listing is not None:
                 listing.children[component] = node
                 listing.changes[component] = time.monotonic()
-            elif component in self._pinned.get(directory, {}):
-                self._pinned[directory][component] = node
+            else:
+                self._unlisted.changed(directory, component, node)
+                if component in self._pinned.get(directory, {}):
+                    self._pinned[directory][component] = node
 
     def drop(self, directory: ObjectRef, component: str) -> None:
         """An entry is gone."""
@@ -438,8 +443,10 @@ class Namespace:
                 if node is not None:
                     self._inodes.gone(node.ref)
                 listing.changes[component] = time.monotonic()
-            elif component in self._pinned.get(directory, {}):
-                self._pinned[directory][component] = _Pin.GONE
+            else:
+                self._unlisted.changed(directory, component, None)
+                if component in self._pinned.get(directory, {}):
+                    self._pinned[directory][component] = _Pin.GONE
 
     def pin(self, directory: ObjectRef, component: str) -> None:
         """This mount knows better than the store: no listing changes this entry."""
@@ -451,10 +458,12 @@ class Namespace:
         with self._lock:
             pinned = self._pinned.get(directory)
             if pinned is not None:
-                pinned.pop(component, None)
+                known = pinned.pop(component, None)
                 if not pinned:
                     del self._pinned[directory]
                 listing = self._listings.get(directory)
+                if listing is None and known is not None and known is not _Pin.AS_LISTED:
+                    self._unlisted.changed(directory, component, known if isinstance(known, Node) else None)
                 if listing is not None:
                     listing.changes[component] = time.monotonic()
                     listing.stamp = None  # what it shows is not all from the store

@@ -80,6 +80,7 @@ class Naming:
         """Make a symbolic link."""
         directory, component, ref = self._new(path)
         kept = Attributes(attributes.SYMLINK_TYPE, time.time_ns(), 0o777)
+        _only_containers(ref, path)
         data = target.encode("utf-8", "surrogateescape")
         self._files.make(ref, kept, directory.ref, component, data)
         self._paths.came(directory)
@@ -87,6 +88,7 @@ class Naming:
     def create(self, path: str, mode: int) -> OpenFile:
         """Make a new file, in use as by ``Files.use``; it is sent when it is closed."""
         directory, component, ref = self._new(path)
+        _only_containers(ref, path)
         kept = Attributes(attributes.guess_type(component), time.time_ns(), mode & 0o7777)
         file = self._files.create(ref, kept, directory.ref, component)
         self._paths.came(directory)
@@ -171,3 +173,8 @@ class Naming:
 
     def _delete(self, ref: ObjectRef) -> None:
         delete(self._client_of(ref), ref)
+
+
+def _only_containers(ref: ObjectRef, path: str) -> None:
+    if not ref.name:
+        raise NotSupported(f"{path}: among containers only directories can be made, which are containers")

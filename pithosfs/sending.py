@@ -84,11 +84,14 @@ class Sending:
 
     def flush(self, file: OpenFile) -> None:
         """The file is closed: send it, or promise to (write-back, or a rename is about to send it)."""
-        if self._write_back is not None:
-            if file.dirty:
+        if self._write_back is not None and file.dirty:
+            try:
                 file.persist()
+            except NoSpace:
+                self.sync(file)  # where the local disk has no room, it is waited for
+            else:
                 self.outbox.queue(file, self._write_back)
-        elif not self._left_to_rename(file):
+        elif self._write_back is None and not self._left_to_rename(file):
             self.sync(file)
 
     def _left_to_rename(self, file: OpenFile) -> bool:

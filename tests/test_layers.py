@@ -57,7 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("facts", "transfer"),
     # files
     ("content", "nodes", "services"),
-    ("base", "guard", "journal", "lister", "promise", "siblings", "space"),
+    ("base", "guard", "journal", "lister", "promise", "siblings", "space", "unlisted"),
     ("namespace",),
     ("filedata", "foreign", "past", "rescue", "trees"),
     ("openfile",),

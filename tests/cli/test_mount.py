@@ -46,6 +46,34 @@ class TestMounting:
     def test_the_whole_account(self, home: Place) -> None:
         home.pithosfs("mount", "/", home.mountpoint)
         assert {each.name for each in home.mountpoint.iterdir()} == {"pithos", "trash"}
+        for make in (Path.touch, lambda path: path.symlink_to("pithos")):
+            with pytest.raises(PermissionError):
+                make(home.mountpoint / "file")
+        assert {each.name for each in home.mountpoint.iterdir()} == {"pithos", "trash"}
+        assert home.pithosfs("pending").stdout == "nothing is pending\n"
+
+    def test_a_part_of_a_container_that_is_missing_is_named_and_can_be_made(self, home: Place) -> None:
+        done = home.pithosfs("mount", "pithos/no/such", home.mountpoint, check=False)
+        assert done.returncode == 5
+        assert "there is no directory no/such in pithos; --create makes it" in done.stderr
+        home.pithosfs("mount", "--create", "pithos/no/such", home.mountpoint)
+        (home.mountpoint / "a").touch()
+        home.pithosfs("umount", home.mountpoint)
+        home.pithosfs("mount", "pithos/no", home.mountpoint)
+        assert [each.name for each in home.mountpoint.iterdir()] == ["such"]
+
+    def test_a_file_is_not_mounted(self, home: Place) -> None:
+        home.pithosfs("mount", "pithos", home.mountpoint)
+        (home.mountpoint / "file").touch()
+        home.pithosfs("umount", home.mountpoint)
+        done = home.pithosfs("mount", "pithos/file", home.mountpoint, check=False)
+        assert done.returncode == 3
+        assert "pithos/file is a file" in done.stderr
+
+    def test_nothing_is_no_source(self, home: Place) -> None:
+        done = home.pithosfs("mount", "", home.mountpoint, check=False)
+        assert done.returncode == 3
+        assert "SOURCE is empty" in done.stderr
 
     def test_a_relative_mount_point(self, home: Place) -> None:
         home.pithosfs("mount", "pithos", "mnt/", cwd=home.folder)

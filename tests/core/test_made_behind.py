@@ -170,17 +170,35 @@ def test_it_survives_the_death_of_the_mount(build: Build) -> None:
     assert second.fs.readlink("/dir/link") == "file"
 
 
-def test_where_the_local_disk_is_full_there_is_none(back: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_local_disk_is_full_it_is_waited_for_or_there_is_none(
+    back: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise NoSpace("no room")
 
     monkeypatch.setattr(back.staging, "record", full)
-    with pytest.raises(NoSpace):
+    back.fs.mkdir("/sent", 0o755)
+    assert back.names() == ["sent"], "it was waited for"
+    back.wire.refuse("PUT")
+    with pytest.raises(Unavailable):
         back.fs.mkdir("/dir", 0o755)
-    assert back.ls() == []
+    assert back.ls() == ["sent"]
     assert not back.files.all()
+    back.wire.reset()
     send(back)
-    assert back.names() == []
+    assert back.names() == ["sent"]
+
+
+def test_a_file_that_the_local_disk_has_no_room_for_is_sent_by_its_close(
+    back: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise NoSpace("no room")
+
+    monkeypatch.setattr(back.staging, "record", full)
+    back.write("/file", b"content")
+    assert back.get("file") == b"content"
+    assert not back.files.outbox.waiting()
 
 
 def test_it_is_exported_as_a_directory(back: Stack, tmp_path: Path) -> None:

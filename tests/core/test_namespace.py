@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 
+from pithosfs.attributes import Attributes
 from pithosfs.errors import NotADirectory, NotFound, Unavailable
 from pithosfs.lister import Arrival
+from pithosfs.nodes import Node
 from pithosfs.transport import Request
 from pithosfs.walks import Subtree
 from tests.core.conftest import Build
@@ -323,3 +326,27 @@ def test_the_memory_of_confirmations_does_not_grow(build: Build) -> None:
     for number in range(300):
         stack.namespace._confirm(stack.top, f"stamp {number}", time.monotonic())
     assert len(stack.namespace._confirmed) <= 100
+
+
+def test_what_changes_in_a_directory_while_it_is_listed_for_the_first_time_is_seen(stack: Stack) -> None:
+    """As after a crash: files of the mount before arrive while the tree is looked at."""
+    stack.put("old", b"x")
+    top = stack.top
+    answered, go_on = threading.Event(), threading.Event()
+
+    def late(request: Request) -> None:
+        if request.method == "GET":
+            answered.set()
+            assert go_on.wait(20)
+
+    stack.wire.after = late
+    listing = InThread(stack.ls)
+    assert answered.wait(20)
+    stack.namespace.pin(top, "new")
+    new = Node(stack.ref("new"), Attributes(), version=10**6)
+    stack.namespace.put(top, "new", new)
+    stack.namespace.unpin(top, "new")
+    stack.namespace.put(top, "other", Node(stack.ref("other"), Attributes(), version=10**6))
+    stack.namespace.drop(top, "old")
+    go_on.set()
+    assert listing.result() == ["new", "other"]

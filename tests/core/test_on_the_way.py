@@ -104,7 +104,8 @@ def test_with_write_back_a_link_that_could_not_be_kept_is_not_made(
         raise NoSpace("no room")
 
     monkeypatch.setattr(stack.staging, "record", full)
-    with pytest.raises(NoSpace):
+    stack.wire.refuse("PUT")
+    with pytest.raises(Unavailable):
         stack.fs.symlink("target", "/link")
     assert stack.ls() == []
     assert stack.names() == []

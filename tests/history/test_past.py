@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.history.conftest import next_second
+from tests.history.conftest import Pithosfs, next_second
 from tests.support.disks import MountedDisk
 from tests.support.files import noise, refused
 
@@ -187,3 +187,16 @@ def test_the_past_is_no_second_name_of_the_present(mounted: MountedDisk) -> None
     when = next_second()
     assert not os.path.samefile(past(mounted, when) / "file", mounted.path / "file")
     assert filecmp.cmp(past(mounted, when) / "file", mounted.path / "file", shallow=False)
+
+
+def test_what_others_put_below_its_name_is_not_listed_either(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    pithosfs("upload", tmp_path / "file", "pithos/.pithos/file")
+    top = mounted.mount.mountpoint
+    pithosfs("refresh", top)
+    assert ".pithos" not in os.listdir(top)
+    assert sorted(os.listdir(top / ".pithos")) == ["at", "versions"]
+    pithosfs("download", "pithos/.pithos/file", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"content"

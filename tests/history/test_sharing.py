@@ -236,3 +236,10 @@ def test_a_rename_onto_what_may_not_be_written_is_refused(
     assert sorted(os.listdir(theirs / "open")) == [".file.a8Xk2P", "file"]
     pending = json.loads(other.pithosfs("status", other.top, "--json"))["pending"]
     assert [each for each in pending if each["error"]] == []
+
+
+def test_permissions_that_the_store_does_not_understand_are_refused(mounted: MountedDisk) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"content")
+    with refused(errno.EINVAL):
+        os.setxattr(path, "user.pithos.sharing", b"nonsense")
