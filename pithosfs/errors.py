@@ -99,6 +99,10 @@ class CorruptBlock(ProtocolError):
     """Bytes whose hash is not the one asked for, also after fetching them again."""
 
 
+#: The store has understood and will not: waiting alone changes nothing.
+REFUSALS = (BadRequest, Forbidden, QuotaExceeded, NameTooLong)
+
+
 # -- what a filesystem refuses --------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from enum import Enum
 from typing import Any
 
 from pithosfs.due import next_due
-from pithosfs.errors import PithosError
+from pithosfs.errors import REFUSALS, PithosError
 from pithosfs.openfile import OpenFile
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,14 @@ class _Waiting:
     since: float = field(default_factory=time.time)
     attempts: int = 0
     error: str | None = None
+    refused: bool = False  # the error was such that waiting does not help
     busy: bool = False  # being sent
     again: bool = False  # put in once more while it was being sent
     round: int = 0  # the drain in which it failed last
     before: _Lot | None = None  # those it is being sent before
+
+    def failed(self, error: Exception, round: int) -> None:
+        self.error, self.refused, self.round = str(error), isinstance(error, REFUSALS), round
 
 
 class _Lot:
@@ -162,7 +166,7 @@ class Outbox:
                 self._place(found, seconds, self._lot(seconds) if why is Why.QUEUED else None)
             found.again = found.busy
             if error is not None:
-                found.error, found.round = str(error), self._round
+                found.failed(error, self._round)
             if not found.busy and (not self._looks or min(self._looks) > (found.lot or found).due):
                 self._changed.notify()
 
@@ -214,7 +218,10 @@ class Outbox:
     # -- looking --------------------------------------------------------------------------------
 
     def waiting(self) -> list[dict[str, Any]]:
-        """What waits: path, size, bytes to send, why, since when (seconds since 1970), last error."""
+        """What waits: path, size, bytes to send, why, since when (seconds since 1970), last error.
+
+        ``refused``: whether that was one that waiting does not help against.
+        """
         with self._lock:
             items = list(self._waiting.values())
         return [
@@ -226,6 +233,7 @@ class Outbox:
                 "since": each.since,
                 "attempts": each.attempts,
                 "error": each.error,
+                "refused": each.refused,
             }
             for each in items
         ]
@@ -302,7 +310,8 @@ class Outbox:
                 item.attempts += 1
                 if str(error) != item.error:
                     log.warning("%s is not sent yet: %s", item.file.ref, error)
-                item.why, item.error, item.round = Why.FAILED, str(error), self._round
+                item.why = Why.FAILED
+                item.failed(error, self._round)
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(item.attempts, 10))
                 self._place(item, pause * random.uniform(0.7, 1.3))  # noqa: S311 - only spreads load
             self._ended.notify_all()  # not the other threads: this one looks next

@@ -30,7 +30,7 @@ from typing import Any, Protocol
 
 from pithosfs.api import Client
 from pithosfs.due import next_due
-from pithosfs.errors import NoSpace, NotFound, PithosError
+from pithosfs.errors import REFUSALS, NoSpace, NotFound, PithosError
 from pithosfs.journal import TO_BE_DELETED, pack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
@@ -254,6 +254,7 @@ class Removals:
                     "size": each.node.size,
                     "since": each.since,
                     "error": None if each.error is None else str(each.error),
+                    "refused": isinstance(each.error, REFUSALS),
                 }
                 for ref, each in self._waiting.items()
             ]
