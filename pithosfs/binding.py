@@ -21,6 +21,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import errno
+import logging
 import os
 import struct
 import threading
@@ -35,6 +36,9 @@ if "FUSE_LIBRARY_PATH" not in os.environ:
         os.environ["FUSE_LIBRARY_PATH"] = _three
 
 import mfusepy
+
+# It would list its callbacks, one by one.
+logging.getLogger("fuse").setLevel(logging.INFO)
 
 VERSION: tuple[int, int] = (mfusepy.fuse_version_major, mfusepy.fuse_version_minor)
 IS_3 = VERSION >= (3, 0)

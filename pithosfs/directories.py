@@ -47,13 +47,17 @@ class Directories:
         self._open[number] = _Reading(path)
         return number
 
+    def path(self, number: int) -> str:
+        """Where it is."""
+        return self._reading(number).path
+
     def close(self, number: int) -> None:
         """Nobody reads it any more."""
         self._open.pop(number, None)
 
     def sync(self, number: int) -> None:
         """Return when the store has what was done to names in it."""
-        self._fs.sync_directory(self._reading(number).path)
+        self._fs.sync_directory(self.path(number))
 
     def read(self, number: int, position: int) -> Iterator[Listed]:
         """The entries from ``position`` on; 0 begins anew."""

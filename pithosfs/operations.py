@@ -7,6 +7,7 @@ errno; an exception nobody expected is logged with its traceback and is EIO.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import logging
@@ -102,23 +103,25 @@ def border(method: Method) -> Method:
             code = errno_of(error)
             level = logging.DEBUG if isinstance(error, _ORDINARY) else logging.WARNING
             if log.isEnabledFor(level):
-                log.log(level, "%s %s: %s (%s)", name, _brief(args), error, errno.errorcode[code])
-            self.failed(name, error)
+                said = self.subject(name, args)
+                log.log(level, "%s %s: %s (%s)", name, said, error, errno.errorcode[code])
+            self.failed(error)
             raise OSError(code, os.strerror(code)) from None
         except _Refused:
             raise
         except Exception as error:
-            log.exception("%s %s failed unexpectedly", name, _brief(args))
-            self.failed(name, error)
+            log.exception("%s %s failed unexpectedly", name, self.subject(name, args))
+            self.failed(error)
             raise OSError(errno.EIO, os.strerror(errno.EIO)) from None
         if logged:
-            log.debug("%s %s: %.1f ms", name, _brief(args), (time.monotonic() - began) * 1000)
+            took = (time.monotonic() - began) * 1000
+            log.debug("%s %s: %.1f ms", name, self.subject(name, args), took)
         return result
 
     return guarded  # type: ignore[return-value]
 
 
-def _brief(args: tuple[Any, ...]) -> str:
+def _brief(args: Iterable[Any]) -> str:
     return " ".join(
         f"{len(each)} bytes" if isinstance(each, memoryview) else repr(each)
         for each in args
@@ -160,7 +163,18 @@ class Operations:
         self._kernel = binding.KernelMemory()
         self.errors: dict[str, int] = {}
 
-    def failed(self, operation: str, error: BaseException) -> None:
+    def subject(self, operation: str, args: tuple[Any, ...]) -> str:
+        """What an operation is about, for the log: of a handle, also what it leads to."""
+        said = _brief(args)
+        if not args or not isinstance(args[0], int):
+            return said
+        with contextlib.suppress(errors.PithosError):  # it is closed
+            if operation.endswith("dir"):
+                return f"{said} ({self._directories.path(args[0])!r})"
+            return f"{said} ({str(self._handles.node(args[0]).ref)!r})"
+        return said
+
+    def failed(self, error: BaseException) -> None:
         """Count an error that is not ordinary."""
         if not isinstance(error, _ORDINARY):
             key = type(error).__name__

@@ -125,8 +125,18 @@ class TestMounting:
         log = home.folder / "log"
         home.pithosfs("mount", "pithos", home.mountpoint, "--log-file", log, "-vv")
         (home.mountpoint / "x").write_text("y")
-        eventually(lambda: "create" in log.read_text())
+        eventually(lambda: "release" in log.read_text())
         assert log.stat().st_mode & 0o077 == 0
+
+    def test_the_log_says_what_a_handle_leads_to(self, home: Place) -> None:
+        log = home.folder / "log"
+        home.pithosfs("mount", "pithos", home.mountpoint, "--log-file", log, "-vv")
+        (home.mountpoint / "x").write_text("y")
+        assert list(home.mountpoint.iterdir()) == [home.mountpoint / "x"]
+        said = [line.partition("pithosfs.operations: ")[2] for line in log.read_text().splitlines()]
+        assert [line for line in said if line.startswith("flush") and "('pithos/x')" in line]
+        assert [line for line in said if line.startswith("readdir") and "('/')" in line]
+        assert "callback" not in log.read_text()
 
     def test_the_token_is_nowhere_to_be_seen(self, home: Place, server: Server) -> None:
         log = home.folder / "log"
