@@ -109,7 +109,7 @@ class FileData:
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def read_into(self, offset: int, view: memoryview, ahead: Readahead) -> int:
+    def read_into(self, offset: int, view: memoryview, readahead: Readahead) -> int:
         """Fill ``view`` from ``offset``; fewer bytes only at the end of the file.
 
         The bytes are those of one moment; nothing is locked while blocks arrive.
@@ -123,11 +123,11 @@ class FileData:
             self._copy_local(parts, view)
             file_size = content.size
         if any(isinstance(part, Remote) for part in parts):
-            plan = self._look_ahead(ahead, offset, stop - offset, file_size)
+            plan = self._look_ahead(readahead, offset, stop - offset, file_size)
             began = time.monotonic()
             self._copy_remote(parts, view, plan)
             if plan.random:
-                ahead.waited(time.monotonic() - began)
+                readahead.waited(time.monotonic() - began)
         return stop - offset
 
     def _copy_local(self, parts: list[Part], view: memoryview) -> None:
@@ -159,9 +159,9 @@ class FileData:
                 length = part.stop - part.start if isinstance(part, Local) else part.length
             at += length
 
-    def _look_ahead(self, ahead: Readahead, offset: int, size: int, total: int) -> Plan:
+    def _look_ahead(self, readahead: Readahead, offset: int, size: int, total: int) -> Plan:
         network = self._services.fetcher.network
-        plan = ahead.plan(offset, size, total, network.latency, network.rate, self._services.window_limit)
+        plan = readahead.plan(offset, size, total, network.latency, network.rate, self._services.window_limit)
         first, stop = plan.ahead
         if first < stop:
             content = self._content

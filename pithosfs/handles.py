@@ -34,7 +34,7 @@ class Handle:
     readable: bool
     writable: bool
     append: bool
-    ahead: Readahead
+    readahead: Readahead
     #: The kernel's cached pages of this file are still right.
     unchanged: bool = False
     #: Another version of the same path is open: its pages must not be shared.
@@ -93,7 +93,7 @@ class Handles:
     def read_into(self, number: int, offset: int, view: memoryview) -> int:
         """Fill ``view``; returns how many bytes, fewer only at the end of the file."""
         handle = self._readable(number)
-        return handle.file.read_into(offset, view, handle.ahead)
+        return handle.file.read_into(offset, view, handle.readahead)
 
     def seek(self, number: int, offset: int, *, data: bool) -> int | None:
         """The next data or hole at or after ``offset``; None if there is none."""
@@ -143,7 +143,7 @@ class Handles:
         if done:
             return done
         view = memoryview(bytearray(min(length, _COPY_CHUNK)))
-        got = from_.file.read_into(offset, view, from_.ahead)
+        got = from_.file.read_into(offset, view, from_.readahead)
         return into.file.write(to, view[:got])
 
     # -- sending ------------------------------------------------------------------------------------

@@ -205,15 +205,15 @@ class OpenFile:
 
     # -- bytes --------------------------------------------------------------------------------
 
-    def read_into(self, offset: int, view: memoryview, ahead: Readahead) -> int:
+    def read_into(self, offset: int, view: memoryview, readahead: Readahead) -> int:
         """Fill ``view`` from ``offset``; fewer bytes only at the end of the file."""
         self.users.looked()
-        data = self._data or self.load(self._opening(offset, len(view), ahead))
-        return data.read_into(offset, view, ahead)
+        data = self._data or self.load(self._opening(offset, len(view), readahead))
+        return data.read_into(offset, view, readahead)
 
-    def _opening(self, offset: int, size: int, ahead: Readahead) -> tuple[int, int]:
+    def _opening(self, offset: int, size: int, readahead: Readahead) -> tuple[int, int]:
         """What a read will most likely want of a file of which nothing is known yet but its size."""
-        return ahead.opening(offset, size, self.size, self._services.fetcher.network.rate)
+        return readahead.opening(offset, size, self.size, self._services.fetcher.network.rate)
 
     def seek(self, offset: int, *, data: bool) -> int | None:
         """The next data (or hole) at or after ``offset``, by whole blocks; None if there is none."""

@@ -138,6 +138,30 @@ class Owner:
     umask: int = 0o022
 
 
+class _ShownSizes:
+    """What the kernel was told last of how large each file is, by inode number.  Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sizes: dict[int, int] = {}
+
+    def told(self, node: Node, told: Status) -> None:
+        """The kernel is told of ``node``."""
+        if node.kind is Kind.FILE:
+            with self._lock:
+                self._sizes[told.ino] = told.size
+                if len(self._sizes) > _SIZES:
+                    del self._sizes[next(iter(self._sizes))]
+
+    def outdated(self, ino: int, size: int) -> bool:
+        """Whether the kernel believes in another size than that; it is told to ask anew then."""
+        with self._lock:
+            if self._sizes.get(ino, size) == size:
+                return False
+            self._sizes[ino] = size
+            return True
+
+
 class Operations:
     """The operations of one mount; ``ready`` is called once the kernel has it."""
 
@@ -158,8 +182,7 @@ class Operations:
         self._kernel_cache_seconds = kernel_cache_seconds
         self._born = time.time_ns()
         self._directories = Directories(filesystem)
-        self._sizes: dict[int, int] = {}  # what the kernel was told last, by inode number
-        self._sizes_lock = threading.Lock()
+        self._sizes = _ShownSizes()
         self._kernel = binding.KernelMemory()
         self.errors: dict[str, int] = {}
 
@@ -217,7 +240,7 @@ class Operations:
         """stat(2)."""
         node = self._fs.node(path or "/") if number is None else self._handles.node(number)
         status = self._status(node)
-        self._remember_size(node, status)
+        self._sizes.told(node, status)
         return status
 
     def _status(self, node: Node) -> Status:
@@ -242,15 +265,6 @@ class Operations:
             mtime,
             node.changed_ns or mtime,
         )
-
-    def _remember_size(self, node: Node, told: Status) -> None:
-        """The kernel is told this size."""
-        if node.kind is not Kind.FILE:
-            return
-        with self._sizes_lock:
-            self._sizes[told.ino] = told.size
-            if len(self._sizes) > _SIZES:
-                del self._sizes[next(iter(self._sizes))]
 
     @border
     def access(self, path: str, mode: int) -> None:
@@ -365,7 +379,7 @@ class Operations:
             if add(name, status, behind, complete):
                 return
             if told and complete:
-                self._remember_size(node, status)
+                self._sizes.told(node, status)
 
     @border
     def readlink(self, path: str) -> str:
@@ -435,12 +449,7 @@ class Operations:
         )
         self._tell(info, handle)
         # The kernel ends a file where it believes its end to be: it must not believe an old size.
-        ino, size = handle.file.ino, handle.file.size
-        with self._sizes_lock:
-            changed = self._sizes.get(ino, size) != size
-            if changed:
-                self._sizes[ino] = size
-        if changed:
+        if self._sizes.outdated(handle.file.ino, handle.file.size):
             binding.forget_attributes(path)
 
     @border

@@ -75,11 +75,11 @@ def test_two_calls_at_once_when_no_more_sizes_can_be_remembered(
         stack.put(name, b"content")
     calls.getattr("/one")
     monkeypatch.setattr(operations, "_SIZES", 1)
-    calls._sizes = Slow(calls._sizes)
+    calls._sizes._sizes = Slow(calls._sizes._sizes)
     first = InThread(lambda: calls.getattr("/two"))
     assert first_looks.wait(10)
     second = InThread(lambda: calls.getattr("/three"))
     first.result()
     first_is_done.set()
     second.result()
-    assert len(calls._sizes) == 1
+    assert len(calls._sizes._sizes) == 1
