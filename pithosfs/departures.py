@@ -7,11 +7,13 @@ entry in the journal stays as long.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 from pithosfs.blocks import ZERO_HASH
 from pithosfs.errors import NotFound
@@ -29,18 +31,16 @@ log = logging.getLogger(__name__)
 
 #: After so many seconds it is asked what there is before it is deleted: others may have written there.
 _FRESH = 1.0
-#: Seconds from one call of libfuse's to the next, where both serve one request of the kernel's.
-_AT_ONCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """The name of an open file, taken away: where it was shown, as what; the file, if it was in use."""
+class _Hidden:
+    """An open file without its name: where it was shown, whether it waited to be sent."""
 
     place: Place
     shown: Node
     file: OpenFile | None
-    at: float = field(default_factory=time.monotonic)
+    waited: bool
 
 
 class Departures:
@@ -62,7 +62,8 @@ class Departures:
         self._delete = delete
         self._leaving: dict[ObjectRef, OpenFile] = {}  # removed, but a crash would bring them back
         self._unsure: dict[ObjectRef, list[Node]] = {}  # names left, and what may be there
-        self._taken = _OfThread()
+        self._hidden: dict[ObjectRef, _Hidden] = {}  # of open files, which may be about to be replaced
+        self._last = _OfThread()
 
     def needs(self, file: OpenFile) -> bool:
         """Whether the file's bytes must stay though nobody uses it: its removal is not sure yet."""
@@ -71,42 +72,102 @@ class Departures:
     def hide(self, file: OpenFile, directory: ObjectRef, component: str, *, certain: bool = False) -> None:
         """The file is removed: its object goes behind the program, its handles live on.
 
-        Not ``certain``: it is open, and may be about to be replaced.
+        Not ``certain``: it is open, and may be about to be replaced; :meth:`hid` follows.
         """
-        node, ref, unsure = file.node, file.ref, file.maybe_there()
-        shown, displaced = file.view(), self.displaced(ref)
-        if not certain:
-            self._taken.last = Taken((directory, component), shown, displaced)
-        if node is None:
-            self.left_behind(unsure, (directory, component))
+        node, ref, unsure, place = file.node, file.ref, file.maybe_there(), (directory, component)
+        shown, waited = file.view(), file in self._outbox
+        displaced = self.displaced(ref)
+        if node is None and certain:
+            self.left_behind(unsure, place)
             self.forget(displaced)
             return
-        self._namespace.pin(directory, component)
         if displaced is not None:
             self._leaving[ref] = displaced
-        there, unheard = replace(node, ref=ref), file.unheard()
-        self._note_removed(there)
+        if not certain:
+            self._hidden[ref] = _Hidden(place, shown, displaced, waited)
+        if node is None:
+            self._services.late.add(ref, [(each.hash, each.size) for each in unsure])
+            delete, freed = self._unsure_removal(ref, unsure, place)
+            there, unheard, nodes = shown, [], unsure
+        else:
+            there, unheard, nodes = replace(node, ref=ref), file.unheard(), None
+            self._note_removed(there)
+            self._namespace.pin(*place)
+            delete = _Once(lambda: self._delete(ref), lambda: self._delete_if_one_of([*unheard, there]))
+            freed = partial(self._namespace.unpin, *place)
+
+        def ended() -> None:
+            self._hidden.pop(ref, None)
+            freed()
+
         self.removals.add(
             there,
-            _Once(lambda: self._delete(ref), lambda: self._delete_if_one_of([*unheard, there])),
-            lambda: self._namespace.unpin(directory, component),
+            delete,
+            ended,
             certain=certain,
             unheard=unheard,
+            nodes=nodes,
             replaces=file.journal_keys,
             settled=lambda: self.forget(self._leaving.pop(ref, None)),
         )
+
+    def hid(self, path: str, ref: ObjectRef) -> None:
+        """All is done to hide the file at ``path``; in a moment it is deleted, if nothing replaces it."""
+        self._last.hidden = (path, ref)
+        self.removals.begin(ref)
+
+    @contextlib.contextmanager
+    def replacing(self, path: str) -> Iterator[None]:
+        """Within this context something gets the name ``path``; if that fails, the open file has it again
+        that this thread has hidden for that just before.
+
+        libfuse asks for both to serve one request.  Whoever looks up a hidden name waits until the file is
+        deleted (``Removals.outcome``), and the kernel looks before it renames: so what was hidden for an
+        unlink is not there any more.
+        """
+        hidden, self._last.hidden = self._last.hidden, None
+        if hidden is None or hidden[0] != path or not self.removals.claim(hidden[1]):
+            yield
+            return
+        ref = hidden[1]
+        try:
+            yield
+        except BaseException:
+            self._give_back(ref)
+            raise
+        finally:
+            self.removals.unclaim(ref)
+
+    def _give_back(self, ref: ObjectRef) -> None:
+        hidden = self._hidden.get(ref)
+        leaving = self._leaving.pop(ref, None)
+        if hidden is None or not self.removals.call_off(ref):
+            self.forget(leaving)
+            return  # it was replaced before anything failed
+        self._namespace.put(*hidden.place, hidden.shown)
+        file = hidden.file
+        if file is None:
+            return
+        with self._in_use.lock:
+            file.gone = False
+            if not file.users and not file.dirty:
+                return
+            self._in_use.put(file, hidden.place)
+            if file.dirty:
+                self._in_use.show(file)
+        if hidden.waited:
+            self._outbox.queue(file, 0.0)
 
     def left_behind(self, nodes: list[Node], place: Place) -> None:
         """A file has left its name: what it may have there (``maybe_there``, before) is deleted."""
         if nodes:
             self._services.late.add(nodes[-1].ref, [(each.hash, each.size) for each in nodes])
-            self.removals.add_unsure(nodes, *self._unsure_removal(nodes, place))
+            self.removals.add_unsure(nodes, *self._unsure_removal(nodes[-1].ref, nodes, place))
 
     def _unsure_removal(
-        self, nodes: list[Node], place: Place
+        self, ref: ObjectRef, nodes: list[Node], place: Place
     ) -> tuple[Callable[[], None], Callable[[], None]]:
         """How to delete which of ``nodes`` is there, and what to do then; until then the name is gone."""
-        ref = nodes[-1].ref
         self._unsure[ref] = nodes
         self._namespace.pin(*place)
         self._namespace.drop(*place)
@@ -116,26 +177,6 @@ class Departures:
             self._namespace.unpin(*place)
 
         return lambda: self._delete_if_one_of(nodes), ended
-
-    def taken(self) -> Taken | None:
-        """What lost its name in the call before of this thread, for what the present one moves there."""
-        taken, self._taken.last = self._taken.last, None
-        return taken if taken is not None and time.monotonic() - taken.at < _AT_ONCE else None
-
-    def give_back(self, taken: Taken) -> None:
-        """An open file has its name again: it was not replaced."""
-        place, shown, file = taken.place, taken.shown, taken.file
-        leaving = self._leaving.pop(shown.ref, None)
-        if not self.removals.call_off(shown.ref) and shown.exists:
-            self.forget(leaving)
-            return  # it is deleted already
-        self._namespace.put(*place, shown)
-        if file is not None:
-            with self._in_use.lock:
-                file.gone = False
-                self._in_use.put(file, place)
-                if file.dirty:
-                    self._in_use.show(file)
 
     def may_have(self, ref: ObjectRef) -> list[Node]:
         """What may be at a name that a file has left."""
@@ -185,10 +226,13 @@ class Departures:
 
     def resume(self, key: str, nodes: list[Node]) -> None:
         """Carry out a removal that a mount before had only noted, in the journal's entry ``key``."""
-        self.removals.resume(key, nodes, *self._unsure_removal(nodes, place_of(nodes[-1].ref)))
+        ref = nodes[-1].ref
+        self.removals.resume(key, nodes, *self._unsure_removal(ref, nodes, place_of(ref)))
 
     def _delete_if_one_of(self, nodes: list[Node]) -> None:
         """Delete an object if it is what was removed here."""
+        if not nodes:
+            return
         ref = nodes[-1].ref
         try:
             there = of_entry(ref, self._services.fetcher.info(Origin(ref, 0)).entry)
@@ -202,7 +246,7 @@ class Departures:
 
 
 class _OfThread(threading.local):
-    last: Taken | None = None
+    hidden: tuple[str, ObjectRef] | None = None  # the file that was hidden last
 
 
 class _Once:

@@ -109,8 +109,13 @@ class Fetcher:
         """Have whole blocks, bytes ``start`` to ``stop``, under way already while it is asked what they are.
 
         They are taken when they are wanted by their hashes; after a moment without that, given up.
+        Where as much is under way as may be, it is not begun.
         """
-        self._request(LongRange(origin, start, stop), ahead=False)
+        with self._lock:
+            if self._ahead_now >= _AHEAD_THREADS:
+                return
+            self._ahead_now += 1
+        self._request(LongRange(origin, start, stop), ahead=True)
 
     def info(self, origin: Origin) -> Info:
         """One object's headers."""

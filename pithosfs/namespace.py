@@ -365,7 +365,10 @@ class Namespace:
             return
         for ref in sorted(self._listings, key=lambda each: self._listings[each].used):
             if ref != wanted and ref not in self._pinned and ref not in self._arriving:
-                count -= len(self._listings.pop(ref).children) + 1
+                listing = self._listings.pop(ref)
+                count -= len(listing.children) + 1
+                for component, at in listing.changes.items():
+                    self._unlisted.changed(ref, component, listing.children.get(component), at)
             if count <= self._kept * 0.9:
                 return
 
@@ -442,6 +445,7 @@ class Namespace:
                 node = listing.children.pop(component, None)
                 if node is not None:
                     self._inodes.gone(node.ref)
+                    self._listings.pop(node.ref, None)  # of a directory
                 listing.changes[component] = time.monotonic()
             else:
                 self._unlisted.changed(directory, component, None)
@@ -482,6 +486,8 @@ class Namespace:
         """A subtree was moved: its listings go along."""
         with self._lock:
             self._walks.renamed(old, new)
+            for ref in [each for each in self._listings if each.is_below(new)]:
+                del self._listings[ref]  # of what was there before
             for ref in self._inodes.names_below(old):
                 self._inodes.renamed(ref, ref.moved(old, new))
             for ref in [each for each in self._listings if each.is_below(old)]:

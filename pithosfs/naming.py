@@ -134,11 +134,15 @@ class Naming:
         directory, component, node = self._there(path)
         if node.is_directory:
             return False
-        with self._paths.using(node, directory, component) as file, self._files.still(file):
-            self._files.departures.hide(file, directory.ref, component)
-            self._namespace.drop(directory.ref, component)
-            self._paths.hidden.put(hidden, file)
-        self._paths.left(directory)
+        with self._paths.using(node, directory, component) as file:
+            try:
+                with self._files.still(file):
+                    self._files.departures.hide(file, directory.ref, component)
+                    self._namespace.drop(directory.ref, component)
+                    self._paths.hidden.put(hidden, file)
+                self._paths.left(directory)
+            finally:
+                self._files.departures.hid(path, node.ref)
         return True
 
     def rmdir(self, path: str) -> None:

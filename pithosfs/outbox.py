@@ -265,15 +265,18 @@ class Outbox:
 
     def _run(self) -> None:
         while (item := self._next()) is not None:
-            error: PithosError | None = None
-            try:
-                self._send(item.file)
-            except PithosError as caught:
-                error = caught
-            except Exception as caught:
-                log.exception("sending %s failed", item.file.ref)
-                error = PithosError(f"internal error: {caught}")
-            self._done(item, error)
+            self._done(item, self._try(item))
+            del item  # while this thread waits for the next one the file may go
+
+    def _try(self, item: _Waiting) -> PithosError | None:
+        try:
+            self._send(item.file)
+        except PithosError as error:
+            return error
+        except Exception as error:
+            log.exception("sending %s failed", item.file.ref)
+            return PithosError(f"internal error: {error}")
+        return None
 
     def _next(self) -> _Waiting | None:
         with self._lock:
@@ -281,8 +284,8 @@ class Outbox:
             if isinstance(found, _Lot):
                 item, found.busy = found.take_first(), False
                 item.busy = True
-                if found.files and item.before is None:
-                    self._changed.notify()
+                if found.files:
+                    self._changed.notify()  # somebody is to look when they are due
                 return item
             if found is not None:
                 self._take_out(found)

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -65,6 +66,8 @@ class _Removal:
     certain: bool = False  # no rename can still take its place
     nodes: list[Node] = field(default_factory=list)  # what may be there, if it is not sure to be the node
     unheard: list[Node] = field(default_factory=list)  # what else may be, though it is sure that something is
+    nothing: bool = False  # it was never sent: there is nothing to delete
+    claimed_by: int = 0  # the thread that may replace it, for as long as it is busy with that
     key: str = field(default_factory=lambda: uuid.uuid4().hex)  # of its entry in the journal
     noted: bool = False  # the journal has it
     replaces: tuple[str, ...] = ()  # keys of entries that are void when the journal has it
@@ -119,23 +122,50 @@ class Removals:
         ended: Callable[[], None],
         *,
         certain: bool = False,
-        unheard: list[Node] | None = None,
+        unheard: Sequence[Node] = (),
+        nodes: Sequence[Node] | None = None,
         replaces: tuple[str, ...] = (),
         settled: Callable[[], None] = lambda: None,
     ) -> None:
         """Delete ``node``'s object by ``delete``; ``ended`` is called when the name is free or taken over.
 
-        In a moment, or at once if it is ``certain`` that it is a removal.
-        ``unheard`` is what may have been sent over it.
+        At once if it is ``certain`` that it is a removal, or else a moment after :meth:`begin`.
+        ``unheard`` is what may have been sent over it; ``nodes`` what may be there of one that the
+        store is not known to have, maybe nothing.
         ``settled`` is called when a crash would not bring the object back any
         more; entries of the journal named in ``replaces`` are void from then on.
         """
-        due = time.monotonic() + (0.0 if certain else _MOMENT)
-        self._add(
-            _Removal(
-                node, delete, ended, due, certain, unheard=unheard or [], replaces=replaces, settled=settled
-            )
-        )
+        removal = _Removal(node, delete, ended, time.monotonic() if certain else math.inf, certain)
+        removal.unheard, removal.nodes, removal.nothing = list(unheard), list(nodes or ()), nodes == []
+        removal.replaces, removal.settled = replaces, settled
+        self._add(removal)
+
+    def begin(self, ref: ObjectRef) -> None:
+        """The moment begins after which an object is deleted, if nobody has claimed it by then."""
+        with self._lock:
+            found = self._waiting.get(ref)
+            if found is not None and found.due == math.inf:
+                found.due = time.monotonic() + _MOMENT
+                self._changed.notify()
+
+    def claim(self, ref: ObjectRef) -> bool:
+        """Keep an object in its moment, if there is one, from being deleted: this thread may replace it.
+
+        It ends by :meth:`taken_over`, :meth:`call_off` or :meth:`unclaim`.
+        """
+        with self._lock:
+            found = self._waiting.get(ref)
+            if found is None or found.busy or found.certain or found.failures:
+                return False
+            found.busy, found.claimed_by = True, threading.get_ident()
+            return True
+
+    def unclaim(self, ref: ObjectRef) -> None:
+        """What this thread has claimed is not replaced: it is deleted."""
+        with self._lock:
+            found = self._waiting.get(ref)
+            if found is not None and found.claimed_by == threading.get_ident():
+                self._let_go(found)
 
     def add_unsure(self, nodes: list[Node], delete: Callable[[], None], ended: Callable[[], None]) -> None:
         """Delete, by ``delete``, which of ``nodes`` is there, if one is; :meth:`withdraw` can undo it."""
@@ -148,8 +178,8 @@ class Removals:
         return self._call_off(ref, lambda each: bool(each.nodes))
 
     def call_off(self, ref: ObjectRef) -> bool:
-        """Whether there was a deletion that waited for its moment still, which is not to be."""
-        return self._call_off(ref, lambda each: not each.certain and not each.failures)
+        """What this thread has claimed is not to be deleted; False if it has taken it over already."""
+        return self._call_off(ref, lambda each: each.claimed_by == threading.get_ident())
 
     def _call_off(self, ref: ObjectRef, which: Callable[[_Removal], bool]) -> bool:
         with self._lock:
@@ -189,16 +219,19 @@ class Removals:
             if found is not None:
                 found.busy = True
         try:
-            yield found.node if found is not None else None
+            yield found.node if found is not None and not found.nothing else None
         except BaseException:
-            if found is not None:
+            if found is not None and not found.claimed_by:
                 with self._lock:
-                    found.busy = False
-                    self._lock.notify_all()
-                    self._changed.notify()
+                    self._let_go(found)
             raise
         if found is not None:
             self._end(ref, found)
+
+    def _let_go(self, found: _Removal) -> None:
+        found.busy, found.claimed_by = False, 0
+        self._lock.notify_all()
+        self._changed.notify()
 
     def _end(self, ref: ObjectRef, removal: _Removal) -> None:
         if removal.noted:
@@ -238,8 +271,9 @@ class Removals:
             self.finish(each)
 
     def _idle(self, ref: ObjectRef) -> _Removal | None:
-        """The removal of ``ref``, once nobody is at it.  ``_lock`` is held."""
-        while (found := self._waiting.get(ref)) is not None and found.busy:
+        """The removal of ``ref``, once nobody else is at it.  ``_lock`` is held."""
+        mine = threading.get_ident()
+        while (found := self._waiting.get(ref)) is not None and found.busy and found.claimed_by != mine:
             wait_in(self._lock)
         return found
 
@@ -278,7 +312,8 @@ class Removals:
             left = list(self._waiting.values())
         for each in left:
             try:
-                self._journal.record(each.key, each.entry())
+                if not each.nothing:
+                    self._journal.record(each.key, each.entry())
                 each.noted = True  # not again, by one that still tries: the next mount may have it by then
                 each.settled()
             except NoSpace as error:
@@ -327,7 +362,8 @@ class Removals:
         """From here on the next mount would know of it."""
         if not removal.noted:
             with contextlib.suppress(NoSpace):  # then it is as safe as it was
-                self._journal.note(removal.key, removal.entry())
+                if not removal.nothing:
+                    self._journal.note(removal.key, removal.entry())
                 removal.noted = True
                 removal.settled()
 

@@ -50,14 +50,8 @@ class Renames:
 
         Such a file has its new name even if it could not be sent; the error says so.
         """
-        taken = self._files.departures.taken()
-        try:
+        with self._files.departures.replacing(new):
             return self._rename(old, new, overwrite=overwrite)
-        except BaseException:
-            # libfuse took the name of an open file away, for this one to have it.
-            if taken is not None and taken.place[1] == new.rpartition("/")[2]:
-                self._files.departures.give_back(taken)
-            raise
 
     def _rename(self, old: str, new: str, *, overwrite: bool) -> OpenFile | None:
         if not names.split(old) or not names.split(new):
@@ -108,8 +102,7 @@ class Renames:
                 file.take_place_of(replaced)
             elif target is not None:
                 target = self._files.view(target)  # it may have been sent since it was looked up
-            if removed is not None:
-                self._files.departures.replace_leaving(file, ref)
+            self._files.departures.replace_leaving(file, ref)
             unsure = file.maybe_there()
             there = self._move_file(file, removed or target, ref)
             file.inherit(before)

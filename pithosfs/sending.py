@@ -176,7 +176,7 @@ class Sending:
                 raise
             with self._lock:  # both versions are kept; who closed it is told by the rename
                 if file in self._left:
-                    self._untold[file] = error
+                    self._untold[file] = error.with_traceback(None)  # which would keep the file
         else:
             with self._lock:
                 self._left.discard(file)

@@ -11,8 +11,8 @@ import time
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 
-#: Directories remembered, those changed last.
-_LIMIT = 10_000
+#: Directories remembered, those changed last; and for how many seconds: no listing is longer on its way.
+_LIMIT, _KEPT = 10_000, 600.0
 
 
 class Unlisted:
@@ -21,27 +21,29 @@ class Unlisted:
     def __init__(self) -> None:
         self._changes: dict[ObjectRef, dict[str, tuple[float, Node | None]]] = {}
 
-    def changed(self, directory: ObjectRef, component: str, node: Node | None) -> None:
-        """A name in ``directory`` leads to ``node`` now."""
+    def changed(
+        self, directory: ObjectRef, component: str, node: Node | None, at: float | None = None
+    ) -> None:
+        """A name in ``directory`` leads to ``node`` now, or since ``at``."""
         changes = self._changes.pop(directory, {})
-        changes[component] = (time.monotonic(), node)
+        changes[component] = (time.monotonic() if at is None else at, node)
         self._changes[directory] = changes
         if len(self._changes) > _LIMIT:
             self._changes.pop(next(iter(self._changes)))
 
     def apply(self, directory: ObjectRef, children: dict[str, Node], began: float) -> dict[str, float]:
-        """Change the first listing of ``directory``, asked for at ``began``, by what it cannot tell of.
+        """Change a listing of ``directory``, asked for at ``began``, by what it cannot tell of.
 
-        Returns which names that are, and since when.  From here on the listing has what is changed.
+        Returns which names that are, and since when.
         """
-        late = {
-            component: (at, node)
-            for component, (at, node) in self._changes.pop(directory, {}).items()
-            if at >= began
-        }
-        for component, (_, node) in late.items():
+        known, oldest = self._changes.get(directory, {}), time.monotonic() - _KEPT
+        if known and all(at < oldest for at, _ in known.values()):
+            del self._changes[directory]
+        late = {component: at for component, (at, _) in known.items() if at >= began}
+        for component in late:
+            _, node = known[component]
             if node is None:
                 children.pop(component, None)
             else:
                 children[component] = node
-        return {component: at for component, (at, _) in late.items()}
+        return late

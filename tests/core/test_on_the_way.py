@@ -157,6 +157,7 @@ def test_an_empty_file_stays_empty_when_its_commit_fails_after_a_lost_answer(bui
         stack.write("/file", b"old")
     stack.wire.refuse("HEAD")  # so the one that may be there is not deleted yet
     stack.fs.unlink("/file")
+    eventually(lambda: stack.files.removals.waiting()[0]["error"])
 
     def over_what_is_there(request: Request) -> None:
         if request.method == "PUT" and any(each.lower() == "if-match" for each in request.headers):
@@ -364,3 +365,38 @@ def test_what_others_write_after_a_removal_that_waits_stays(stack: Stack) -> Non
     held.release()
     eventually(lambda: not stack.files.removals)
     assert stack.names() == waiting
+
+
+def test_a_listing_of_the_tree_undoes_nothing_in_a_directory_that_was_forgotten(build: Build) -> None:
+    """It is on its way; a file is removed meanwhile; then the directory has to make room for others."""
+    stack = build()
+    for name in ("dir/gone", "dir/here"):
+        stack.put(name, b"x")
+    stack.ls(), stack.ls("/dir")
+    namespace = stack.namespace
+    ref = stack.ref("dir")
+    listing = namespace._listings[ref]
+    late = type(listing)(dict(listing.children), time.monotonic())  # asked for here
+    stack.fs.unlink("/dir/gone")
+    eventually(lambda: not stack.files.removals)
+    with namespace._lock:
+        namespace._kept = 0
+        namespace._make_room(stack.top)
+    assert ref not in namespace._listings
+    namespace._store(ref, late)  # answered here
+    assert list(namespace.listed(ref)) == ["here"]
+
+
+@pytest.mark.parametrize("removed", [True, False], ids=["removed", "there"])
+def test_a_directory_moved_to_the_place_of_an_empty_one_is_not_shown_empty(
+    stack: Stack, removed: bool
+) -> None:
+    """mkdir new; rmdir new; mv dir new (or mv -T dir new at once): new is still listed as the empty one."""
+    stack.put("dir", b"", "application/directory")
+    stack.put("dir/file", b"content")
+    stack.fs.node("/dir")
+    stack.fs.mkdir("/new", 0o755)
+    if removed:
+        stack.fs.rmdir("/new")
+    stack.fs.rename("/dir", "/new")
+    assert stack.ls("/new") == ["file"]

@@ -271,3 +271,37 @@ def test_what_somebody_else_made_meanwhile_is_kept(stack: Stack) -> None:
         stack.write("/file", b"newest")
     assert len(stack.names()) == 2
     assert {stack.get(name) for name in stack.names()} == {b"foreign", b"newest"}
+
+
+def test_what_was_closed_after_a_file_that_takes_long_does_not_wait_for_it() -> None:
+    """The first of a lot goes before the others; no thread is left that looks when those are due."""
+
+    class Users:
+        handles = 0
+
+    class File:
+        size, unsent, dirty, users = 1, 1, True, Users()
+
+        def __init__(self, ref: str) -> None:
+            self.ref = ref
+
+    go, sent = threading.Event(), []
+
+    def send(file: File) -> None:
+        if file.ref == "large":
+            go.wait(20)
+        file.dirty = False
+        sent.append(file.ref)
+
+    outbox = Outbox(send)  # type: ignore[arg-type]
+    outbox.start()
+    time.sleep(0.2)  # all threads wait
+    large, small = File("large"), File("small")
+    try:
+        outbox.queue(large, 0.3)  # type: ignore[arg-type]
+        time.sleep(0.1)
+        outbox.queue(small, 0.3)  # type: ignore[arg-type]
+        eventually(lambda: sent == ["small"], 3.0)
+    finally:
+        go.set()
+        outbox.stop()

@@ -66,6 +66,7 @@ def add(
     removals: Removals, store: Store, node: Node, ended: Callable[[], object], *, certain: bool = False
 ) -> None:
     removals.add(node, lambda: store.delete(node.ref), lambda: void(ended()), certain=certain)
+    removals.begin(node.ref)
 
 
 def void(_: object) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from pithosfs.errors import Forbidden, NoSpace, QuotaExceeded, Stale, Unavailable
+from pithosfs.openfile import OpenFile
 from pithosfs.temporaries import is_temporary
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
@@ -302,3 +306,27 @@ def test_a_link_is_sent_by_its_rename_too(stack: Stack) -> None:
     assert [method for method, _ in stack.wire.requests] == ["PUT"]
     assert stack.names() == ["link"]
     assert stack.fs.readlink("/link") == "after"
+
+
+def untold(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> OpenFile:
+    """A temporary file whose conflict the outbox met: both versions are kept, nobody was told."""
+    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 0.2)
+    stack.ls()
+    stack.write(TEMPORARY, b"ours")
+    file = stack.files.find(stack.ref(TEMPORARY[1:]))
+    assert file is not None
+    stack.put(TEMPORARY[1:], b"theirs")
+    eventually(lambda: stack.files.conflicts.seen)
+    eventually(lambda: not stack.files.outbox.waiting())
+    return file
+
+
+def test_a_conflict_nobody_asks_for_keeps_no_file_in_memory(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error's traceback leads to the file, which is the weak key it is kept under."""
+    file = weakref.ref(untold(stack, monkeypatch))
+    eventually(lambda: not stack.files.all())
+    stack.files.outbox.stop()  # whose threads know what they sent last
+    gc.collect()
+    assert file() is None

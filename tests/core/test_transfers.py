@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 
@@ -313,3 +314,22 @@ def test_blocks_of_real_size(build: Build) -> None:
     stack.cache._memory.clear()
     assert stack.read("/sparse") == bytes(expected)
     assert stack.client.head(stack.container, "sparse").entry.hash == hashmap_of(expected).merkle
+
+
+def test_large_files_that_are_only_begun_do_not_keep_each_other_waiting(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range that was begun keeps a thread while its reader pauses: not one that others need."""
+    monkeypatch.setattr(ranges, "LINGER", 60.0)
+    stack = build(full=True)
+    names = [f"file{number}" for number in range(10)]
+    for name in names:
+        stack.put(name, os.urandom(6 << 20) + bytes(30 << 20))
+    stack.ls()
+
+    def first_bytes(name: str) -> None:
+        handle = stack.fs.open(f"/{name}")
+        stack.fs.handles.read_into(handle.number, 0, memoryview(bytearray(1 << 20)))
+
+    for each in [InThread(partial(first_bytes, name)) for name in names]:
+        each.result()

@@ -64,3 +64,28 @@ def test_a_rename_that_fails_leaves_the_open_file_it_was_to_replace(scene: Scene
     time.sleep(1.5)
     assert sorted(os.listdir(top)) == ["file", "new"]
     assert (top / "file").read_bytes() == b"old"
+
+
+def test_a_file_that_was_never_sent_survives_a_rename_onto_it_that_fails(scene: Scene) -> None:
+    """With write-back: closed, and a reader has it open."""
+    top = scene.mount("--write-back=60", "--dir-cache-time", "5").mountpoint
+    scene.store.put("other", b"other")
+    assert os.listdir(top) == ["other"]
+    (top / "file").write_bytes(b"content")
+    with (top / "file").open("rb"):
+        scene.proxy.faults(Fault("answer", method="MOVE", status=413, times=0))
+        with refused(errno.EDQUOT):
+            os.rename(top / "other", top / "file")
+        scene.proxy.faults()
+    time.sleep(1.5)
+    assert sorted(os.listdir(top)) == ["file", "other"]
+    assert (top / "file").read_bytes() == b"content"
+
+
+def test_a_directory_moved_to_where_one_was_is_not_shown_empty(scene: Scene) -> None:
+    top = scene.mount("--dir-cache-time", "5").mountpoint
+    scene.store.put("dir/file", b"content")
+    os.mkdir(top / "new")
+    os.rmdir(top / "new")
+    os.rename(top / "dir", top / "new")
+    assert os.listdir(top / "new") == ["file"]
