@@ -81,10 +81,13 @@ def add_path(parser: argparse.ArgumentParser, **more: Any) -> None:
 
 
 @contextmanager
-def opened(args: argparse.Namespace, text: str, *, whole_container: bool = False) -> Iterator[Target]:
+def opened(
+    args: argparse.Namespace, text: str, *, whole_container: bool = False, in_store: bool = False
+) -> Iterator[Target]:
     """The target of ``text``; its connections are closed afterwards.
 
-    ``whole_container``: the PATH may name a container and nothing in it.
+    ``whole_container``: the PATH may name a container and nothing in it.  ``in_store``: it is
+    CONTAINER/NAME, whatever directory this is.
     """
     place = locate(text)
     found = _found(text, place, whole_container)
@@ -99,7 +102,7 @@ def opened(args: argparse.Namespace, text: str, *, whole_container: bool = False
 
 def beside(target: Target, text: str) -> Target:
     """Another target of the same account, over the same connections.  Raises CommandError."""
-    place = locate(text)
+    place = None if in_store else locate(text)
     found = _found(text, place, True)
     if place is not None and found["account"] != target.client.account_id:
         raise CommandError(f"{target.text} and {text} are of different accounts", ExitCode.USAGE)

@@ -110,7 +110,7 @@ def restore(args: argparse.Namespace) -> int:
     """Move something out of the trash."""
     name = args.name.strip("/")
     goal = args.to or f"{arguments.connection(args).container}/{name}"
-    with targets.opened(args, goal) as target:
+    with targets.opened(args, goal, in_store=args.to is None) as target:
         if history.below(target.client, target.ref):
             raise CommandError(f"{target.text} is there already")
         _move(target.client, ObjectRef(TRASH, name), target.ref)

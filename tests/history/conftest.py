@@ -32,7 +32,9 @@ class Pithosfs:
     def __init__(self, home: dict[str, str]) -> None:
         self.home = home
 
-    def run(self, *words: str | Path, answer: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str | Path, answer: str = "", cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "pithosfs", *map(str, words)],
             env={**os.environ, **self.home, "COLUMNS": "200"},
@@ -41,17 +43,18 @@ class Pithosfs:
             text=True,
             timeout=60,
             check=False,
+            cwd=cwd,
         )
 
-    def __call__(self, *words: str | Path, answer: str = "") -> str:
+    def __call__(self, *words: str | Path, answer: str = "", cwd: Path | None = None) -> str:
         """What it prints; it must succeed and have nothing to complain about."""
-        done = self.run(*words, answer=answer)
+        done = self.run(*words, answer=answer, cwd=cwd)
         assert (done.returncode, done.stderr) == (0, ""), f"{words}: {done.returncode} {done.stderr}"
         return done.stdout
 
-    def refused(self, *words: str | Path, answer: str = "") -> tuple[int, str]:
+    def refused(self, *words: str | Path, answer: str = "", cwd: Path | None = None) -> tuple[int, str]:
         """The exit code and the one line it complains with."""
-        done = self.run(*words, answer=answer)
+        done = self.run(*words, answer=answer, cwd=cwd)
         assert done.returncode != 0, done.stdout
         assert len(done.stderr.splitlines()) == 1, done.stderr
         return done.returncode, done.stderr.strip()

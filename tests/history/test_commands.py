@@ -225,6 +225,17 @@ def test_trash_and_back(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
 def test_the_third_of_one_name_in_a_second_gets_its_own_in_the_trash(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+def test_what_comes_from_the_trash_goes_to_the_container_whatever_the_working_directory(
+    mounted: MountedDisk, pithosfs: Pithosfs
+) -> None:
+    file = mounted.path / "file"
+    file.write_bytes(b"content")
+    name, here = mounted.object(file), mounted.mount.mountpoint
+    assert pithosfs("trash", "put", name, cwd=here) == f"pithos/{name} is trash/{name} now\n"
+    assert pithosfs("trash", "restore", name, cwd=here) == f"pithos/{name} is back\n"
+    assert file.read_bytes() == b"content"
+
+
     monkeypatch.setattr(time, "strftime", lambda *_: "now")
     store, name = site.server.store("trash"), f"third-{os.getpid()}"
     with targets.connected(load(config=site.server.config, environ={})) as client:
