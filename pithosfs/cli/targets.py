@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +33,8 @@ PATH_HELP = "a path in a mounted directory, or CONTAINER/NAME"
 
 #: Seconds a mount may take to say what a path is.
 _PATIENCE = 30.0
+#: Seconds a mount that nobody named may take to say what it shows, and to forget it.
+_BRIEFLY = 3.0
 _CONNECTIONS = 32
 _TIMEOUT = 60.0
 
@@ -59,19 +62,46 @@ class Target:
         """The object's name, "" for the whole container."""
         return self.ref.name
 
-    def changed(self) -> None:
-        """Let the mount show what was changed behind its back; returns when it does."""
-        if self.entry is not None:
-            with suppress(control.ControlError):
-                refresh(self.entry)
+    def changed(self, *also: str) -> None:
+        """Let mounts show what was changed behind their backs, here and in the containers ``also``.
+
+        Returns when they do; one that does not answer is not waited for.
+        """
+        show_changes(self.client, (self.container, *also), self.entry)
 
 
-def refresh(entry: registry.Entry, path: str | None = None) -> None:
+def show_changes(client: Client, containers: Iterable[str], named: registry.Entry | None = None) -> None:
+    """Let the user's mounts of these containers forget their listings; ``named`` does in any case."""
+    running = [each for each in registry.entries() if each.is_running()]
+
+    def tell(entry: registry.Entry) -> None:
+        with suppress(control.ControlError):
+            if entry == named:
+                refresh(entry)
+            elif _shows(entry, client, frozenset(containers)):
+                refresh(entry, patience=_BRIEFLY)
+
+    if running:
+        with ThreadPoolExecutor(len(running)) as pool:
+            list(pool.map(tell, running))
+
+
+def _shows(entry: registry.Entry, client: Client, containers: frozenset[str]) -> bool:
+    """Whether something of the containers is in a mount.  Raises ControlError."""
+    container = entry.source.strip("/").partition("/")[0]
+    if container and container not in containers:
+        return False
+    of = control.ask(entry.socket, "status", timeout=_BRIEFLY)
+    # without a container it shows the whole account, or what all others share
+    return of.get("server") == client.endpoint and (not container or of.get("account") == client.account_id)
+
+
+def refresh(entry: registry.Entry, path: str | None = None, *, patience: float = _PATIENCE) -> None:
     """Let a mount forget its listings, of ``path`` (from its top) and below, or all.
 
     Returns when names and sizes are seen as they are now.  Raises ControlError.
     """
-    time.sleep(control.ask(entry.socket, "refresh", timeout=_PATIENCE, path=path))
+    time.sleep(control.ask(entry.socket, "refresh", timeout=patience, path=path))
 
 
 def add_path(parser: argparse.ArgumentParser, **more: Any) -> None:
@@ -89,7 +119,7 @@ def opened(
     ``whole_container``: the PATH may name a container and nothing in it.  ``in_store``: it is
     CONTAINER/NAME, whatever directory this is.
     """
-    place = locate(text)
+    place = None if in_store else locate(text)
     found = _found(text, place, whole_container)
     given = args if place is None else _with(args, found["settings"])
     settings = arguments.connection(given)
@@ -102,7 +132,7 @@ def opened(
 
 def beside(target: Target, text: str) -> Target:
     """Another target of the same account, over the same connections.  Raises CommandError."""
-    place = None if in_store else locate(text)
+    place = locate(text)
     found = _found(text, place, True)
     if place is not None and found["account"] != target.client.account_id:
         raise CommandError(f"{target.text} and {text} are of different accounts", ExitCode.USAGE)

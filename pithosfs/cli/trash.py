@@ -62,7 +62,7 @@ def put(args: argparse.Namespace) -> int:
         target.client.create_container(TRASH)
         goal = ObjectRef(TRASH, _free_name(target.client, target.name))
         _move(target.client, target.ref, goal)
-        target.changed()
+        target.changed(TRASH)
     print(f"{target.ref} is {goal} now")
     return ExitCode.OK
 
@@ -114,7 +114,7 @@ def restore(args: argparse.Namespace) -> int:
         if history.below(target.client, target.ref):
             raise CommandError(f"{target.text} is there already")
         _move(target.client, ObjectRef(TRASH, name), target.ref)
-        target.changed()
+        target.changed(TRASH)
     print(f"{target.ref} is back")
     return ExitCode.OK
 
@@ -131,5 +131,6 @@ def empty(args: argparse.Namespace) -> int:
             args, f"delete {output.count(len(entries), 'object')}, {output.size(size)}, from the trash?"
         )
         client.delete_container(TRASH, contents=True)
+        targets.show_changes(client, (TRASH,))
     print(f"the trash is empty; it took {output.size(size)} of the quota")
     return ExitCode.OK

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import time
 import urllib.error
@@ -22,9 +23,11 @@ from pithosfs.config import load
 from tests.history.conftest import Pithosfs, next_second
 from tests.support.disks import MountedDisk, Site
 from tests.support.files import noise, refused
+from tests.support.mounts import Mount
 from tests.support.server import Server, environment
 
 BLOCK = 4 << 20
+SLOW = ("--dir-cache-time", "1h")
 
 
 def hashes(top: Path) -> dict[str, str | None]:
@@ -222,9 +225,6 @@ def test_trash_and_back(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
     assert mounted.site.server.store("trash").names() == []
 
 
-def test_the_third_of_one_name_in_a_second_gets_its_own_in_the_trash(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
 def test_what_comes_from_the_trash_goes_to_the_container_whatever_the_working_directory(
     mounted: MountedDisk, pithosfs: Pithosfs
 ) -> None:
@@ -236,6 +236,9 @@ def test_what_comes_from_the_trash_goes_to_the_container_whatever_the_working_di
     assert file.read_bytes() == b"content"
 
 
+def test_the_third_of_one_name_in_a_second_gets_its_own_in_the_trash(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(time, "strftime", lambda *_: "now")
     store, name = site.server.store("trash"), f"third-{os.getpid()}"
     with targets.connected(load(config=site.server.config, environ={})) as client:
@@ -374,6 +377,35 @@ def test_the_kernel_forgets_with_the_mount(mounted: MountedDisk) -> None:
         os.stat(slow / "d" / "deleted")
     assert (slow / "d" / "changed").read_bytes() == b"much longer than before"
     assert (slow / "d" / "new").read_bytes() == b"new"
+
+
+def test_a_change_by_name_is_seen_in_all_mounts_that_show_it(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    """Also in one of a directory, or of the account; mounts that do not answer hold nothing up."""
+    home = dict(mounted.mount.environment)
+    (tmp_path / "new").write_bytes(b"new")
+    (mounted.path / "d").mkdir()
+    name = f"{mounted.name}/d"
+    sources = {f"pithos/{name}": ".", "/": f"pithos/{name}"}
+    mounts = [Mount(each, tmp_path / f"m{n}", home, SLOW) for n, each in enumerate(sources)]
+    stuck = Mount("pithos", tmp_path / "stuck", home, SLOW)
+    try:
+        for each in (*mounts, stuck):
+            each.start()
+        places = [each.mountpoint / below for each, below in zip(mounts, sources.values(), strict=True)]
+        assert [os.listdir(each) for each in places] == [[], []]
+        os.kill(stuck.process.pid, signal.SIGSTOP)
+        pithosfs("upload", tmp_path / "new", f"pithos/{name}/new")
+        assert [os.listdir(each) for each in places] == [["new"], ["new"]]
+        pithosfs("trash", "put", f"pithos/{name}/new")
+        assert [os.listdir(each) for each in places] == [[], []]
+        assert (mounts[1].mountpoint / "trash" / name / "new").read_bytes() == b"new"
+        pithosfs("restore", f"pithos/{name}/new")
+        assert [os.listdir(each) for each in places] == [["new"], ["new"]]
+    finally:
+        for each in (stuck, *mounts):
+            each.destroy()
 
 
 def test_warm_files_are_read_without_the_server(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
