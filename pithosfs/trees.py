@@ -13,7 +13,7 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,14 +140,18 @@ def upload(client: Client, items: list[LocalItem], top: ObjectRef, told: Told) -
     present = {entry.name: entry for entry in below(client, top).values()}
     directories = {name[:at] for name in present for at, each in enumerate(name) if each == "/"}
     directories |= {each.name for each in present.values() if kind_of(each.content_type) is Kind.DIRECTORY}
+    files = {ref for ref in (top, *_directories_of(items)) if ref.name in present.keys() - directories}
+    if top in files and all(each.ref != top for each in items):
+        raise NotADirectory(_no_directory(top))
+    _refuse_below_file(client, top)
 
     def send(item: LocalItem) -> None:
         there = present.get(item.ref.name)
         with _noting(totals, item.path):
             if item.attributes.kind is not Kind.DIRECTORY and item.ref.name in directories:
                 raise IsADirectory(f"{item.ref} is a directory")
-            if item.attributes.kind is Kind.DIRECTORY and there and item.ref.name not in directories:
-                raise NotADirectory(f"{item.ref} is a file")
+            if item.attributes.kind is Kind.DIRECTORY and item.ref in files:
+                raise NotADirectory(_no_directory(item.ref))
             if there is not None and (there.size, attributes.parse(there.content_type)) == (
                 _size_there(item),
                 item.attributes,
@@ -158,8 +162,26 @@ def upload(client: Client, items: list[LocalItem], top: ObjectRef, told: Told) -
             else:
                 _send(client, item, told, totals)
 
-    _each(client, send, items)
+    inside = {each.ref for each in items if any(each.ref.is_below(file) for file in files)} - files
+    _each(client, send, [each for each in items if each.ref not in inside])
     return totals
+
+
+def _directories_of(items: Iterable[LocalItem]) -> Iterator[ObjectRef]:
+    return (each.ref for each in items if each.attributes.kind is Kind.DIRECTORY)
+
+
+def _no_directory(ref: ObjectRef) -> str:
+    return f"{ref} is a file; nothing was uploaded into it"
+
+
+def _refuse_below_file(client: Client, top: ObjectRef) -> None:
+    """Raises NotADirectory if something that ``top`` lies in is a file."""
+    for at, character in enumerate(top.name):
+        if character == "/":
+            above = client.entry(top.container, top.name[:at])
+            if above is not None and kind_of(above.content_type) is not Kind.DIRECTORY:
+                raise NotADirectory(_no_directory(ObjectRef(top.container, above.name)))
 
 
 def _size_there(item: LocalItem) -> int:

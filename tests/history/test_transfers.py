@@ -92,6 +92,23 @@ def test_where_things_go(mounted: MountedDisk, pithosfs: Pithosfs, local: Path, 
     assert pithosfs.refused("download", here / "nothing", tmp_path / "d")[0] == 5
 
 
+def test_no_directory_is_uploaded_into_a_file(mounted: MountedDisk, pithosfs: Pithosfs, local: Path) -> None:
+    file = mounted.path / "file"
+    file.write_bytes(b"content")
+    done = pithosfs.run("upload", local, f"pithos/{mounted.object(file)}")
+    assert (done.returncode, done.stdout.split(":")[0]) == (1, "uploaded 0B in 0 files")
+    assert f"{mounted.object(file)} is a file; nothing was uploaded into it" in done.stderr
+    for target in (file / "new", f"{file}/"):
+        code, line = pithosfs.refused("upload", local, target)
+        assert (code, f"{mounted.object(file)} is a file" in line) == (1, True)
+    assert mounted.store.names(mounted.object(file)) == [mounted.object(file)]
+    (mounted.path / "top").mkdir()
+    (mounted.path / "top" / "sub").touch()
+    assert pithosfs.run("upload", local, mounted.path / "top").returncode == 1
+    assert sorted(os.listdir(mounted.path / "top")) == ["empty", "large", "link", "sub"]
+    assert mounted.store.names(f"{mounted.name}/top/sub") == [f"{mounted.name}/top/sub"]
+
+
 def test_what_was_can_be_downloaded(
     mounted: MountedDisk, pithosfs: Pithosfs, local: Path, tmp_path: Path
 ) -> None:
@@ -214,7 +231,7 @@ def test_nothing_uploaded_takes_the_place_of_something_else(
     assert done.returncode == 1
     assert sorted(done.stderr.splitlines()) == [
         f"  failed: {tmp_path}/tree/directory: pithos/{top}/directory is a directory",
-        f"  failed: {tmp_path}/tree/file: pithos/{top}/file is a file",
+        f"  failed: {tmp_path}/tree/file: pithos/{top}/file is a file; nothing was uploaded into it",
         f"  failed: {tmp_path}/tree/virtual: pithos/{top}/virtual is a directory",
     ]
     assert (store.get(f"{top}/file"), store.get(f"{top}/good")) == (b"there", b"new")
