@@ -118,9 +118,17 @@ class LocalItem:
     size: int
 
 
-def local_items(path: Path, ref: ObjectRef) -> Iterator[LocalItem]:
-    """``path`` and all below it; sockets, pipes and devices are left out.  Raises OSError."""
-    status = path.lstat()
+def local_items(path: Path, ref: ObjectRef, left_out: list[str]) -> Iterator[LocalItem]:
+    """``path`` and all below it.  Raises OSError if ``path`` is not there.
+
+    ``left_out`` gets a line for each thing below that cannot be read or is none the store can hold.
+    """
+    yield from _local_items(path, path.lstat(), ref, left_out)
+
+
+def _local_items(
+    path: Path, status: os.stat_result, ref: ObjectRef, left_out: list[str]
+) -> Iterator[LocalItem]:
     mtime, mode = status.st_mtime_ns, stat.S_IMODE(status.st_mode)
     if stat.S_ISLNK(status.st_mode):
         yield LocalItem(path, ref, Attributes(attributes.SYMLINK_TYPE, mtime, 0o777), 0)
@@ -130,8 +138,31 @@ def local_items(path: Path, ref: ObjectRef) -> Iterator[LocalItem]:
     elif stat.S_ISDIR(status.st_mode):
         if ref.name:
             yield LocalItem(path, ref, Attributes(attributes.DIRECTORY_TYPE, mtime, mode), 0)
-        for each in sorted(path.iterdir()):
-            yield from local_items(each, ref.child(names.to_object(each.name)))
+        for each, found in _children(path, left_out):
+            yield from _local_items(each, found, ref.child(names.to_object(each.name)), left_out)
+    else:
+        left_out.append(f"{path}: {_special(status.st_mode)} cannot be stored")
+
+
+def _children(path: Path, left_out: list[str]) -> Iterator[tuple[Path, os.stat_result]]:
+    try:
+        children = sorted(path.iterdir())
+    except OSError as error:
+        left_out.append(f"{path}: {error.strerror}")
+        return
+    for each in children:
+        try:
+            status = each.lstat()
+        except OSError as error:
+            left_out.append(f"{each}: {error.strerror}")
+        else:
+            yield each, status
+
+
+def _special(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "a FIFO"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def upload(client: Client, items: list[LocalItem], top: ObjectRef, told: Told) -> Totals:

@@ -41,15 +41,18 @@ def run(args: argparse.Namespace) -> int:
     with targets.opened(args, args.path, whole_container=True) as target:
         target.client.container(target.container)  # a missing one is said once, not for each file
         items: list[LocalItem] = []
+        left_out: list[str] = []
         inside = not target.name or args.path.endswith("/")
         if len(args.sources) > 1 and not inside:
             raise CommandError(f"several files go into a directory: write {args.path}/", ExitCode.USAGE)
         for source in args.sources:
             within = inside or (not source.is_dir() and targets.is_directory(target.client, target.ref))
-            items += trees.local_items(source, _goal(target.ref, source) if within else target.ref)
+            goal = _goal(target.ref, source) if within else target.ref
+            items += trees.local_items(source, goal, left_out)
         _refuse_twice(items)
         with progress.amounts("hashing", sum(each.size for each in items)) as told:
             totals = trees.upload(target.client, items, target.ref, told)
+        totals.failed += left_out
         target.changed()
     return report("uploaded", "sent", totals)
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -107,6 +108,21 @@ def test_no_directory_is_uploaded_into_a_file(mounted: MountedDisk, pithosfs: Pi
     assert pithosfs.run("upload", local, mounted.path / "top").returncode == 1
     assert sorted(os.listdir(mounted.path / "top")) == ["empty", "large", "link", "sub"]
     assert mounted.store.names(f"{mounted.name}/top/sub") == [f"{mounted.name}/top/sub"]
+
+
+def test_what_cannot_be_stored_is_told(mounted: MountedDisk, pithosfs: Pithosfs, local: Path) -> None:
+    os.mkfifo(local / "sub" / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(local / "sock"))
+    done = pithosfs.run("upload", local, "/dev/null", f"pithos/{mounted.name}/")
+    assert done.returncode == 1
+    assert done.stdout.startswith("uploaded 16M in 24 files")
+    assert set(done.stderr.splitlines()) == {
+        f"  failed: {local}/sub/pipe: a FIFO cannot be stored",
+        f"  failed: {local}/sock: a socket cannot be stored",
+        "  failed: /dev/null: a device cannot be stored",
+    }
+    assert pithosfs.run("upload", local / "sub" / "pipe", f"pithos/{mounted.name}/x").returncode == 1
 
 
 def test_what_was_can_be_downloaded(
