@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pithosfs import control, mountpoints, registry
@@ -16,7 +19,7 @@ from pithosfs.mountpoints import Mounted, MountPointError, StillInUse
 from pithosfs.options import format_size, parse_duration, typed
 
 _DESCRIPTION = """\
-Unmount MOUNTPOINT: returns when everything is on the server and the mount is gone.
+Unmount each MOUNTPOINT: returns when everything is on the server and the mount is gone.
 
 If something cannot be sent, it is listed and the mount stays (exit code 8).
 A mount whose process died is taken away, too.
@@ -36,7 +39,7 @@ _PATIENCE = 15.0
 def add(commands: arguments.Subparsers) -> None:
     """Add the command's parser."""
     parser = arguments.add_command(commands, "umount", run, "send what is pending and unmount", _DESCRIPTION)
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="where it is mounted")
+    parser.add_argument("mountpoints", metavar="MOUNTPOINT", nargs="+", help="where it is mounted")
     parser.add_argument(
         "--timeout",
         metavar="TIME",
@@ -52,6 +55,7 @@ def add(commands: arguments.Subparsers) -> None:
         help="detach the mount even if programs use it; it ends when they are done",
     )
     parser.add_argument(
+        "-f",
         "--force",
         action="store_true",
         default=False,
@@ -60,8 +64,20 @@ def add(commands: arguments.Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Take each away, also when another could not be; the first failure's exit code."""
+    if len(args.mountpoints) == 1:
+        return _end(args.mountpoints[0], args)
+    codes: list[int] = []
+    for path in args.mountpoints:
+        codes.append(exits.guarded("umount", functools.partial(_end, path, args)))
+        if codes[-1] == ExitCode.INTERRUPTED:
+            return codes[-1]
+    return next((code for code in codes if code), ExitCode.OK)
+
+
+def _end(path: str, args: argparse.Namespace) -> int:
     """Find the mount and take it away."""
-    mount = find(args.mountpoint)
+    mount = find(path)
     entry = _entry(mount)
     dead = entry is None and mountpoints.is_dead(mount.path)
     # a mount that was just starting has announced itself once it answers
@@ -167,11 +183,42 @@ def _unmount(mount: Mounted, lazy: bool) -> None:
     try:
         mountpoints.unmount(mount.path, lazy)
     except StillInUse:
-        users = mountpoints.users_of(mount.path)
-        named = ", ".join(f"{name} (pid {pid})" for pid, name in users[:5])
-        raise StillInUse(
-            f"{mount.path} is in use by {named or 'another program'}; close it, or use --lazy"
-        ) from None
+        raise StillInUse(_in_use_text(mount.path)) from None
+
+
+def _in_use_text(path: str) -> str:
+    """Who holds the mount, and what to do about each."""
+    below = [each.path for each in mountpoints.mounted() if each.path.startswith(f"{path}/")]
+    users = dict(mountpoints.users_of(path))
+    by, remedies = [f"the mount {each} in it" for each in below], []
+    if below:
+        remedies.append("unmount that first")
+    if users.pop(os.getpid(), None) is not None and _works_in(path):
+        for each in _ancestors():
+            users.pop(each, None)
+        by.append("this shell, whose working directory it is")
+        remedies.append("cd elsewhere")
+    by += [f"{name} (pid {pid})" for pid, name in list(users.items())[:5]]
+    if users or not by:
+        remedies.append("close it")
+    return f"{path} is in use by {', '.join(by) or 'another program'}; {', '.join(remedies)}, or use --lazy"
+
+
+def _works_in(path: str) -> bool:
+    here = str(Path("/proc/self/cwd").readlink())  # os.getcwd() would ask the mount
+    return here == path or here.startswith(f"{path}/")
+
+
+def _ancestors() -> Iterator[int]:
+    """The processes that started this one: a shell, sudo and its shell."""
+    pid = os.getppid()
+    while pid > 1:
+        yield pid
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except OSError:
+            return
+        pid = int(status.rpartition(")")[2].split()[1])
 
 
 def _wait_ended(entry: registry.Entry, mount: Mounted) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from pithosfs import registry
 
-from .conftest import Place, eventually
+from .conftest import Place, Server, eventually
 
 
 def test_unmounts_and_waits_for_the_end(place: Place) -> None:
@@ -73,7 +75,7 @@ def test_sending_that_is_held_up_does_not_hold_umount_up(place: Place) -> None:
 def test_force_leaves_unsent_data_for_the_next_mount(place: Place) -> None:
     place.mount()
     place.unsent.write_text("a\n")
-    place.pithosfs("umount", "--force", place.mountpoint)
+    place.pithosfs("umount", "-f", place.mountpoint)
     assert place.is_over()
     assert place.unsent.exists()
 
@@ -86,6 +88,46 @@ def test_a_mount_in_use_stays_and_its_users_are_named(place: Place) -> None:
         assert f"(pid {os.getpid()})" in done.stderr
         assert place.is_mounted
     place.pithosfs("umount", place.mountpoint)
+
+
+@pytest.mark.parametrize("beside", ["", "exec 3<file; "])
+def test_the_shell_that_asks_is_told_to_leave(place: Place, beside: str) -> None:
+    place.mount()
+    place.environment["PYTHON"] = sys.executable
+    script = f'cd "$1" && {beside}"$PYTHON" -m pithosfs umount .; echo $?'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", str(place.mountpoint)],
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (
+        "9\n",
+        f"pithosfs umount: {place.mountpoint} is in use by this shell, whose working directory it is;"
+        " cd elsewhere, or use --lazy\n",
+    )
+
+
+def test_a_mount_below_is_named(place: Place, server: Server) -> None:
+    place.environment["KAMAKI_CONFIG"] = str(server.config)
+    place.pithosfs("mount", "pithos", place.mountpoint)
+    inner = place.mountpoint / "sub"
+    inner.mkdir()
+    place.pithosfs("mount", "pithos", inner)
+    done = place.pithosfs("umount", place.mountpoint, check=False)
+    assert done.returncode == 9
+    assert f"in use by the mount {inner} in it; unmount that first, or use --lazy\n" in done.stderr
+    place.pithosfs("umount", inner, place.mountpoint)
+    assert place.is_over()
+
+
+def test_of_several_each_is_unmounted_that_can_be(place: Place) -> None:
+    place.mount()
+    nothing = place.folder / "nothing"
+    done = place.pithosfs("umount", nothing, place.mountpoint, check=False)
+    assert (done.returncode, done.stderr) == (7, f"pithosfs umount: nothing is mounted on {nothing}\n")
+    assert place.is_over()
 
 
 def test_lazy_detaches_a_mount_in_use(place: Place) -> None:
