@@ -1,7 +1,8 @@
 """A mount's control socket: JSON lines over a unix socket.
 
 A request is ``{"call": NAME, "args": {…}}``, its answer ``{"result": …}`` or
-``{"error": TEXT}``, one line each; a connection may carry several.  The socket
+``{"error": TEXT}``, one line each (with ``"missing": true`` if there is no such
+thing); a connection may carry several.  The socket
 is made with mode 0600 and answers its own user and root only.  Nothing secret
 passes through it.
 
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pithosfs.errors import PithosError
+from pithosfs.errors import NotFound, PithosError
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 class ControlError(PithosError):
     """The mount's process does not answer, or answers that it cannot."""
+
+
+class NotThere(ControlError):
+    """The mount answers that there is no such file or directory."""
 
 
 class NoAnswer(ControlError):
@@ -106,6 +111,8 @@ def _answer(handlers: Mapping[str, Handler], line: bytes) -> dict[str, Any]:
         return {"error": "the mount does not know this request; is it of another version of pithosfs?"}
     try:
         return {"result": handler(**args)}
+    except NotFound as error:
+        return {"error": str(error), "missing": True}
     except PithosError as error:
         return {"error": str(error)}
     except Exception:
@@ -119,8 +126,8 @@ def _answer(handlers: Mapping[str, Handler], line: bytes) -> dict[str, Any]:
 def ask(path: Path, call: str, /, *, timeout: float, **args: Any) -> Any:
     """Put one call to the mount whose socket is ``path`` and return its result.
 
-    ``timeout`` in seconds bounds the wait for the answer.  Raises NoAnswer, or
-    ControlError with the mount's own words.
+    ``timeout`` in seconds bounds the wait for the answer.  Raises NoAnswer, NotThere,
+    or ControlError with the mount's own words.
     """
     try:
         with _connect(path, timeout) as connection, connection.makefile("rb") as answers:
@@ -134,7 +141,7 @@ def ask(path: Path, call: str, /, *, timeout: float, **args: Any) -> Any:
         raise NoAnswer("the mount's process closed the connection without an answer")
     answer = json.loads(line)
     if "error" in answer:
-        raise ControlError(answer["error"])
+        raise (NotThere if answer.get("missing") else ControlError)(answer["error"])
     return answer.get("result")
 
 

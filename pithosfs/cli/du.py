@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 
 from pithosfs import history, usage
 from pithosfs.cli import arguments, output, targets
@@ -34,7 +35,8 @@ def add(commands: arguments.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List, count and show."""
-    with targets.opened(args, args.path, whole_container=True) as target:
+    past = f"add it up with: du -sh --apparent-size {shlex.quote(args.path)}"
+    with targets.opened(args, args.path, whole_container=True, past=past) as target:
         client = target.client
         entries = history.below(client, target.ref).values()
         if target.name and not entries:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from pithosfs import errors
-from pithosfs.control import ControlError
+from pithosfs.control import ControlError, NotThere
 from pithosfs.mountpoints import MountPointError, StillInUse
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _MEANINGS = {
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.SETTINGS: "settings are missing or contradict each other",
     ExitCode.ACCESS: "the token is refused, or the account may not do this",
-    ExitCode.NOT_FOUND: "no such container, object or version",
+    ExitCode.NOT_FOUND: "no such container, object or version, or no such file in a mount",
     ExitCode.UNAVAILABLE: "the server cannot be reached or does not work",
     ExitCode.MOUNTPOINT: "the directory cannot be mounted on, or is no mount",
     ExitCode.UNSENT: "umount: not everything could be sent; the mount stays",
@@ -75,6 +75,7 @@ _CODES: tuple[tuple[type[errors.PithosError], ExitCode], ...] = (
     (errors.ProtocolError, ExitCode.UNAVAILABLE),
     (StillInUse, ExitCode.IN_USE),
     (MountPointError, ExitCode.MOUNTPOINT),
+    (NotThere, ExitCode.NOT_FOUND),
     (ControlError, ExitCode.FAILED),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pithosfs.cli import arguments, targets
-from pithosfs.cli.exits import CommandError, ExitCode
+from pithosfs.cli.exits import ExitCode
 
 _DESCRIPTION = """\
 Forget what is known of the directory PATH and all below it, so that the next look
@@ -27,8 +27,6 @@ def add(commands: arguments.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tell the mount."""
-    place = targets.locate(args.path)
-    if place is None:
-        raise CommandError(f"{args.path} lies in no mounted directory", ExitCode.MOUNTPOINT)
-    targets.refresh(place[0], place[1] or None)
+    entry, inside = targets.in_mount(args.path)
+    targets.refresh(entry, inside or None)
     return ExitCode.OK

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pithosfs import control, mountpoints, registry
@@ -112,14 +113,21 @@ def add_path(parser: argparse.ArgumentParser, **more: Any) -> None:
 
 @contextmanager
 def opened(
-    args: argparse.Namespace, text: str, *, whole_container: bool = False, in_store: bool = False
+    args: argparse.Namespace,
+    text: str,
+    *,
+    whole_container: bool = False,
+    in_store: bool = False,
+    past: str = "",
 ) -> Iterator[Target]:
     """The target of ``text``; its connections are closed afterwards.
 
     ``whole_container``: the PATH may name a container and nothing in it.  ``in_store``: it is
-    CONTAINER/NAME, whatever directory this is.
+    CONTAINER/NAME, whatever directory this is.  ``past`` says what to do about a PATH below ``.pithos``.
     """
-    place = None if in_store else locate(text)
+    if not past and "at" in args:
+        past = "name the file itself, and the time with --at"
+    place = None if in_store else locate(text, past)
     found = _found(text, place, whole_container)
     given = args if place is None else _with(args, found["settings"])
     settings = arguments.connection(given)
@@ -200,22 +208,38 @@ def connected(settings: Connection) -> Iterator[Client]:
         client.transport.close()
 
 
-def locate(text: str) -> tuple[registry.Entry, str] | None:
-    """The running mount a PATH lies in, and the path from its top; None for ``CONTAINER/NAME``."""
+def locate(text: str, past: str = "") -> tuple[registry.Entry, str] | None:
+    """The running mount a PATH lies in, and the path from its top; None for ``CONTAINER/NAME``.
+
+    ``past`` says what to do about a PATH below ``.pithos``.
+    """
+    place = _place(text, "name what you mean as CONTAINER/NAME", past)
+    if place is None and text.startswith(("/", ".", "~")):
+        raise CommandError(
+            f"{text} lies in no mounted directory; what is in a store is written CONTAINER/NAME",
+            ExitCode.MOUNTPOINT,
+        )
+    return place
+
+
+def in_mount(text: str) -> tuple[registry.Entry, str]:
+    """The same for commands that want a mount, whatever the account has."""
+    place = _place(text, "only they can ask it", "")
+    if place is None:
+        raise CommandError(
+            f"{text} lies in no mounted directory: name something that is mounted (pithosfs status lists it)",
+            ExitCode.MOUNTPOINT,
+        )
+    return place
+
+
+def _place(text: str, elsewhere: str, past: str) -> tuple[registry.Entry, str] | None:
     located = mountpoints.locate(text)
     mount = mountpoints.mount_at(located) or mountpoints.mount_above(located)
     if mount is None or not mount.is_ours:
-        if text.startswith(("/", ".", "~")):
-            raise CommandError(
-                f"{text} lies in no mounted directory; what is in a store is written CONTAINER/NAME",
-                ExitCode.MOUNTPOINT,
-            )
         return None
     if os.geteuid() not in (0, mount.uid):
-        raise CommandError(
-            f"{mount.path} was mounted by another user: name what you mean as CONTAINER/NAME",
-            ExitCode.MOUNTPOINT,
-        )
+        raise CommandError(f"{mount.path} was mounted by another user: {elsewhere}", ExitCode.MOUNTPOINT)
     entry = registry.find(mount.path)
     if entry is None or entry.device != mount.device or not entry.is_running():
         raise CommandError(
@@ -223,11 +247,15 @@ def locate(text: str) -> tuple[registry.Entry, str] | None:
         )
     inside = located.removeprefix(mount.path).strip("/")
     if inside.split("/")[0] == HIDDEN:
-        raise CommandError(
-            f"{text} is the past, which stays as it is: name the file itself, and the time with --at",
-            ExitCode.USAGE,
-        )
+        remedy = past or f"name {_present(mount.path, inside)} instead"
+        raise CommandError(f"{text} is the past, which stays as it is: {remedy}", ExitCode.USAGE)
     return entry, inside
+
+
+def _present(top: str, inside: str) -> str:
+    """What is now what ``.pithos/at/TIME/NAME`` was."""
+    _, kind, *then = [*inside.split("/"), ""]
+    return str(Path(top, *then[1:])) if kind == "at" and then else "the file itself"
 
 
 def _store_form(text: str) -> dict[str, str]:

@@ -33,8 +33,9 @@ def add(commands: arguments.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read everything once."""
-    if targets.locate(str(args.path)) is None:
-        raise CommandError(f"{args.path} lies in no mounted directory", ExitCode.MOUNTPOINT)
+    targets.in_mount(str(args.path))
+    if not os.path.lexists(args.path):
+        raise CommandError(f"there is no {args.path}", ExitCode.NOT_FOUND)
     files = list(_files(args.path))
     total = sum(path.stat().st_size for path in files)
     stopped = threading.Event()

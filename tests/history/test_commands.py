@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -437,6 +438,34 @@ def test_paths_are_understood_in_one_way(mounted: MountedDisk, pithosfs: Pithosf
     assert pithosfs.refused("versions", "pithos/never/was")[0] == 5
     assert pithosfs.refused("versions", "nowhere/file")[0] == 5
     assert pithosfs.refused("restore", path, "--at", "soon")[0] == 2
+
+
+def test_what_is_the_past_is_told_what_to_do_instead(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    (mounted.path / "file").write_bytes(b"x" * 5000)
+    then = mounted.mount.mountpoint / ".pithos" / "at" / next_second() / mounted.name
+    code, line = pithosfs.refused("versions", then / "file")
+    assert (code, line.endswith(f"which stays as it is: name {mounted.path / 'file'} instead")) == (2, True)
+    assert "--at" in pithosfs.refused("restore", then / "file")[1]
+    code, line = pithosfs.refused("du", then / "file")
+    advice = line.partition("add it up with: ")[2]
+    done = subprocess.run(["sh", "-c", advice], capture_output=True, text=True, check=True)
+    assert (code, done.stdout.split()[0]) == (2, "4.9K")
+    versions = mounted.mount.mountpoint / ".pithos" / "versions" / "x"
+    assert "name the file itself instead" in pithosfs.refused("versions", versions)[1]
+
+
+@pytest.mark.parametrize("command", ["warm", "refresh"])
+def test_commands_about_a_mount_want_something_in_one(
+    mounted: MountedDisk, pithosfs: Pithosfs, command: str
+) -> None:
+    code, line = pithosfs.refused(command, mounted.path / "nope")
+    assert (code, "nope" in line) == (5, True)
+    for path in ("pithos/e", "/elsewhere"):
+        assert pithosfs.refused(command, path, cwd=Path("/")) == (
+            7,
+            f"pithosfs {command}: {path} lies in no mounted directory: name something that is mounted"
+            " (pithosfs status lists it)",
+        )
 
 
 def test_what_is_not_sent_yet_goes_to_the_trash_with_its_directory(
