@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pithosfs import daemon, mountpoints, options, registry
-from pithosfs.cli import arguments, checks, exits, logs
+from pithosfs.cli import arguments, checks, exits, logs, times
+from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.session import Session
 from pithosfs.errors import Unavailable
 from pithosfs.mountpoints import MountPointError
@@ -64,8 +65,10 @@ def add(commands: arguments.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check what can be checked in sight of the user, then mount in the background."""
     settings = options.mount_options(vars(args))
+    if settings.at is not None:
+        times.parse(settings.at)  # whether it can be read; the mount asks the server's clock as well
     _refuse_own_files_inside(mountpoints.locate(args.mountpoint), settings)
-    logs.start(settings.log_level, settings.log_file, brief=not settings.foreground)
+    _start_log(settings)
     if settings.log_level in ("debug", "info") and not (settings.foreground or settings.log_file):
         log.warning("in the background the log goes nowhere; add --log-file FILE, or --foreground")
     checks.require_fuse(settings)
@@ -135,13 +138,37 @@ def _refuse_own_files_inside(mountpoint: str, settings: MountOptions) -> None:
             raise MountPointError(f"the {what} {path} lies inside the {inside}: choose another place")
 
 
+def _start_log(settings: MountOptions) -> None:
+    try:
+        logs.start(settings.log_level, settings.log_file, brief=not settings.foreground)
+    except OSError as error:
+        raise CommandError(
+            f"the log file {settings.log_file} cannot be written ({error.strerror}):"
+            " name another with --log-file",
+            ExitCode.SETTINGS,
+        ) from None
+
+
+def _build(connection: Connection, source: str, settings: MountOptions) -> Mount:
+    from pithosfs.mount import Mount  # loads libfuse, which other commands do without
+
+    try:
+        return Mount.build(connection, source, settings)
+    except OSError as error:
+        cache, at = settings.cache_path(), Path(error.filename or "")
+        if not (cache.is_relative_to(at) or at.is_relative_to(cache)) or not error.filename:
+            raise
+        raise CommandError(
+            f"the cache directory {cache} cannot be used ({error.strerror}): name another with --cache-dir",
+            ExitCode.SETTINGS,
+        ) from error
+
+
 def _serve(
     connection: Connection, source: str, session: Session, settings: MountOptions, ready: daemon.Ready
 ) -> int:
-    from pithosfs.mount import Mount  # loads libfuse, which other commands do without
-
-    session.run(lambda: _patiently(lambda: Mount.build(connection, source, settings), settings.retry), ready)
-    return exits.ExitCode.OK
+    session.run(lambda: _patiently(lambda: _build(connection, source, settings), settings.retry), ready)
+    return ExitCode.OK
 
 
 def _patiently(build: Callable[[], Mount], seconds: float) -> Mount:

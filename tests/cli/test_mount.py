@@ -224,8 +224,25 @@ class TestRefusals:
 
     def test_a_log_that_cannot_be_written(self, home: Place) -> None:
         done = home.pithosfs("mount", "pithos", home.mountpoint, "--log-file", "/missing/log", check=False)
-        assert done.returncode == 1
-        assert done.stderr == "pithosfs mount: /missing/log: No such file or directory\n"
+        assert (done.returncode, done.stderr) == (
+            3,
+            "pithosfs mount: the log file /missing/log cannot be written (No such file or directory):"
+            " name another with --log-file\n",
+        )
+
+    @pytest.mark.parametrize(
+        ("directory", "reason"),
+        [
+            ("/proc/cache", "No such file or directory"),
+            ("/dev/null", "File exists"),
+            ("/dev/null/x", "Not a"),
+        ],
+    )
+    def test_a_cache_directory_that_cannot_be_made(self, home: Place, directory: str, reason: str) -> None:
+        done = home.pithosfs("mount", "pithos", home.mountpoint, "--cache-dir", directory, check=False)
+        assert done.returncode == 3
+        assert f"the cache directory {directory} cannot be used ({reason}" in done.stderr
+        assert done.stderr.endswith(": name another with --cache-dir\n")
 
 
 def test_what_could_not_be_sent_is_listed_kept_and_sent_by_the_next_mount(
