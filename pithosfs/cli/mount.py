@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pithosfs import daemon, mountpoints, options, registry
-from pithosfs.cli import arguments, checks, exits, logs, times
+from pithosfs.cli import arguments, checks, exits, logs, targets, times
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.session import Session
 from pithosfs.errors import Unavailable
@@ -153,7 +153,8 @@ def _build(connection: Connection, source: str, settings: MountOptions) -> Mount
     from pithosfs.mount import Mount  # loads libfuse, which other commands do without
 
     try:
-        return Mount.build(connection, source, settings)
+        with targets.storage_asked(connection):
+            return Mount.build(connection, source, settings)
     except OSError as error:
         cache, at = settings.cache_path(), Path(error.filename or "")
         if not (cache.is_relative_to(at) or at.is_relative_to(cache)) or not error.filename:

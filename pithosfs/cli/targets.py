@@ -25,7 +25,7 @@ from pithosfs.attributes import Kind, kind_of
 from pithosfs.cli import arguments
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.config import Connection
-from pithosfs.errors import BadRequest
+from pithosfs.errors import BadRequest, ConfigError, NotFound, PithosError
 from pithosfs.names import ObjectRef
 from pithosfs.options import CONNECTION_OPTIONS
 from pithosfs.past import HIDDEN
@@ -135,7 +135,8 @@ def opened(
         if place is not None:
             client = _of_mount(client, found, place[0])
         ref = ObjectRef(found["container"], found["name"])
-        yield Target(text, client, settings, ref, place[0] if place else None)
+        with storage_asked(settings):
+            yield Target(text, client, settings, ref, place[0] if place else None)
 
 
 def beside(target: Target, text: str) -> Target:
@@ -206,6 +207,31 @@ def connected(settings: Connection) -> Iterator[Client]:
         yield client
     finally:
         client.transport.close()
+
+
+@contextmanager
+def storage_asked(settings: Connection) -> Iterator[None]:
+    """Inside the ``with``, ConfigError instead of NotFound if the URL given is not where the account is."""
+    try:
+        yield
+    except (NotFound, BadRequest) as error:
+        if settings.endpoint and not _is_storage(settings):
+            raise ConfigError(
+                f"{settings.endpoint} is not the storage endpoint of this account: take the"
+                " object-store URL of the service catalogue, or leave --url out and name a cloud"
+            ) from error
+        raise
+
+
+def _is_storage(settings: Connection) -> bool:
+    with connected(settings) as client:
+        try:
+            client.account()
+        except (NotFound, BadRequest):
+            return False
+        except PithosError:
+            return True  # who can tell
+    return True
 
 
 def locate(text: str, past: str = "") -> tuple[registry.Entry, str] | None:

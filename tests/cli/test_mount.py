@@ -215,6 +215,20 @@ class TestRefusals:
         assert done.stderr.count("\n") == 1
         assert "wr0ng" not in done.stderr
 
+    @pytest.mark.parametrize(
+        "command", ["mount pithos MNT", "mount --create pithos MNT", "du pithos", "versions pithos/x"]
+    )
+    def test_a_url_that_is_not_the_storage_is_called_so(
+        self, place: Place, server: Server, command: str
+    ) -> None:
+        identity = f"{server.url}/identity/v2.0"
+        place.environment["PITHOSFS_TOKEN"] = server.token
+        words = command.replace("MNT", str(place.mountpoint)).split()
+        account = "190d9469-8230-4b02-bff3-229dc8467bf2"
+        done = place.pithosfs(*words, "--url", identity, "--account", account, check=False)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert f"{identity} is not the storage endpoint of this account: take the" in done.stderr
+
     def test_no_server(self, home: Place, server: Server) -> None:
         server.stop()
         options = ("--timeout", "1s")
