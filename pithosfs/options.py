@@ -208,13 +208,35 @@ _CACHE = "caches and limits"
 _PROCESS = "the mount's process"
 
 CONNECTION_OPTIONS = (
-    Option("config", _CONNECTION, "kamaki's configuration file (default ~/.kamakirc)", "FILE", parse_path),
+    Option(
+        "config",
+        _CONNECTION,
+        "kamaki's configuration file (default: what KAMAKI_CONFIG names, else ~/.kamakirc)",
+        "FILE",
+        parse_path,
+    ),
     Option("cloud", _CONNECTION, "the cloud of that file (default: its default_cloud)", "NAME", parse_text),
     Option(
-        "url", _CONNECTION, "the storage endpoint; no configuration file is needed then", "URL", parse_text
+        "url",
+        _CONNECTION,
+        "the storage endpoint; no configuration file is needed then, but --account and a token",
+        "URL",
+        parse_text,
     ),
-    Option("account", _CONNECTION, "the account's UUID (default: the token's own)", "UUID", parse_text),
-    Option("token-file", _CONNECTION, "read the token from this file", "FILE", parse_path),
+    Option(
+        "account",
+        _CONNECTION,
+        "the account's UUID (default: the token's own; with --url it must be given)",
+        "UUID",
+        parse_text,
+    ),
+    Option(
+        "token-file",
+        _CONNECTION,
+        "read the token from this file (default: the variable PITHOSFS_TOKEN, else the configuration file)",
+        "FILE",
+        parse_path,
+    ),
     Option("token-command", _CONNECTION, "read the token from what this command prints", "CMD", parse_text),
 )
 

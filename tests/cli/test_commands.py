@@ -38,6 +38,15 @@ def test_help_of_each_command_has_an_example(command: str, capsys: pytest.Captur
     assert max(map(len, text.splitlines())) <= 110
 
 
+def test_help_says_where_the_account_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["mount", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "configuration file (default: what KAMAKI_CONFIG names, else ~/.kamakirc)" in text
+    assert "is needed then, but --account and a token" in text
+    assert "with --url it must be given" in text
+    assert "the variable PITHOSFS_TOKEN" in text
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
