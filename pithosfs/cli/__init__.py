@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import io
 import sys
 from collections.abc import Sequence
 
 from pithosfs import __version__
-from pithosfs.cli import exits
+from pithosfs.cli import exits, output
 from pithosfs.cli.arguments import Formatter, Parser, completed
 from pithosfs.cli.exits import ExitCode
 
@@ -38,23 +37,26 @@ The account comes from kamaki's configuration file (~/.kamakirc), or from
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is an :class:`~pithosfs.cli.exits.ExitCode`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # paths may hold any bytes
+    output.prepare()
     words = completed(sys.argv[1:] if argv is None else argv)
-    asked_for = [each for each in words[:1] if each in _COMMANDS]
-    whole = parser(asked_for or _COMMANDS)
+    command = next((each for each in words[:1] if each in _COMMANDS), None)
+    code = exits.guarded(command, lambda: _run(command, words))
+    return int(exits.flushed(command, code))
+
+
+def _run(command: str | None, words: Sequence[str]) -> int:
+    whole = parser(_COMMANDS if command is None else [command])
     try:
         if not words:
             whole.print_help()
             return ExitCode.USAGE
-        if not words[0].startswith("-") and not asked_for:
+        if not words[0].startswith("-") and command is None:
             _refuse(whole, words[0])
         args, unknown = whole.parse_known_args(words)
         args.parser.refuse_unknown(unknown)
     except SystemExit as stop:  # argparse has said everything: help, version or what is wrong
         return int(stop.code or 0)
-    return int(exits.guarded(args.command, lambda: args.run(args)))
+    return int(args.run(args))
 
 
 def _refuse(whole: Parser, word: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,6 +37,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with the line, and exit code 2 as argparse does."""
         self.exit(2, f"{self.prog}: {message}; see: {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As argparse does it, but an OSError (a full disk) is no secret."""
+        if message:
+            (file or sys.stderr).write(message)
 
     def refuse_unknown(self, words: Sequence[str]) -> None:
         """End with a line about ``words`` nothing was made of, if there are any."""

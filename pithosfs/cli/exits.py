@@ -6,6 +6,7 @@ change their meaning.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -87,7 +88,7 @@ def code_of(error: errors.PithosError) -> ExitCode:
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
 
 
-def guarded(command: str, run: Callable[[], int]) -> int:
+def guarded(command: str | None, run: Callable[[], int]) -> int:
     """``run()``; whatever it raises becomes one line on stderr and an exit code."""
     try:
         return run()
@@ -96,9 +97,7 @@ def guarded(command: str, run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _complain(command, "interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # whoever read our output has gone; keep the interpreter from flushing into the void
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILED
+        return ExitCode.FAILED  # whoever read our output has gone
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(command, f"{where}{error.strerror or error}", ExitCode.FAILED)
@@ -108,11 +107,25 @@ def guarded(command: str, run: Callable[[], int]) -> int:
         return _complain(command, f"unexpected error, please report it: {what}", ExitCode.FAILED)
 
 
+def flushed(command: str | None, code: int) -> int:
+    """``code``, once what was printed is where it belongs; if it cannot get there no longer success."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # keep the interpreter from flushing into the void
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code == ExitCode.OK and not isinstance(error, BrokenPipeError):
+            _complain(command, f"the output cannot be written: {error.strerror}", ExitCode.FAILED)
+        return code or ExitCode.FAILED
+    return code
+
+
 def complain(message: str) -> None:
-    """One line on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """One line on stderr, if that can be written to."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
-def _complain(command: str, message: str, code: ExitCode) -> ExitCode:
-    complain(f"pithosfs {command}: {' '.join(message.splitlines())}")
+def _complain(command: str | None, message: str, code: ExitCode) -> ExitCode:
+    complain(f"pithosfs{f' {command}' if command else ''}: {' '.join(message.splitlines())}")
     return code

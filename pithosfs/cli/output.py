@@ -1,12 +1,32 @@
-"""Tables and figures as all commands print them."""
+"""Where output goes; tables and figures as all commands print them."""
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
 from pithosfs import moments
 from pithosfs.options import format_size
+
+
+def prepare() -> None:
+    """Make stdout and stderr what can be written to, also where they are closed or paths hold any bytes."""
+    for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:  # closed: as with >/dev/null, and no other file gets its number
+            _occupy(descriptor)
+            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w"))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _occupy(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)
 
 
 def show(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:

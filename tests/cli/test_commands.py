@@ -98,6 +98,32 @@ def test_an_interrupt_while_modules_are_loaded_is_one_line(module: str, tmp_path
     assert (process.returncode, said) == (130, "pithosfs: interrupted\n")
 
 
+@pytest.mark.parametrize("words", ["--help", "--version", "mount --help", "completion bash", "status"])
+def test_output_that_cannot_be_written_is_a_failure(words: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pithosfs", *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert re.fullmatch(r"pithosfs.*: .*No space left on device\n", done.stderr)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_are_like_dev_null(closed: str) -> None:
+    script = f'"{sys.executable}" -m pithosfs status /nowhere {closed}'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    said = "" if "2>" in closed else "pithosfs status: nothing is mounted on /nowhere\n"
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", said)
+    done = subprocess.run(
+        ["sh", "-c", script.replace("/nowhere", "")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode in (0, 1), done.stderr) == (True, "")
+
+
 def test_every_exit_code_is_documented() -> None:
     table = re.findall(r"^\| (\d+) \| (.*) \|$", README.read_text(), re.MULTILINE)
     assert {int(code) for code, _ in table} == {code.value for code in ExitCode}
