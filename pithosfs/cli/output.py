@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from pithosfs import moments
 from pithosfs.options import format_size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: Characters of a line that is not on a terminal, and those shown of what is cut, at least.
+_WIDTH, _LEAST = 100, 40
+_CODE = re.compile(r"\x1b\[[\d;]*m")
 
 
 def prepare() -> None:
@@ -17,9 +28,24 @@ def prepare() -> None:
         if getattr(sys, name) is None:  # closed: as with >/dev/null, and no other file gets its number
             _occupy(descriptor)
             setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w"))  # noqa: PTH123, SIM115
+    codecs.register_error("octal", _in_octal)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="octal")
+
+
+def _in_octal(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of a path that are no text, as ls shows them (``\\377``); what the terminal lacks, as Python does."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    shown = (
+        f"\\{ord(each) - 0xDC00:03o}"
+        if "\udc80" <= each <= "\udcff"
+        else each.encode("ascii", "backslashreplace").decode()
+        for each in text
+    )
+    return "".join(shown), error.end
 
 
 def _occupy(descriptor: int) -> None:
@@ -29,18 +55,58 @@ def _occupy(descriptor: int) -> None:
         os.close(null)
 
 
-def show(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """A table on stdout; columns named in ``right`` are aligned to the right."""
-    from rich.console import Console
+def show(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), cut: bool = False
+) -> None:
+    """A table on stdout; columns named in ``right`` are aligned to the right.
+
+    ``cut``: what the last column has beyond a line's width is left out.
+    """
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+    lines = [list(row) for row in rows]
+    before = sum(2 + max(map(len, column)) for column in list(zip(headings, *lines, strict=True))[:-1])
+    for line in lines:
+        if cut:
+            line[-1] = shortened(line[-1], before)
+        table.add_row(*line)
+    draw(table)
+
+
+def draw(table: RenderableType) -> None:
+    """A table on stdout, without blanks at the ends of its lines."""
+    from rich.console import Console
+
     # a program that reads this wants whole lines, whatever their length
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
+    with console.capture() as drawn:
+        console.print(table, end="")
+    for line in drawn.get().removesuffix("\n").split("\n"):
+        print(_trimmed(line))
+
+
+def _trimmed(line: str) -> str:
+    """Without blanks at its end, also those before codes that end a colour."""
+    codes = ""
+    while True:
+        line = line.rstrip(" ")
+        code = line.rfind("\x1b[")
+        if code < 0 or not _CODE.fullmatch(line, code):
+            return line + codes
+        line, codes = line[:code], line[code:] + codes
+
+
+def shortened(text: str, before: int) -> str:
+    """``text``, cut with … to what a line of the terminal has left behind ``before`` characters.
+
+    Elsewhere a line has 100 characters; 40 of the text are shown in any case.
+    """
+    width = shutil.get_terminal_size((_WIDTH, 0)).columns if sys.stdout.isatty() else _WIDTH
+    room = max(_LEAST, width - before)
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def count(number: int, thing: str) -> str:

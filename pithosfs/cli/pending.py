@@ -131,7 +131,7 @@ def _show(lines: list[_Line]) -> None:
         for each in lines
     ]
     headings = ("OBJECT", "SIZE", "UNSENT", "SINCE", "MOUNT POINT", "WHY")
-    output.show(headings, rows, right=("SIZE", "UNSENT"))
+    output.show(headings, rows, right=("SIZE", "UNSENT"), cut=True)
 
 
 # -- exporting ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import json
 import sys
 
 from pithosfs import mountpoints
-from pithosfs.cli import arguments, prometheus
+from pithosfs.cli import arguments, output, prometheus
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.reports import Report, State, gather
 from pithosfs.mountpoints import MountPointError
@@ -85,16 +85,12 @@ def _find(path: str | None) -> list[Report]:
 
 
 def _show(reports: list[Report], in_full: bool) -> None:
-    from rich.console import Console  # slow to load, and not for programs
-
-    from pithosfs.cli import tables
+    from pithosfs.cli import tables  # slow to load, and not for programs
 
     if not reports:
         print("nothing is mounted")
         return
-    # a program that reads this wants whole lines, whatever their length
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
-    console.print(tables.in_full(reports[0]) if in_full else tables.overview(reports))
+    output.draw(tables.in_full(reports[0]) if in_full else tables.overview(reports))
     for line in tables.remedies(reports):
         print(line)
 

@@ -19,6 +19,10 @@ _REMEDIES = {
 }
 
 
+#: Columns that the words on the left take.
+_LABEL = len("mount point  ")
+
+
 def remedies(reports: Sequence[Report]) -> Iterator[str]:
     """A line for each mount that is not well."""
     for report in reports:
@@ -82,8 +86,9 @@ def _details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for each in details.get("uploads", ()):
         yield "sending", _sending(each)
     for each in details.get("pending", ()):
+        what = f"{each['object']} ({format_size(each.get('unsent', 0))}) {each['state']}"
         reason = f": {each['error']}" if each.get("error") else ""
-        yield "unsent", f"{each['object']} ({format_size(each.get('unsent', 0))}) {each['state']}{reason}"
+        yield "unsent", what + output.shortened(reason, _LABEL + len(what))
     for each in details.get("conflicts", ()):
         yield "conflict", f"{each['object']} was changed elsewhere; what was written here is {each['copy']}"
     if errors := details.get("errors"):

@@ -107,6 +107,32 @@ class TestTables:
         assert re.search(r"/mnt +pithos +ready +3 +1 file, 2K +0B +0B +75%", text)
         assert re.search(r"/mnt +pithos +dead *$", text, re.MULTILINE)
 
+    def test_no_line_ends_in_blanks(self, place: Place) -> None:
+        place.mount()
+        for words in (["status"], ["status", place.mountpoint]):
+            lines = place.pithosfs(*words, check=False).stdout.splitlines()
+            assert lines == [each.rstrip() for each in lines]
+
+    def test_a_long_reason_is_cut_but_no_name(self, place: Place) -> None:
+        place.mount("--reason", "the server says " + "no " * 200)
+        place.unsent.write_text("a\n" + "b" * 120 + "\n")
+        for words in (["status", place.mountpoint], ["pending"]):
+            short, long = place.pithosfs(*words).stdout.splitlines()[-2:]
+            assert short.endswith("…")
+            if words[0] == "status":
+                assert len(short) == 100
+            assert "b" * 120 in long
+            assert "failed: the server says no no" in long
+            assert long.endswith("…")
+
+    def test_a_name_that_is_no_text_is_shown_as_ls_does(self, place: Place) -> None:
+        place.mountpoint = place.mountpoint.with_name(os.fsdecode(b"mnt\xff\xc3"))
+        place.mountpoint.mkdir()
+        place.mount()
+        assert str(place.folder / "mnt\\377\\303") in place.pithosfs("status", check=False).stdout
+        done = place.pithosfs("status", place.mountpoint / "file", check=False)
+        assert "mnt\\377\\303/file; it lies in the mount" in done.stderr
+
 
 class TestSpeeds:
     def test_between_two_looks(self) -> None:

@@ -51,7 +51,8 @@ class OneFile(mfusepy.Operations):
 
 
 class TinyMount:
-    def __init__(self, unsent: Path | None, drain_takes: float, mount_takes: float) -> None:
+    def __init__(self, unsent: Path | None, reason: str, drain_takes: float, mount_takes: float) -> None:
+        self._reason = reason
         self._mount_takes = mount_takes
         self._unsent = unsent
         self._drain_takes = drain_takes
@@ -69,7 +70,14 @@ class TinyMount:
         if self._unsent is None or not self._unsent.exists():
             return []
         return [
-            {"object": line, "unsent": 1536, "state": "failed", "error": "no answer"}
+            {
+                "object": line,
+                "size": 1536,
+                "unsent": 1536,
+                "since": 0.0,
+                "state": "failed",
+                "error": self._reason,
+            }
             for line in self._unsent.read_text().splitlines()
         ]
 
@@ -99,6 +107,7 @@ def main() -> int:
     parser.add_argument("mountpoint")
     parser.add_argument("--foreground", action="store_true")
     parser.add_argument("--unsent", type=Path)
+    parser.add_argument("--reason", default="no answer")
     parser.add_argument("--fail")
     parser.add_argument("--die-in-build", action="store_true")
     parser.add_argument("--build-takes", type=float, default=0)
@@ -112,7 +121,7 @@ def main() -> int:
             raise Unavailable(args.fail)
         if args.die_in_build:
             os.kill(os.getpid(), 9)
-        return TinyMount(args.unsent, args.drain_takes, args.mount_takes)
+        return TinyMount(args.unsent, args.reason, args.drain_takes, args.mount_takes)
 
     def work(ready: daemon.Ready) -> int:
         def serve() -> int:
