@@ -35,7 +35,7 @@ def prepare() -> None:
 
 
 def _in_octal(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Bytes of a path that are no text, as ls shows them (``\\377``); what the terminal lacks, as Python does."""
+    """Bytes of a path that are no text, as ls shows them (``\\377``); other things as Python does."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]

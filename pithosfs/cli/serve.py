@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 
 from pithosfs.cli import arguments, logs
 from pithosfs.cli.exits import CommandError
@@ -21,6 +22,8 @@ Example:
   KAMAKI_CONFIG=~/store/kamakirc pithosfs mount pithos ~/cloud
 """
 
+_ELSEWHERE = "; choose another port with --port (0: a free one), or address with --host"
+
 
 def add(commands: arguments.Subparsers) -> None:
     """Add the command's parser."""
@@ -38,7 +41,21 @@ def run(args: argparse.Namespace) -> int:
     from pithosfs.server.run import ServerProblem  # other commands do without the server's libraries
 
     logs.start(args.log_level)
+    if not (args.check or args.add_user or args.quota or (args.directory / "pithos.db").exists()):
+        _require_free(args.host, args.port)  # before there is a store
     try:
         return carry_out(args)
     except ServerProblem as problem:
-        raise CommandError(str(problem)) from problem
+        hint = _ELSEWHERE if isinstance(problem.__context__, OSError) and "listen" in str(problem) else ""
+        raise CommandError(f"{problem}{hint}") from problem
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise CommandError if the server could not listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {host}:{port}: {error.strerror}{_ELSEWHERE}") from None

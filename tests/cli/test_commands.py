@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,21 @@ def test_an_error_of_many_lines_becomes_one(capsys: pytest.CaptureFixture[str]) 
 
     exits.guarded("mount", run)
     assert capsys.readouterr().err == "pithosfs mount: first second\n"
+
+
+def test_a_port_that_is_taken_is_told_and_leaves_no_store_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for name in ("new", "old"):
+            assert cli.main(["serve", str(tmp_path / name), "--port", port]) == 1
+            assert capsys.readouterr().err == (
+                f"pithosfs serve: cannot listen on 127.0.0.1:{port}: Address already in use;"
+                " choose another port with --port (0: a free one), or address with --host\n"
+            )
+    assert list(tmp_path.rglob("*")) == [tmp_path / "old"]
 
 
 def complete_in_bash(script: Path, line: str, folder: Path) -> list[str]:
