@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pithosfs.errors import ConfigError
 from pithosfs.options import (
     ALONE,
     CONNECTION_OPTIONS,
@@ -148,9 +150,17 @@ def connection(args: argparse.Namespace) -> Connection:
     from pithosfs import config  # commands without an account do without it
 
     given = {each.key: getattr(args, each.key) for each in CONNECTION_OPTIONS if each.key in args}
+    _refuse_directory(given.get("config"), "--config")
+    if "config" not in given and (named := os.environ.get("KAMAKI_CONFIG")):
+        _refuse_directory(Path(named), "KAMAKI_CONFIG")
     found = config.load(**given)
     os.environ.pop(config.TOKEN_VARIABLE, None)  # read by now; programs we start need it not
     return found
+
+
+def _refuse_directory(path: Path | None, what: str) -> None:
+    if path is not None and path.is_dir():
+        raise ConfigError(f"{what}: {path} is a directory, name the file in it")
 
 
 def account_settings(args: argparse.Namespace, connection: Connection) -> dict[str, str]:

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     settings = options.mount_options(vars(args))
     if settings.at is not None:
         times.parse(settings.at)  # whether it can be read; the mount asks the server's clock as well
+    _refuse_swapped(args.source, args.mountpoint)
     _refuse_own_files_inside(mountpoints.locate(args.mountpoint), settings)
     _start_log(settings)
     if settings.log_level in ("debug", "info") and not (settings.foreground or settings.log_file):
@@ -136,6 +137,23 @@ def _refuse_own_files_inside(mountpoint: str, settings: MountOptions) -> None:
         if above or Path(located).is_relative_to(mountpoint):
             inside = f"mount {above.path}" if above else "mount point"
             raise MountPointError(f"the {what} {path} lies inside the {inside}: choose another place")
+
+
+_OF_THIS_MACHINE = ("/", ".", "~")
+
+
+def _refuse_swapped(source: str, mountpoint: str) -> None:
+    """A directory of this machine for SOURCE, and what is none for MOUNTPOINT."""
+    if source.strip("/") == "" or mountpoint.startswith(_OF_THIS_MACHINE) or os.path.lexists(mountpoint):
+        return
+    if mountpoints.mount_above(mountpoints.locate(source)) is None and Path(source).is_dir():
+        # which may be a container's name as well
+        maybe = "" if source.startswith(_OF_THIS_MACHINE) else f" (or make it with: mkdir -p {mountpoint})"
+        raise CommandError(
+            f"{source} is a directory and {mountpoint} is none: the container comes first,"
+            f" as in pithosfs mount {mountpoint} {source}{maybe}",
+            ExitCode.USAGE,
+        )
 
 
 def _start_log(settings: MountOptions) -> None:

@@ -201,6 +201,29 @@ class TestRefusals:
         assert "lies inside the mount point" in done.stderr
         assert list(home.mountpoint.iterdir()) == []
 
+    def test_source_and_mount_point_swapped(self, home: Place) -> None:
+        done = home.pithosfs("mount", home.mountpoint, "pithos/photos", check=False, cwd=home.folder)
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"pithosfs mount: {home.mountpoint} is a directory and pithos/photos is none: the container"
+            f" comes first, as in pithosfs mount pithos/photos {home.mountpoint}\n",
+        )
+        for source in ("mnt", "/"):
+            done = home.pithosfs("mount", source, "missing", check=False, cwd=home.folder)
+            assert ("make it with: mkdir -p " in done.stderr, done.returncode) == (
+                True,
+                2 if source != "/" else 7,
+            )
+
+    @pytest.mark.parametrize("way", ["--config", "KAMAKI_CONFIG"])
+    def test_a_directory_as_configuration(self, place: Place, way: str) -> None:
+        words = ("--config", str(place.folder)) if way == "--config" else ()
+        place.environment["KAMAKI_CONFIG"] = str(place.folder)
+        for command in (("mount", "pithos", str(place.mountpoint)), ("du", "pithos")):
+            done = place.pithosfs(*command, *words, check=False)
+            said = f"pithosfs {command[0]}: {way}: {place.folder} is a directory, name the file in it\n"
+            assert (done.returncode, done.stderr) == (3, said)
+
     def test_no_settings(self, place: Place) -> None:
         done = place.pithosfs("mount", "pithos", place.mountpoint, check=False)
         assert done.returncode == 3
