@@ -40,7 +40,7 @@ class ExitCode(IntEnum):
 _MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "failed in a way that has no code of its own; doctor: something FAILs; status: a mount "
-    "hangs or is dead; pending: not all could be exported; diff: the versions differ",
+    "hangs, is dead or offline; pending: not all could be exported; diff: the versions differ",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.SETTINGS: "settings are missing or contradict each other",
     ExitCode.ACCESS: "the token is refused, or the account may not do this",

@@ -42,6 +42,7 @@ Example:
   pithosfs pending --export ~/rescued
 """
 
+_ANSWER = (State.READY, State.OFFLINE)
 #: Seconds a mount may take to write one file.
 _PATIENCE = 3600.0
 _MEMORY = 64 * 1024 * 1024
@@ -82,7 +83,7 @@ class _Line:
 
 def run(args: argparse.Namespace) -> int:
     """Gather, show, export."""
-    running = [each for each in gather() if each.state is State.READY and each.details.get("pending")]
+    running = [each for each in gather() if each.state in _ANSWER and each.details.get("pending")]
     left = [each for each in rescue.left_in(args.cache_dir) if not _is_of(each, running)]
     lines = [*_of_mounts(running), *map(_of_leftover, left)]
     if args.json:

@@ -76,7 +76,7 @@ def _labels(report: Report) -> dict[str, str]:
 
 
 def _ready(report: Report) -> Sample:
-    return _labels(report), float(report.state is State.READY)
+    return _labels(report), float(report.state in (State.READY, State.OFFLINE))
 
 
 def _pending_files(report: Report) -> Sample:

@@ -7,18 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 from pithosfs import control, mountpoints, registry
+from pithosfs.errors import PithosError, ProtocolError, Unavailable
 from pithosfs.mountpoints import Mounted
 
-#: Seconds a mount may take to answer before it is shown as hanging.
+#: Seconds a mount, or a server, may take to answer before it is shown as hanging.
 _PATIENCE = 3.0
+#: Errors of file operations that tell of a server out of reach.
+_UNREACHED = ("Unavailable", "FailedFast", "TimedOut")
 
 
 class State(StrEnum):
     """What a mount is doing."""
 
     READY = "ready"
+    OFFLINE = "offline"  # it answers, but requests fail and its server does not answer
     HANGS = "hangs"  # the process lives but does not answer
     DEAD = "dead"  # the process is gone, its mount point is not
     ENDING = "ending"  # unmounted, the process still has work or open files
@@ -27,7 +32,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One mount: where, what, how it is; ``details`` are its own words (empty unless it is ready)."""
+    """One mount: where, what, how it is; ``details`` are its own words (empty unless it answers)."""
 
     mountpoint: str
     source: str
@@ -97,9 +102,34 @@ def _report(entry: registry.Entry, is_mounted: bool) -> Report | None:
 
 def _ask(entry: registry.Entry) -> tuple[State, dict[str, Any]]:
     try:
-        return State.READY, dict(control.ask(entry.socket, "status", timeout=_PATIENCE))
+        details = dict(control.ask(entry.socket, "status", timeout=_PATIENCE))
     except control.ControlError:
         return State.HANGS, {}
+    return State.READY if _is_online(details) else State.OFFLINE, details
+
+
+def _is_online(details: dict[str, Any]) -> bool:
+    """Whether requests of the mount have not failed, or its server answers again."""
+    waits = any(each.get("error") for each in details.get("pending", ()))
+    if not waits and not any(each in details.get("errors", {}) for each in _UNREACHED):
+        return True
+    return "server" not in details or _answers(details["server"], details.get("account", ""))
+
+
+def _answers(server: str, account: str) -> bool:
+    """Whether something works there; it gets no token, so that it need not prove who it is."""
+    from pithosfs.transport import Request, Transport  # slow to load, and seldom needed
+
+    transport = Transport(None, timeout=_PATIENCE, pool=1, verify=False, retries=0)
+    try:
+        transport.send(Request("HEAD", f"{server}/{quote(account)}"))
+    except (Unavailable, ProtocolError):
+        return False
+    except PithosError:
+        pass  # as it should be: it wants a token
+    finally:
+        transport.close()
+    return True
 
 
 def _unannounced(mount: Mounted) -> Report:

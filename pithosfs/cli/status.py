@@ -17,7 +17,8 @@ Show the mounts of this user (for root: of everybody): state, open files, what
 waits to be sent, what did not have to be sent, how often the cache helped.
 With a MOUNTPOINT, all that is known about this one.
 
-Exit code 1 if the mount asked for, or one of them, hangs or is dead.
+Exit code 1 if the mount asked for, or one of them, hangs, is dead or offline (its
+requests fail, and its server does not answer).
 
 Example:
   pithosfs status
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             print(prometheus.metrics(reports), end="")
         case _:
             _show(reports, in_full=args.mountpoint is not None)
-    troubled = any(each.state in (State.HANGS, State.DEAD) for each in reports)
+    troubled = any(each.state in (State.HANGS, State.DEAD, State.OFFLINE) for each in reports)
     return ExitCode.FAILED if troubled else ExitCode.OK
 
 

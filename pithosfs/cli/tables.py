@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,12 +14,28 @@ from pithosfs.cli.reports import Report, State
 from pithosfs.options import format_size
 
 _REMEDIES = {
+    State.OFFLINE: "cannot reach its server; what is not sent is kept and sent later; see: pithosfs doctor",
     State.HANGS: "does not answer; to end it: pithosfs umount --force {0}",
     State.DEAD: "lost its process; mount it again, or: pithosfs umount {0}",
     State.UNKNOWN: "was not mounted by you, or is still starting",
 }
 
 
+#: What errors of file operations are to a person, the rest by their names.
+_WORDS = {
+    "Unavailable": "server out of reach",
+    "FailedFast": "server out of reach",
+    "TimedOut": "no answer in time",
+    "Unauthorized": "token refused",
+    "Forbidden": "not allowed to this account",
+    "QuotaExceeded": "quota full",
+    "BadRequest": "refused by the server",
+    "Conflict": "refused by the server",
+    "Stale": "changed by others meanwhile",
+    "ProtocolError": "answers that make no sense",
+    "CorruptBlock": "blocks with another hash than asked for",
+    "OSError": "trouble on this machine's disk",
+}
 #: Columns that the words on the left take.
 _LABEL = len("mount point  ")
 
@@ -92,7 +109,15 @@ def _details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for each in details.get("conflicts", ()):
         yield "conflict", f"{each['object']} was changed elsewhere; what was written here is {each['copy']}"
     if errors := details.get("errors"):
-        yield "errors", ", ".join(f"{name} {count}" for name, count in sorted(errors.items()))
+        yield "errors", _errors(errors)
+
+
+def _errors(counts: dict[str, int]) -> str:
+    """How often what went wrong since it was mounted."""
+    told: Counter[str] = Counter()
+    for name, count in counts.items():
+        told[_WORDS.get(name, name)] += count
+    return ", ".join(f"{words}: {output.count(count, 'time')}" for words, count in sorted(told.items()))
 
 
 def _blocks(upload: dict[str, Any], what: str) -> str:

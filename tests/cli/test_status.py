@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 from typing import Any
 
 import pytest
@@ -85,7 +86,10 @@ class TestTables:
         text = shown(tables.in_full(report(pending=pending, conflicts=conflicts, errors={"flush": 2})))
         assert "pithos/a (2K) failed: no answer" in text
         assert "pithos/b was changed elsewhere; what was written here is pithos/b (conflict)" in text
-        assert "flush 2" in text
+        assert "flush: 2 times" in text
+        counts = {"FailedFast": 9, "Unavailable": 1, "TimedOut": 1}
+        text = shown(tables.in_full(report(errors=counts)))
+        assert re.search("errors +no answer in time: 1 time, server out of reach: 10 times", text)
 
     def test_what_is_being_sent(self) -> None:
         upload = {"object": "pithos/a", "sent": 2 << 20, "unsent": 6 << 20, "speed": 1 << 20}
@@ -106,6 +110,23 @@ class TestTables:
         )
         assert re.search(r"/mnt +pithos +ready +3 +1 file, 2K +0B +0B +75%", text)
         assert re.search(r"/mnt +pithos +dead *$", text, re.MULTILINE)
+
+    def test_a_server_that_is_down(self, place: Place, server: Server) -> None:
+        place.environment["KAMAKI_CONFIG"] = str(server.config)
+        place.pithosfs("mount", "pithos", place.mountpoint, "--timeout", "1s", "--dir-cache-time", "0")
+        assert " ready," in place.pithosfs("status", place.mountpoint).stdout
+        server.process.send_signal(signal.SIGSTOP)
+        for _ in range(3):
+            with pytest.raises(OSError, match=r"Input/output|timed out"):
+                os.listdir(place.mountpoint)
+        for words in ([], [place.mountpoint]):
+            done = place.pithosfs("status", *words, check=False)
+            assert done.returncode == 1
+            assert re.search(r"state +offline|mnt +pithos +offline ", done.stdout)
+            assert f"{place.mountpoint} cannot reach its server; what" in done.stdout
+        server.process.send_signal(signal.SIGCONT)
+        done = place.pithosfs("status", place.mountpoint)
+        assert re.search(r"^state +ready.*^errors .*out of reach: ", done.stdout, re.MULTILINE | re.DOTALL)
 
     def test_no_line_ends_in_blanks(self, place: Place) -> None:
         place.mount()
