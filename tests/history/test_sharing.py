@@ -150,7 +150,7 @@ def test_sharing_is_told_to_both_sides(
     assert "read: nobody else" in pithosfs("share", path)
     pithosfs("share", path, "--read", "bob")
     assert "read: bob" in pithosfs("share", path)
-    assert " read=bob " in pithosfs("shared")
+    assert " read=bob\n" in pithosfs("shared")
     mine = json.loads(pithosfs("shared", "--json"))["mine"]
     assert any(each["path"] == name and each["sharing"].startswith("read=") for each in mine)
     theirs = json.loads(other.pithosfs("shared", "--json"))["theirs"]
