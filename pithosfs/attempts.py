@@ -30,6 +30,10 @@ class Attempts:
     def __contains__(self, attempt: Attempt) -> bool:
         return attempt in self._sent
 
+    def expect(self) -> None:
+        """A commit begins, which may fail before anything is sent."""
+        self._last_is_new = False
+
     def begin(self, content: Hashmap) -> Attempt:
         """It is about to be sent."""
         attempt = (content.merkle, content.size)

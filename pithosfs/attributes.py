@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from pithosfs.errors import AttributeTooBig
+from pithosfs.errors import AttributeTooBig, InvalidArgument
 
 DIRECTORY_TYPE = "application/directory"
 SYMLINK_TYPE = "inode/symlink"
@@ -145,7 +145,9 @@ def parse_time(text: str) -> int | None:
 def meta_for(attributes: Attributes, other: Mapping[str, str]) -> dict[str, str]:
     """All metadata to send with an object: ``other`` and what rclone wants to find."""
     meta = {key: value for key, value in other.items() if key != MTIME_META}
-    if attributes.mtime_ns is not None and attributes.kind is Kind.FILE:
+    # Where others have used up all keys, it is in the content type.
+    room = len(meta) < MAX_META_KEYS
+    if attributes.mtime_ns is not None and attributes.kind is Kind.FILE and room:
         meta[MTIME_META] = format_time(attributes.mtime_ns)
     return meta
 
@@ -174,7 +176,12 @@ def read_xattrs(meta: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def set_xattr(meta: Mapping[str, str], name: str, value: bytes) -> dict[str, str]:
-    """``meta`` with attribute ``name`` (``user.…``) set; AttributeTooBig if it does not fit."""
+    """``meta`` with attribute ``name`` (``user.…``) set.
+
+    InvalidArgument if it has no name behind that; AttributeTooBig if it does not fit.
+    """
+    if name == "user.":
+        raise InvalidArgument("an attribute must have a name behind user.")
     changed = remove_xattr(meta, name)
     key = name.removeprefix("user.")
     if _is_plain(key, value):
@@ -199,7 +206,8 @@ def remove_xattr(meta: Mapping[str, str], name: str) -> dict[str, str]:
     return {
         each: value
         for each, value in meta.items()
-        if each != key and not ((match := _ENCODED_KEY.fullmatch(each)) and match[1] == packed)
+        if (each != key or key == MTIME_META)  # user.mtime is encoded, as the plain key is the time
+        and not ((match := _ENCODED_KEY.fullmatch(each)) and match[1] == packed)
     }
 
 

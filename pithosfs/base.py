@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pithosfs.api import Info
 from pithosfs.blocks import Hashmap
-from pithosfs.errors import NotFound, Stale, VersionGone
+from pithosfs.errors import NotFound, ProtocolError, Stale, VersionGone
 from pithosfs.nodes import Node
 from pithosfs.ranges import Origin
 from pithosfs.services import Services
@@ -58,6 +58,8 @@ def _ask(services: Services, node: Node) -> tuple[Info, Hashmap]:
     # An object cut short inside a block has another Merkle hash than its hashmap makes.
     elif not version or (node.version and version != node.version):
         raise Stale(f"{node.ref} was replaced meanwhile", 412)
+    elif found.size != node.size:
+        raise ProtocolError(f"{node.ref} has {node.size} bytes, and a hashmap of {found.size} came")
     services.store.remember_meta(version, dict(info.meta))
     return info, found
 

@@ -82,13 +82,16 @@ def commit(
     Raises what the store raised; Changed after too many rounds.
     """
     hashes = ahead.finish() if ahead else {}
+    if source.size % source.block_size:  # of the last block only a part may be in this version
+        hashes.pop(source.size // source.block_size, None)
     job = _Job(uploader, ref, source, hashes, ahead.sent if ahead else set(), attempted)
     try:
         for attempt in range(_ROUNDS):
+            job.at_once = attempt == _ROUNDS - 1
             try:
                 done = job.run(terms)
             except Changed:
-                if attempt == _ROUNDS - 1:
+                if job.at_once:
                     raise
             else:
                 # Not before: while it is sent the local disk may be the server's, too.
@@ -115,6 +118,7 @@ class _Job:
     sent: set[str]
     attempted: Callable[[Hashmap], object] = lambda _: None
     where: dict[str, int] = field(default_factory=dict)
+    at_once: bool = False  # send each block when it is hashed: later it may have changed again
 
     def run(self, terms: Terms) -> Committed:
         if self.source.size <= self.source.block_size:
@@ -187,6 +191,9 @@ class _Job:
         self.hashed[index] = (stamp, block)
         self.where[block] = index
         self.uploader.cache.put(block, data, on_disk=False)
+        if self.at_once and block not in self.sent and block != blocks.ZERO_HASH:
+            self.uploader.send_blocks(self.ref, [Block(block, data)])
+            self.sent.add(block)
         return block
 
     def _unsent(self, content: Hashmap) -> list[str]:

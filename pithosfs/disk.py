@@ -179,7 +179,7 @@ class DiskCache:
         try:
             handle = os.open(path, flags, 0o600)
         except FileNotFoundError:
-            Path(path).parent.mkdir(mode=0o700, exist_ok=True)
+            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle = os.open(path, flags, 0o600)
         try:
             write_at(handle, memoryview(data), 0)
@@ -215,6 +215,7 @@ class DiskCache:
         now = time.monotonic()
         if now - self._free_checked > _FREE_CHECK_SECONDS or not self._room:
             try:
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have cleaned up
                 usage = shutil.disk_usage(self.directory)
                 self._room = usage.free > usage.total * FREE_FLOOR
             except OSError as error:

@@ -353,7 +353,7 @@ class Fetcher:
                 return again
             if again == data and address.origin.version and address.length < address.block_size:
                 self.cache.put(_odd_key(address), again, on_disk=False)
-                return again
+                raise _Odd(f"block {address.index} of {address.origin.ref} is not what its hash says")
             data = again
         if not address.origin.version:
             raise Stale(f"{address.origin.ref} was replaced while it was read", 412)
@@ -396,6 +396,13 @@ class Fetcher:
             self.network.saw_latency(time.monotonic() - began)
             self._fill(body, memoryview(data))
         return data
+
+
+class _Odd(ProtocolError):
+    """A block was cut short by others, and is kept under its version.
+
+    Who waits for its hash asks again: those of this version find it, others fetch what the hash says.
+    """
 
 
 def _odd_key(address: Address) -> str:

@@ -250,10 +250,11 @@ class FileData:
 
     # -- what a commit needs to know ------------------------------------------------------------------
 
-    def hash_of(self, index: int) -> str | None:
-        """The block's hash if nothing of it changed."""
+    def hash_of(self, index: int, length: int) -> str | None:
+        """The block's hash if nothing of it changed, and it has just ``length`` bytes."""
         with self._lock:
-            return self._content.hash_of(index)
+            here = blocks.block_length(index, self._content.size, self.block_size)
+            return self._content.hash_of(index) if here == length else None
 
     def stamp(self, index: int) -> int:
         """Changes whenever the block's bytes do."""
@@ -326,9 +327,13 @@ class Frozen:
         self.size = size
         self.changes = changes  # before it was frozen
         self.block_size = data.block_size
-        self.hash_of = data.hash_of
         self.stamp = data.stamp
         self._data = data
+
+    def hash_of(self, index: int) -> str | None:
+        """The block's hash, if nothing of it changed nor was appended to it since."""
+        length = blocks.block_length(index, self.size, self.block_size)
+        return self._data.hash_of(index, length)
 
     def read(self, index: int) -> tuple[int, Buffer]:
         """The block's stamp and bytes, without what was appended since."""

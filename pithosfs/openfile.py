@@ -358,6 +358,7 @@ class OpenFile:
         self.meta()  # asked for now if it is not known: what is sent is all of one moment
         with self._lock:
             terms = self._terms(etags)
+            self._promise.attempts.expect()
             frozen = data.freeze()
             kept, taken, promised = self.attributes, self._traits.take(), self._promise.count
             ahead, self._ahead = self._ahead, None

@@ -59,6 +59,11 @@ class Room:
             self._left -= size
             return True
 
+    def keep(self, size: int) -> None:
+        """``size`` bytes are in memory, whether there is room or not: the local disk has no better place."""
+        with self._lock:
+            self._left -= size
+
     def has(self, size: int) -> bool:
         """Whether ``size`` more bytes could be in memory just now."""
         with self._lock:
@@ -117,7 +122,9 @@ class Scratch:
             self._small = None
             self._handle = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
         elif small:
-            self.write(0, small)
+            self._small.extend(small)
+            memory.small.keep(len(small))
+            self._next = len(small)
 
     @property
     def key(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pithosfs import attributes
@@ -101,6 +101,7 @@ def stored(meta: dict[str, str]) -> dict[str, str]:
     return {key.lower().replace("_", "-"): value.replace("~", "") for key, value in meta.items() if value}
 
 
+@example({}, "user.mtime", b"")
 @given(st.dictionaries(xattr_names, values, max_size=5), xattr_names, values)
 def test_attributes_survive_the_store(others: dict[str, bytes], name: str, value: bytes) -> None:
     meta: dict[str, str] = {"mtime": "5.000000000"}
