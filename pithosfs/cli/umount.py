@@ -149,6 +149,8 @@ def _send(entry: registry.Entry, timeout: float) -> None:
             ) from error
         if not now:
             return
+        if all(each.get("refused") for each in now):  # each was tried just now: time does not help
+            raise CommandError(_unsent_text(entry.mountpoint, now), ExitCode.UNSENT)
         if not left and sys.stderr.isatty():
             size = format_size(sum(each["unsent"] for each in now))
             files = output.count(len(now), "file")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import Scene, errno_of_write, kill
+from tests.faults.scene import Scene, errno_of_write, kill, within
 from tests.support.faults import Fault
 from tests.support.files import BLOCK, noise, opened, refused
 from tests.support.mounts import Mount
@@ -258,6 +258,20 @@ def test_umount_lists_what_is_not_sent_and_stays_mounted(scene: Scene) -> None:
     assert "Traceback" not in done.stderr
     assert os.path.ismount(mount.mountpoint)
     assert (mount.mountpoint / "file").read_bytes() == SMALL
+    scene.proxy.faults()
+    mount.unmount()
+    assert scene.versions("file") == [SMALL]
+
+
+def test_umount_does_not_wait_where_the_store_refuses(scene: Scene) -> None:
+    """The quota is full: trying again and again is no use."""
+    mount = scene.mount()
+    scene.proxy.faults(refuse(413))
+    assert errno_of_write(mount.mountpoint / "file", SMALL) == errno.EDQUOT
+    with within(10):
+        done = scene.run("umount", mount.mountpoint, "--timeout", "60")
+    assert done.returncode == 8
+    assert "not sent: " in done.stderr
     scene.proxy.faults()
     mount.unmount()
     assert scene.versions("file") == [SMALL]
