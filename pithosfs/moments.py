@@ -41,13 +41,18 @@ _HOW = "write it like '2026-11-01 10:00', 'yesterday', '2 hours ago' or seconds 
 
 
 def parse(text: str, now_ns: int) -> int:
-    """The moment ``text`` names; ValueError, with a message for a person, if it names none or the future."""
+    """The moment ``text`` names.
+
+    ValueError, with a message for a person, if it names none, the future, or one before 1970.
+    """
     words = " ".join(text.split())
     moment = _parse(words, now_ns)
     if moment is None:
         raise ValueError(f"'{text}' is no time: {_HOW}")
     if moment > now_ns:
         raise ValueError(f"'{text}' is in the future")
+    if moment < 0:
+        raise ValueError(f"'{text}' is before 1970, when nothing was stored")
     return moment
 
 

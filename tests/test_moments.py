@@ -77,6 +77,18 @@ def test_the_future_is_refused(text: str) -> None:
         moments.parse(text, NOW)
 
 
+@pytest.mark.parametrize(
+    "text", ["1969-12-31", "60 years ago", "1970-01-01", "1969-12-31T23:59:59.9Z", "0001-01-02"]
+)
+def test_what_is_before_1970_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="before 1970"):
+        moments.parse(text, NOW)
+
+
+def test_1970_begins_where_the_store_begins_to_count() -> None:
+    assert moments.parse("1970-01-01T00:00:00Z", NOW) == moments.parse("@0", NOW) == 0
+
+
 def test_far_too_long_ago_is_no_time() -> None:
     with pytest.raises(ValueError, match="is no time"):
         moments.parse("999999999999 years ago", NOW)

@@ -3,6 +3,10 @@
 A name no request can carry raises NameTooLong or BadRequest before anything
 is sent; so does an empty one, which would turn an operation on an object into
 one on its container.
+
+The store ignores an ``until`` that is no whole number from 0 on: it would
+show the present as the past, and for a DELETE of history it would delete what
+is there.  So such a one is never sent.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import Any
 
 from pithosfs import wire
 from pithosfs.connections import Body
-from pithosfs.errors import ProtocolError
+from pithosfs.errors import InvalidArgument, NotFound, ProtocolError
 from pithosfs.transport import Request, Response, Transport
 from pithosfs.wire import Written
 
@@ -68,6 +72,22 @@ class Calls:
             expected=expected,
             check=check,
         )
+
+
+def then(until: int | None) -> int | None:
+    """A second of the past to ask about (None: now); NotFound before 1970, when there was nothing."""
+    if until is None:
+        return None
+    if not is_second(until):
+        raise InvalidArgument(f"{until!r} is no second: the store counts whole ones since 1970")
+    if until <= 0:
+        raise NotFound("nothing was stored before 1970", 404)
+    return until
+
+
+def is_second(until: object) -> bool:
+    """Whether it is a whole number, as the store wants seconds."""
+    return isinstance(until, int) and not isinstance(until, bool)
 
 
 def list_of(answer: Response, label: str) -> list[Any]:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import unquote
 
 from pithosfs import wire
-from pithosfs.api.calls import written_of
+from pithosfs.api.calls import is_second, then, written_of
 from pithosfs.api.listings import Listings
 from pithosfs.api.writing import Writing
 from pithosfs.config import Connection
-from pithosfs.errors import NotFound, StoreError, Unavailable
+from pithosfs.errors import InvalidArgument, NotFound, StoreError, Unavailable
 from pithosfs.identity import resolve
 from pithosfs.transport import Transport, check_request_line
 from pithosfs.wire import AccountInfo, ContainerInfo, Entry, Written
@@ -56,7 +56,7 @@ class Client(Listings, Writing):
 
     def account(self, until: int | None = None) -> AccountInfo:
         """Usage, quota and groups; as they were at ``until`` (seconds)."""
-        answer = self._send("HEAD", query=[("until", until)])
+        answer = self._send("HEAD", query=[("until", then(until))])
         return wire.account_of(answer.headers)
 
     def set_groups(self, groups: Mapping[str, Sequence[str]]) -> None:
@@ -68,7 +68,7 @@ class Client(Listings, Writing):
 
     def container(self, name: str, until: int | None = None) -> ContainerInfo:
         """A container's counters, policy and block size; NotFound, Forbidden."""
-        answer = self._send("HEAD", name, query=[("until", until)])
+        answer = self._send("HEAD", name, query=[("until", then(until))])
         return wire.container_of(name, answer.headers)
 
     def create_container(self, name: str) -> None:
@@ -205,10 +205,13 @@ class Client(Listings, Writing):
         """Destroy history up to ``until`` (seconds).
 
         Of an object that includes the live version if it is that old; of a
-        container (``name`` None) the live objects stay.
+        container (``name`` None) the live objects stay.  InvalidArgument unless ``until`` is a
+        positive whole number: without one the request would delete the object or the container.
         """
+        if not is_second(until) or until <= 0:
+            raise InvalidArgument(f"{until!r} is no second after 1970 up to which history could be destroyed")
         self._send(
-            "DELETE", container, name, query=[("until", int(until))], timeout=LONG_TIMEOUT, repeatable=False
+            "DELETE", container, name, query=[("until", until)], timeout=LONG_TIMEOUT, repeatable=False
         )
 
     def update(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pithosfs import wire
-from pithosfs.api.calls import JSON, Calls, Query, list_of
+from pithosfs.api.calls import JSON, Calls, Query, list_of, then
 from pithosfs.errors import BadRequest, ProtocolError
 from pithosfs.wire import ContainerInfo, Entry, Page
 
@@ -28,7 +28,7 @@ class Listings(Calls):
         found: list[ContainerInfo] = []
         while True:
             marker = found[-1].name if found else None
-            query = [JSON, ("limit", PAGE), ("marker", marker), ("until", until)]
+            query = [JSON, ("limit", PAGE), ("marker", marker), ("until", then(until))]
             answer = self._send("GET", query=query, flags=["shared"] if shared else [])
             page = [wire.container_item(each) for each in list_of(answer, "the account")]
             if marker is not None and page and page[-1].name <= marker:
@@ -80,7 +80,7 @@ class Listings(Calls):
             ("marker", marker),
             ("prefix", askable(prefix) or None),
             ("delimiter", "/" if delimiter else None),
-            ("until", until),
+            ("until", then(until)),
             ("meta", meta),
         ]
         flags = [name for name, wanted in (("shared", shared), ("public", public)) if wanted]

@@ -962,6 +962,47 @@ def test_names_that_are_refused_before_anything_is_sent(
     assert not server.requests
 
 
+@pytest.mark.parametrize("until", [0, -1, -1767225600, 1.5, 1e9, "", "12", None, True])
+@pytest.mark.parametrize("name", ["n", None])
+def test_history_without_an_end_the_store_would_understand_is_not_destroyed(
+    pithos: Callable[..., Any], name: str | None, until: Any
+) -> None:
+    """It ignores such an ``until``: what remains is the DELETE of the object, or of the container."""
+    client, server = pithos(say(204))
+    with pytest.raises(errors.InvalidArgument):
+        client.purge("c", name, until)
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("until", "kind"),
+    [
+        (0, errors.NotFound),
+        (-1, errors.NotFound),
+        (1.5, errors.InvalidArgument),
+        ("", errors.InvalidArgument),
+        (True, errors.InvalidArgument),
+    ],
+)
+def test_the_present_is_not_taken_for_a_past_the_store_does_not_understand(
+    pithos: Callable[..., Any], until: Any, kind: type[Exception]
+) -> None:
+    client, server = pithos(say(200, b"[]"))
+    calls: list[Callable[[], object]] = [
+        lambda: client.account(until),
+        lambda: client.container("c", until),
+        lambda: client.containers(until=until),
+        lambda: client.list_page("c", until=until),
+        lambda: list(client.list_all("c", until=until)),
+        lambda: client.first("c", "n", until=until),
+        lambda: client.entry("c", "n", until=until),
+    ]
+    for call in calls:
+        with pytest.raises(kind):
+            call()
+    assert not server.requests
+
+
 # -- answers that are none --------------------------------------------------------------------------------
 
 METHODS: dict[str, Callable[[Client], object]] = {

@@ -282,6 +282,18 @@ def test_purge_keeps_a_present_version_whatever_its_name(
     assert mounted.store.get(f"{mounted.name}/{name}") == b"present"
 
 
+def test_purging_what_is_older_than_1970_destroys_nothing(site: Site, pithosfs: Pithosfs) -> None:
+    """Of a container whose objects are all deleted, but not their history."""
+    container = f"purged-{os.getpid()}"
+    site.mount(container, "--create")
+    store = site.server.store(container)
+    store.put("file", b"content")
+    store.delete("file")
+    for when, code in (("60 years ago", 2), ("1969-12-31", 2), ("@0", 1)):
+        assert pithosfs.refused("purge", "--yes", "--before", when, f"{container}/")[0] == code
+    assert len(json.loads(pithosfs("versions", f"{container}/file", "--json"))) == 1
+
+
 def test_things_are_found_by_any_name(site: Site, pithosfs: Pithosfs, tmp_path: Path) -> None:
     container = f"names-{os.getpid()}"
     site.mount(container, "--create")

@@ -123,7 +123,9 @@ def test_times_at_which_something_changed_are_listed_newest_first(mounted: Mount
     assert {b"1", b"2", None} <= contents
 
 
-@pytest.mark.parametrize("name", ["2100-01-01", "soon", "2 parsecs ago", "1990-01-01"])
+@pytest.mark.parametrize(
+    "name", ["2100-01-01", "soon", "2 parsecs ago", "1990-01-01", "1969-12-31", "60 years ago", "@0"]
+)
 def test_a_time_that_is_none_is_no_directory(mounted: MountedDisk, name: str) -> None:
     assert not (mounted.mount.mountpoint / ".pithos" / "at" / name).exists()
 

@@ -136,6 +136,16 @@ def test_what_was_can_be_downloaded(
     assert listed(tmp_path / "then") == before
 
 
+def test_a_download_as_of_before_1970_brings_nothing(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    mounted.store.put(f"{mounted.name}/file", b"of today")
+    for when, code in (("60 years ago", 2), ("@0", 5)):
+        said = pithosfs.refused("download", "--at", when, f"pithos/{mounted.name}/file", tmp_path / "down")
+        assert said[0] == code, said
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_broken_off_upload_goes_on(mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path) -> None:
     top = tmp_path / "big"
     top.mkdir()
