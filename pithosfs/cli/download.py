@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         items = trees.stored_items(target.client, target.ref, goal, until)
         if target.name and not items:
             raise CommandError(f"there is no {target.ref}", ExitCode.NOT_FOUND)
-        if len(items) == 1 and not items[0].node.is_directory and goal.is_dir():
+        is_file = len(items) == 1 and items[0].path == goal and not items[0].node.is_directory
+        if is_file and goal.is_dir():
             items = [replace(items[0], path=inside)]
         total = sum(each.node.size for each in items if not each.node.is_directory)
         with progress.amounts("downloading", total) as told:

@@ -136,6 +136,14 @@ def test_what_was_can_be_downloaded(
     assert listed(tmp_path / "then") == before
 
 
+def test_the_only_file_of_a_directory_is_still_in_one(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    mounted.store.put(f"{mounted.name}/tree/file", b"x")  # nobody made the directory
+    pithosfs("download", f"pithos/{mounted.name}/tree", tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_download_as_of_before_1970_brings_nothing(
     mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
 ) -> None:
