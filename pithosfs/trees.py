@@ -247,10 +247,15 @@ def _send(client: Client, item: LocalItem, told: Told, totals: Totals) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """A file, directory or link in the store, and where it is to be here."""
+    """A file, directory or link in the store, and where it is to be here.
+
+    The last ``depth`` components of ``path`` are names from the store, what is before them was
+    named by whoever downloads.
+    """
 
     node: Node
     path: Path
+    depth: int = 0
 
 
 def stored_items(client: Client, ref: ObjectRef, path: Path, until: int | None = None) -> list[StoredItem]:
@@ -270,21 +275,25 @@ def stored_items(client: Client, ref: ObjectRef, path: Path, until: int | None =
     return list(_below(builder, ref, path)) if found else []
 
 
-def _below(builder: TreeBuilder, ref: ObjectRef, path: Path) -> Iterator[StoredItem]:
+def _below(builder: TreeBuilder, ref: ObjectRef, path: Path, depth: int = 1) -> Iterator[StoredItem]:
     for name, node in builder.directories.get(ref, {}).items():
-        yield StoredItem(node, path / name)
+        yield StoredItem(node, path / name, depth)
         if node.is_directory:
-            yield from _below(builder, node.ref, path / name)
+            yield from _below(builder, node.ref, path / name, depth + 1)
 
 
 def download(client: Client, items: list[StoredItem], told: Told) -> Totals:
-    """Make ``items`` files here; returns when each is there or has failed."""
+    """Make ``items`` files here; returns when each is there or has failed.
+
+    Nothing is written through a symbolic link that has a name from the store: an earlier download
+    may have made it, and those who may change the tree must not choose where this one goes.
+    """
     totals = Totals()
     made: list[StoredItem] = []
     for item in items:
         if item.node.is_directory:
             with _noting(totals, item.path):
-                item.path.mkdir(parents=True, exist_ok=True)
+                _make_directory(item.path, item.depth)
                 made.append(item)
 
     def fetch(item: StoredItem) -> None:
@@ -300,7 +309,7 @@ def download(client: Client, items: list[StoredItem], told: Told) -> Totals:
 
 def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None:
     node = item.node
-    item.path.parent.mkdir(parents=True, exist_ok=True)
+    _make_directory(item.path.parent, item.depth - 1)
     if _is_there(item):
         told("downloading", node.size, node.size)
         totals.skip(node.size)
@@ -325,6 +334,17 @@ def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None
         totals.done(done.size, done.moved)
 
 
+def _make_directory(path: Path, depth: int) -> None:
+    """The directory and those it is in; a link among its last ``depth`` components is replaced by one."""
+    if depth <= 0:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    _make_directory(path.parent, depth - 1)
+    if path.is_symlink():
+        path.unlink()
+    path.mkdir(exist_ok=True)
+
+
 def _is_there(item: StoredItem) -> bool:
     try:
         status = item.path.lstat()
@@ -340,6 +360,8 @@ def _is_there(item: StoredItem) -> bool:
 
 
 def _set_attributes(item: StoredItem) -> None:
+    if item.depth and item.path.is_symlink():
+        raise NotADirectory(f"{item.path} has become a symbolic link")
     kept = item.node.attributes
     if kept.mode is not None:
         item.path.chmod(kept.mode)

@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         is_file = len(items) == 1 and items[0].path == goal and not items[0].node.is_directory
         if is_file and goal.is_dir():
             items = [replace(items[0], path=inside)]
+        if not is_file and goal == inside and goal.is_symlink():  # maybe one that was downloaded
+            raise CommandError(f"{goal} is a symbolic link: name the directory it leads to, without a slash")
         total = sum(each.node.size for each in items if not each.node.is_directory)
         with progress.amounts("downloading", total) as told:
             totals = trees.download(target.client, items, told)

@@ -144,6 +144,25 @@ def test_the_only_file_of_a_directory_is_still_in_one(
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_link_is_not_followed_because_the_tree_is_called_like_it(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    """It may be what an earlier download made of the same object."""
+    outside, target = tmp_path / "outside", f"pithos/{mounted.name}/tree"
+    outside.mkdir()
+    (mounted.path / "tree").symlink_to(outside)
+    (tmp_path / "here").mkdir()
+    pithosfs("download", target, tmp_path / "here")
+    assert (tmp_path / "here" / "tree").readlink() == outside
+    (mounted.path / "tree").unlink()
+    (mounted.path / "tree").mkdir()
+    (mounted.path / "tree" / "file").write_bytes(b"x")
+    assert "is a symbolic link" in pithosfs.refused("download", target, f"{tmp_path}/here/")[1]
+    assert not list(outside.iterdir())
+    pithosfs("download", target, tmp_path / "here" / "tree")
+    assert (outside / "file").read_bytes() == b"x"
+
+
 def test_a_download_as_of_before_1970_brings_nothing(
     mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
 ) -> None:

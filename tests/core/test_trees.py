@@ -1,0 +1,74 @@
+"""Trees to the store and back, as the commands do it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pithosfs import trees
+from pithosfs.blocks import hashmap_of
+from pithosfs.trees import Totals
+from tests.core.conftest import SMALL
+from tests.core.stack import Stack
+
+
+def link(stack: Stack, name: str, target: Path) -> None:
+    """Make the object ``name`` a symbolic link."""
+    content = os.fsencode(target)
+    stack.client.put_object(
+        stack.container,
+        name,
+        content,
+        content_type="inode/symlink",
+        expected=hashmap_of(content, SMALL).merkle,
+    )
+
+
+def down(stack: Stack, name: str, path: Path) -> Totals:
+    """Download a tree."""
+    items = trees.stored_items(stack.client, stack.ref(name), path)
+    return trees.download(stack.client, items, lambda *_: None)
+
+
+@pytest.mark.parametrize("top", ["tree", ""], ids=["a directory", "the container"])
+@pytest.mark.parametrize("made", [True, False], ids=["made", "known from the names below"])
+def test_a_tree_does_not_lead_out_of_where_it_is_downloaded_to(
+    stack: Stack, tmp_path: Path, top: str, made: bool
+) -> None:
+    """Its owner, who shares it, makes a directory of what was a link when it was downloaded before."""
+    outside, target = tmp_path / "outside", tmp_path / "down"
+    outside.mkdir(mode=0o700)
+    os.utime(outside, ns=(0, 1))
+    prefix = f"{top}/" if top else ""
+    link(stack, f"{prefix}a", outside)
+    stack.put(f"{prefix}other")
+    assert not down(stack, top, target).failed
+    assert (target / "a").is_symlink()
+    stack.client.delete(stack.container, f"{prefix}a")
+    if made:
+        stack.put(f"{prefix}a", content_type="application/directory; mode=0777; mtime=1.5")
+    stack.put(f"{prefix}a/authorized_keys", b"mine")
+    stack.put(f"{prefix}a/deeper/file", b"mine")
+    assert not down(stack, top, target).failed
+    status = outside.stat()
+    assert (list(outside.iterdir()), stat.S_IMODE(status.st_mode), status.st_mtime_ns) == ([], 0o700, 1)
+    assert not (target / "a").is_symlink()
+    assert (target / "a" / "authorized_keys").read_bytes() == b"mine"
+    assert (target / "a" / "deeper" / "file").read_bytes() == b"mine"
+
+
+def test_a_link_to_a_directory_that_the_user_names_is_followed(stack: Stack, tmp_path: Path) -> None:
+    """As cp does: where a download goes is up to whoever calls for it."""
+    real, named = tmp_path / "real", tmp_path / "named"
+    real.mkdir()
+    named.symlink_to(real)
+    stack.put("tree", content_type="application/directory; mode=0750")
+    stack.put("tree/file", b"content")
+    assert not down(stack, "tree", named).failed
+    assert not down(stack, "tree", named / "again").failed
+    assert named.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o750
+    assert (real / "file").read_bytes() == (real / "again" / "file").read_bytes() == b"content"
