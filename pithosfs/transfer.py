@@ -116,15 +116,17 @@ def upload(
 
     ``meta`` becomes X-Object-Meta-*; what the object had of it before is gone.
     ``only_new`` refuses (Stale) to replace an object.  Raises what the store
-    raised, OSError, or Changed if the file changes all the time.
+    raised, OSError, or Changed if the file changes meanwhile; then nothing is
+    put, unless it changed in the very moment in which its last request was made.
     """
     block_size = client.container(container).block_size
     with path.open("rb") as file:
-        source = _File(file.fileno(), block_size, progress)
+        source = _File(path, file.fileno(), block_size, progress)
         terms = Terms(content_type, dict(meta or {}), only_new=only_new)
         with _uploading(client, progress, block_size) as uploader:
-            done = commit(uploader, ObjectRef(container, name), source, terms)
-            source.check_unchanged(path)
+            ref = ObjectRef(container, name)
+            done = commit(uploader, ref, source, terms, attempted=lambda _: source.check_unchanged())
+            source.check_unchanged()
             return Transferred(
                 source.size, done.hashmap.merkle, done.written.version, uploader.counts.sent_bytes
             )
@@ -165,8 +167,9 @@ def upload_stream(
 class _File:
     """An open file as the source of an upload."""
 
-    def __init__(self, descriptor: int, block_size: int, progress: Progress | None) -> None:
+    def __init__(self, path: Path, descriptor: int, block_size: int, progress: Progress | None) -> None:
         self.block_size = block_size
+        self._path = path
         self._descriptor = descriptor
         self._first = os.fstat(descriptor)
         self.size = self._first.st_size
@@ -177,13 +180,14 @@ class _File:
         return None
 
     def read(self, index: int) -> tuple[int, Buffer]:
+        self.check_unchanged()
         stamp = self.stamp(index)
         data = bytearray(blocks.block_length(index, self.size, self.block_size))
         view, done = memoryview(data), 0
         while done < len(data):
             count = os.preadv(self._descriptor, [view[done:]], index * self.block_size + done)
             if not count:
-                raise Changed("the file became shorter while it was uploaded")
+                raise Changed(f"{self._path} became shorter while it was uploaded; upload it again")
             done += count
         if index not in self._seen:  # a block may be read once more to be sent
             self._seen.add(index)
@@ -194,10 +198,11 @@ class _File:
         now = os.fstat(self._descriptor)
         return hash((now.st_mtime_ns, now.st_size))
 
-    def check_unchanged(self, path: Path) -> None:
+    def check_unchanged(self) -> None:
+        """Raises Changed if it is not what it was: some of its blocks would be of before, some of after."""
         now = os.fstat(self._descriptor)
         if (now.st_mtime_ns, now.st_size) != (self._first.st_mtime_ns, self._first.st_size):
-            raise Changed(f"{path} changed while it was uploaded; upload it again")
+            raise Changed(f"{self._path} changed while it was uploaded; upload it again")
 
 
 class _Uploads(Uploader):

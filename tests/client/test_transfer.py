@@ -291,6 +291,27 @@ def test_what_is_not_there(client: Client, tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file"]
 
 
+@pytest.mark.parametrize("size", [BLOCK_SIZE // 2, 3 * BLOCK_SIZE])
+def test_a_file_that_changes_while_it_is_uploaded_replaces_nothing(
+    client: Client, tmp_path: Path, size: int
+) -> None:
+    """What is half of before and half of after is put nowhere."""
+    before, source = os.urandom(100), tmp_path / "source"
+    transfer.upload_stream(client, "pithos", "replaced", io.BytesIO(before))
+    source.write_bytes(unheard_of(size))
+    seen: list[str] = []
+
+    def change(step: str, _done: int, _total: int | None) -> None:
+        if step == "hashing" and not seen:
+            seen.append(step)
+            source.write_bytes(unheard_of(size))
+
+    with pytest.raises(errors.PithosError, match="changed while it was uploaded"):
+        transfer.upload(client, "pithos", "replaced", source, progress=change)
+    assert seen
+    assert read(client, "replaced") == before
+
+
 def test_a_file_that_changes_while_it_is_uploaded(client: Client, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(2 * BLOCK_SIZE))
