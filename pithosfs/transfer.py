@@ -349,12 +349,15 @@ def download(
     path: Path,
     *,
     version: int | None = None,
+    mode: int | None = None,
     progress: Progress | None = None,
 ) -> Transferred:
     """Make the object the file ``path``: in parallel, verified, sparse where it is zero.
 
     Until it is complete it is a hidden file beside it; what is there already from
-    an interrupted download, or in the file itself, is not fetched again.
+    an interrupted download, or in the file itself, is not fetched again.  Nobody else
+    can read it before it has its ``mode``: by default that of the file it replaces, or
+    what the umask leaves of 0666.
     """
     part = part_of(path)
     with (
@@ -378,6 +381,7 @@ def download(
             moved += length
         os.fsync(target)
         _require_ours(part, target)
+        os.fchmod(target, _mode_now(finished) if mode is None else mode)
         part.replace(path)
         return Transferred(download_.content.size, download_.content.merkle, download_.origin.version, moved)
 
@@ -489,16 +493,34 @@ def _opened(path: Path) -> Iterator[int | None]:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """The file, made if missing, for this process alone."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InvalidArgument(f"{path} is being written by another download") from None
         _require_ours(path, descriptor)  # else another download has just made it the finished file
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+            os.fchmod(descriptor, 0o600)  # left by a download that had got as far as its mode
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _mode_now(finished: int | None) -> int:
+    """The mode of the file that is replaced, or of a new one."""
+    if finished is not None:
+        return stat.S_IMODE(os.fstat(finished).st_mode) & 0o777
+    return 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    """Without setting it, which would be seen by other threads; for nobody else where it is not known."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text("utf-8", "replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o077
 
 
 def _require_ours(path: Path, descriptor: int) -> None:

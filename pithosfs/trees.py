@@ -303,7 +303,7 @@ def download(client: Client, items: list[StoredItem], told: Told) -> Totals:
     _each(client, fetch, [each for each in items if not each.node.is_directory])
     for item in reversed(made):  # the inner ones first: filling them changed their times
         with _noting(totals, item.path):
-            _set_attributes(item)
+            _set_directory_attributes(item)
     return totals
 
 
@@ -318,8 +318,7 @@ def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None
         if item.path.is_symlink():
             item.path.unlink()
         item.path.symlink_to(os.fsdecode(target))
-        if node.mtime_ns:
-            os.utime(item.path, ns=(node.mtime_ns, node.mtime_ns), follow_symlinks=False)
+        _set_time(item.path, node)
         totals.done(node.size, node.size)
     else:
         done = transfer.download(
@@ -328,9 +327,10 @@ def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None
             node.ref.name,
             item.path,
             version=node.version or None,
+            mode=node.attributes.mode,
             progress=_Progress(told),
         )
-        _set_attributes(item)
+        _set_time(item.path, node)
         totals.done(done.size, done.moved)
 
 
@@ -359,11 +359,15 @@ def _is_there(item: StoredItem) -> bool:
     )
 
 
-def _set_attributes(item: StoredItem) -> None:
+def _set_directory_attributes(item: StoredItem) -> None:
     if item.depth and item.path.is_symlink():
         raise NotADirectory(f"{item.path} has become a symbolic link")
-    kept = item.node.attributes
-    if kept.mode is not None:
-        item.path.chmod(kept.mode)
-    if item.node.mtime_ns:
-        os.utime(item.path, ns=(item.node.mtime_ns, item.node.mtime_ns))
+    mode = item.node.attributes.mode
+    if mode is not None:
+        item.path.chmod(mode)
+    _set_time(item.path, item.node, follow=not item.depth)
+
+
+def _set_time(path: Path, node: Node, *, follow: bool = False) -> None:
+    if node.mtime_ns:
+        os.utime(path, ns=(node.mtime_ns, node.mtime_ns), follow_symlinks=follow)

@@ -215,6 +215,21 @@ def test_what_the_old_file_has_is_not_fetched(client: Client, tmp_path: Path) ->
     assert target.read_bytes() == source.read_bytes()
 
 
+def test_a_downloaded_file_has_the_mode_it_is_given_or_one_as_any_other(
+    client: Client, tmp_path: Path
+) -> None:
+    transfer.upload_stream(client, "pithos", "modes", io.BytesIO(unheard_of(BLOCK_SIZE + 1)))
+    path, modes = tmp_path / "file", list[int]()
+    before = os.umask(0o027)
+    try:
+        for mode in (None, 0o604, None):
+            transfer.download(client, "pithos", "modes", path, mode=mode)
+            modes.append(path.stat().st_mode & 0o7777)
+    finally:
+        os.umask(before)
+    assert modes == [0o640, 0o604, 0o604]
+
+
 def test_two_downloads_into_one_file(client: Client, tmp_path: Path) -> None:
     client.put_object("pithos", "small", b"data", content_type="a/b")
     with (

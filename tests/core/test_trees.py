@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pithosfs import trees
+from pithosfs import transfer, trees
 from pithosfs.blocks import hashmap_of
 from pithosfs.trees import Totals
 from tests.core.conftest import SMALL
@@ -72,3 +72,18 @@ def test_a_link_to_a_directory_that_the_user_names_is_followed(stack: Stack, tmp
     assert named.is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o750
     assert (real / "file").read_bytes() == (real / "again" / "file").read_bytes() == b"content"
+
+
+def test_a_private_file_is_private_while_it_is_downloaded(stack: Stack, tmp_path: Path) -> None:
+    target, part, modes = tmp_path / "down", transfer.part_of(tmp_path / "down"), set()
+    stack.put("secret", os.urandom(8 * SMALL), content_type="text/plain; mode=0600")
+    part.touch(0o644)  # as an earlier version left it
+
+    def told(step: str, done: int, more: int) -> None:
+        modes.update(stat.S_IMODE(each.stat().st_mode) for each in (target, part) if each.exists())
+
+    items = trees.stored_items(stack.client, stack.ref("secret"), target)
+    assert not trees.download(stack.client, items, told).failed
+    assert modes == {0o600}
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert not part.exists()
