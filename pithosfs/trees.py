@@ -369,5 +369,8 @@ def _set_directory_attributes(item: StoredItem) -> None:
 
 
 def _set_time(path: Path, node: Node, *, follow: bool = False) -> None:
-    if node.mtime_ns:
-        os.utime(path, ns=(node.mtime_ns, node.mtime_ns), follow_symlinks=follow)
+    """Set the file's time; where the store knows of none, as of a directory nobody made, it stays."""
+    known = node.attributes.mtime_ns
+    time_ns = node.modified_ns or None if known is None else known
+    if time_ns is not None:
+        os.utime(path, ns=(time_ns, time_ns), follow_symlinks=follow)

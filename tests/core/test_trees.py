@@ -74,6 +74,24 @@ def test_a_link_to_a_directory_that_the_user_names_is_followed(stack: Stack, tmp
     assert (real / "file").read_bytes() == (real / "again" / "file").read_bytes() == b"content"
 
 
+@pytest.mark.parametrize("time_ns", [0, -1])
+def test_a_time_of_1970_comes_back_with_a_downloaded_tree(stack: Stack, tmp_path: Path, time_ns: int) -> None:
+    (tmp_path / "up" / "sub").mkdir(parents=True)
+    (tmp_path / "up" / "file").write_bytes(b"content")
+    (tmp_path / "up" / "link").symlink_to("file")
+    for each in ("sub", "file", "link"):
+        os.utime(tmp_path / "up" / each, ns=(time_ns, time_ns), follow_symlinks=False)
+    top, left_out = stack.ref("tree"), list[str]()
+    items = list(trees.local_items(tmp_path / "up", top, left_out))
+    assert not trees.upload(stack.client, items, top, lambda *_: None).failed + left_out
+    for _ in range(2):
+        done = down(stack, "tree", tmp_path / "down")
+        assert not done.failed
+        for each in ("sub", "file", "link"):
+            assert (tmp_path / "down" / each).lstat().st_mtime_ns == time_ns
+    assert done.skipped == 2, "what is there is passed over"
+
+
 def test_a_private_file_is_private_while_it_is_downloaded(stack: Stack, tmp_path: Path) -> None:
     target, part, modes = tmp_path / "down", transfer.part_of(tmp_path / "down"), set()
     stack.put("secret", os.urandom(8 * SMALL), content_type="text/plain; mode=0600")
