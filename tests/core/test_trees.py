@@ -105,3 +105,24 @@ def test_a_private_file_is_private_while_it_is_downloaded(stack: Stack, tmp_path
     assert modes == {0o600}
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert not part.exists()
+
+
+def test_a_file_that_vanishes_while_a_tree_is_listed_does_not_stop_the_others(
+    stack: Stack, tmp_path: Path
+) -> None:
+    for name in "abc":
+        (tmp_path / name).touch()
+    (tmp_path / "d").mkdir()
+    left_out: list[str] = []
+    listing = trees.local_items(tmp_path, stack.ref("tree"), left_out)
+    items = [next(listing), next(listing)]
+    (tmp_path / "b").unlink()
+    items += [next(listing), next(listing)]
+    (tmp_path / "d").rmdir()
+    items += listing
+    assert [each.path.name for each in items] == [tmp_path.name, "a", "c", "d"]
+    assert left_out == [f"{tmp_path / each}: No such file or directory" for each in "bd"]
+    (tmp_path / "c").unlink()
+    done = trees.upload(stack.client, items, stack.ref("tree"), lambda *_: None)
+    assert done.failed == [f"{tmp_path / 'c'}: No such file or directory"]
+    assert "tree/a" in stack.names()
