@@ -327,7 +327,7 @@ def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None
             node.ref.name,
             item.path,
             version=node.version or None,
-            mode=node.attributes.mode,
+            mode=_permissions(node),
             progress=_Progress(told),
         )
         _set_time(item.path, node)
@@ -359,10 +359,16 @@ def _is_there(item: StoredItem) -> bool:
     )
 
 
+def _permissions(node: Node) -> int | None:
+    """The mode to give it here: without setuid and setgid, which whoever shares a tree may have set."""
+    mode = node.attributes.mode
+    return None if mode is None else mode & 0o1777
+
+
 def _set_directory_attributes(item: StoredItem) -> None:
     if item.depth and item.path.is_symlink():
         raise NotADirectory(f"{item.path} has become a symbolic link")
-    mode = item.node.attributes.mode
+    mode = _permissions(item.node)
     if mode is not None:
         item.path.chmod(mode)
     _set_time(item.path, item.node, follow=not item.depth)

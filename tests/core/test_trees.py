@@ -126,3 +126,13 @@ def test_a_file_that_vanishes_while_a_tree_is_listed_does_not_stop_the_others(
     done = trees.upload(stack.client, items, stack.ref("tree"), lambda *_: None)
     assert done.failed == [f"{tmp_path / 'c'}: No such file or directory"]
     assert "tree/a" in stack.names()
+
+
+def test_nobody_gets_a_setuid_program_by_a_download(stack: Stack, tmp_path: Path) -> None:
+    stack.put("tree/program", b"content", "text/plain; mode=6755")
+    stack.put("tree/dir", b"", "application/directory; mode=2755")
+    stack.put("tree/dir/file", b"content")
+    items = trees.stored_items(stack.client, stack.ref("tree"), tmp_path / "down")
+    assert not trees.download(stack.client, items, lambda *_: None).failed
+    modes = {each: stat.S_IMODE((tmp_path / "down" / each).stat().st_mode) for each in ("program", "dir")}
+    assert modes == {"program": 0o755, "dir": 0o755}
