@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator
 
 from pithosfs.api import Info
-from pithosfs.blocks import Hashmap
+from pithosfs.blocks import ZERO_HASH, Hashmap
 from pithosfs.errors import NotFound, ProtocolError, Stale, VersionGone
 from pithosfs.nodes import Node
-from pithosfs.ranges import Origin
+from pithosfs.ranges import LongRange, Origin
 from pithosfs.services import Services
 
 
@@ -41,11 +41,21 @@ def hashmap_of(
     info: Info | None = None
     found = services.store.hashmap(node.hash, node.size, size) if node.hash else None
     if found is None:
-        if wanted[0] < wanted[1]:
-            services.fetcher.begin(node.readable_at, *wanted)
-        info, found = _ask(services, node)
+        begun = services.fetcher.begin(node.readable_at, *wanted) if wanted[0] < wanted[1] else None
+        try:
+            info, found = _ask(services, node)
+        except BaseException:
+            _give_up(begun)
+            raise
+        if begun is not None and found.hashes[wanted[0] // size] == ZERO_HASH:
+            _give_up(begun)  # a hole: most likely there are more
     services.uploader.known.add(found.hashes[:1024])
     return found, info
+
+
+def _give_up(begun: LongRange | None) -> None:
+    if begun is not None:
+        begun.last_call()
 
 
 def _ask(services: Services, node: Node) -> tuple[Info, Hashmap]:

@@ -105,17 +105,19 @@ class Fetcher:
         ask = self._client_of(ref).hashmap
         return self._wait(self._submit(lambda: ask(ref.container, ref.name, version or None)))
 
-    def begin(self, origin: Origin, start: int, stop: int) -> None:
+    def begin(self, origin: Origin, start: int, stop: int) -> LongRange | None:
         """Have whole blocks, bytes ``start`` to ``stop``, under way already while it is asked what they are.
 
-        They are taken when they are wanted by their hashes; after a moment without that, given up.
-        Where as much is under way as may be, it is not begun.
+        They are taken when they are wanted by their hashes; given up after a moment without that, or by the
+        range's ``last_call``.  None where as much is under way as may be.
         """
         with self._lock:
             if self._ahead_now >= _AHEAD_THREADS:
-                return
+                return None
             self._ahead_now += 1
-        self._request(LongRange(origin, start, stop), ahead=True)
+        wanted = LongRange(origin, start, stop)
+        self._request(wanted, ahead=True)
+        return wanted
 
     def info(self, origin: Origin) -> Info:
         """One object's headers."""
