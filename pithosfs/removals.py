@@ -342,7 +342,8 @@ class Removals:
             error = PithosError(f"internal error: {caught}")
         found.error = error
         if error is None:
-            self._worked = time.monotonic()
+            if not found.nothing:
+                self._worked = time.monotonic()
             self._end(ref, found)
             return
         self._note(found)

@@ -327,3 +327,15 @@ def test_the_journal_is_not_troubled_while_the_store_deletes_what_it_is_asked_to
     removals.drain(10)
     assert journalled(staging) == []
     removals.stop()
+
+
+def test_what_was_never_sent_tells_nothing_of_how_the_store_deletes(
+    staging: Staging, make: Callable[..., Removals]
+) -> None:
+    removals, ended = make(), []
+    removals.add(NODE, lambda: None, lambda: ended.append(True), nodes=[])
+    removals.begin(NODE.ref)
+    eventually(lambda: ended)
+    assert not removals.keeps_up()
+    assert journalled(staging) == []
+    removals.stop()
