@@ -30,7 +30,8 @@ from pithosfs.services import Services
 log = logging.getLogger(__name__)
 
 #: After so many seconds it is asked what there is before it is deleted: others may have written there.
-_FRESH = 1.0
+#: A slow store has done sooner what waits behind a program (64, at 46 a second): by one request each.
+_FRESH = 3.0
 
 
 @dataclass(frozen=True, slots=True)

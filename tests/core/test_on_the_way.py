@@ -346,8 +346,11 @@ def test_the_mode_of_a_file_that_could_not_be_sent_survives_the_end_of_the_mount
     assert "mode=0600" in second.client.head(second.container, "name").entry.content_type
 
 
-def test_what_others_write_after_a_removal_that_waits_stays(stack: Stack) -> None:
+def test_what_others_write_after_a_removal_that_waits_stays(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Unlink has returned, then somebody else makes a file of the name, then the deletion has its turn."""
+    monkeypatch.setattr("pithosfs.departures._FRESH", 1.0)
     names = [f"file{number:02}" for number in range(30)]
     for name in names:
         stack.write(f"/{name}", b"old")
