@@ -9,7 +9,7 @@ from pithosfs.api import Info
 from pithosfs.blocks import ZERO_HASH, Hashmap
 from pithosfs.errors import NotFound, ProtocolError, Stale, VersionGone
 from pithosfs.nodes import Node
-from pithosfs.ranges import LongRange, Origin
+from pithosfs.ranges import Origin
 from pithosfs.services import Services
 
 
@@ -45,17 +45,13 @@ def hashmap_of(
         try:
             info, found = _ask(services, node)
         except BaseException:
-            _give_up(begun)
+            if begun is not None:
+                begun.last_call()
             raise
         if begun is not None and found.hashes[wanted[0] // size] == ZERO_HASH:
-            _give_up(begun)  # a hole: most likely there are more
+            begun.last_call()  # a hole: most likely there are more
     services.uploader.known.add(found.hashes[:1024])
     return found, info
-
-
-def _give_up(begun: LongRange | None) -> None:
-    if begun is not None:
-        begun.last_call()
 
 
 def _ask(services: Services, node: Node) -> tuple[Info, Hashmap]:

@@ -135,10 +135,20 @@ class Removals:
         ``settled`` is called when a crash would not bring the object back any
         more; entries of the journal named in ``replaces`` are void from then on.
         """
-        removal = _Removal(node, delete, ended, time.monotonic() if certain else math.inf, certain)
-        removal.unheard, removal.nodes, removal.nothing = list(unheard), list(nodes or ()), nodes == []
-        removal.replaces, removal.settled = replaces, settled
-        self._add(removal)
+        self._add(
+            _Removal(
+                node,
+                delete,
+                ended,
+                time.monotonic() if certain else math.inf,
+                certain,
+                nodes=list(nodes or ()),
+                unheard=list(unheard),
+                nothing=nodes is not None and not nodes,
+                replaces=replaces,
+                settled=settled,
+            )
+        )
 
     def begin(self, ref: ObjectRef) -> None:
         """The moment begins after which an object is deleted, if nobody has claimed it by then."""

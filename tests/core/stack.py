@@ -8,13 +8,15 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from pithosfs.accounting import AccountedClient
 from pithosfs.api import PAGE
 from pithosfs.blocks import hashmap_of
 from pithosfs.cache import BlockCache
 from pithosfs.config import load
 from pithosfs.conflicts import conflict_ref
-from pithosfs.errors import Unavailable
+from pithosfs.errors import NoSpace, Unavailable
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files
 from pithosfs.filesystem import FileSystem
@@ -186,6 +188,14 @@ class Stack:
             quiet=self.namespace.quiet,
             ours=(self.services.late, self.services.removed),
         )
+
+    def fill_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From here on the local disk has no room for an entry of the journal."""
+
+        def full(*_: object) -> None:
+            raise NoSpace("no room")
+
+        monkeypatch.setattr(self.staging, "record", full)
 
     def ref(self, name: str) -> ObjectRef:
         return ObjectRef(self.container, name)

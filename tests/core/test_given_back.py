@@ -29,6 +29,22 @@ def refuses_a_rename_onto_open(stack: Stack, old: str, new: str, hidden: str = H
     stack.wire.reset()
 
 
+def refuses_slowly(stack: Stack, old: str, new: str, seconds: float) -> None:
+    """The same where all other requests take so long; returns when nothing waits to be deleted."""
+
+    def slow(request: Request) -> None:
+        if request.method == "MOVE":
+            raise Unavailable("the network is down")
+        time.sleep(seconds)
+
+    stack.wire.before = slow
+    stack.fs.hide(new, HIDDEN)
+    with pytest.raises(Unavailable):
+        stack.fs.rename(old, new)
+    stack.wire.reset()
+    eventually(lambda: not stack.files.removals)
+
+
 def test_an_unsent_file_that_got_its_name_back_is_sent(build: Build) -> None:
     """With write-back, a reader has it open, a rename onto it fails: nothing sends it any more."""
     stack = build(write_back=0.5)
@@ -101,17 +117,7 @@ def test_a_target_is_not_deleted_before_the_rename_onto_it_has_begun(build: Buil
     stack.ls(), stack.ls("/dir")
     reader = stack.fs.open("/file")
 
-    def slow(request: Request) -> None:
-        if request.method == "MOVE":
-            raise Unavailable("the network is down")
-        time.sleep(0.08)
-
-    stack.wire.before = slow
-    stack.fs.hide("/file", HIDDEN)
-    with pytest.raises(Unavailable):
-        stack.fs.rename("/dir/other", "/file")
-    stack.wire.reset()
-    eventually(lambda: not stack.files.removals)
+    refuses_slowly(stack, "/dir/other", "/file", 0.08)
     stack.fs.handles.release(reader.number)
     assert "file" in stack.names()
 
@@ -158,17 +164,7 @@ def test_the_last_file_of_a_directory_nobody_made_gets_its_name_back(build: Buil
     stack.ls("/dir"), stack.ls()
     reader = stack.fs.open("/dir/file")
 
-    def slow(request: Request) -> None:
-        if request.method == "MOVE":
-            raise Unavailable("the network is down")
-        time.sleep(0.03)
-
-    stack.wire.before = slow
-    stack.fs.hide("/dir/file", HIDDEN)
-    with pytest.raises(Unavailable):
-        stack.fs.rename("/other", "/dir/file")
-    stack.wire.reset()
-    eventually(lambda: not stack.files.removals)
+    refuses_slowly(stack, "/other", "/dir/file", 0.03)
     stack.fs.handles.release(reader.number)
     assert "dir/file" in stack.names()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pithosfs.attributes import Kind
-from pithosfs.errors import Exists, NoSpace, NotEmpty, NotFound, Unavailable
+from pithosfs.errors import Exists, NotEmpty, NotFound, Unavailable
 from tests.core.conftest import Build
 from tests.core.stack import Stack
 from tests.core.test_files import conflicts, dies, next_mount
@@ -173,10 +173,7 @@ def test_it_survives_the_death_of_the_mount(build: Build) -> None:
 def test_where_the_local_disk_is_full_it_is_waited_for_or_there_is_none(
     back: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise NoSpace("no room")
-
-    monkeypatch.setattr(back.staging, "record", full)
+    back.fill_disk(monkeypatch)
     back.fs.mkdir("/sent", 0o755)
     assert back.names() == ["sent"], "it was waited for"
     back.wire.refuse("PUT")
@@ -192,10 +189,7 @@ def test_where_the_local_disk_is_full_it_is_waited_for_or_there_is_none(
 def test_a_file_that_the_local_disk_has_no_room_for_is_sent_by_its_close(
     back: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise NoSpace("no room")
-
-    monkeypatch.setattr(back.staging, "record", full)
+    back.fill_disk(monkeypatch)
     back.write("/file", b"content")
     assert back.get("file") == b"content"
     assert not back.files.outbox.waiting()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pithosfs.errors import NoSpace, Stale, Unavailable
+from pithosfs.errors import Stale, Unavailable
 from pithosfs.nodes import Node
 from pithosfs.transport import Request
 from tests.core.conftest import Build
@@ -100,10 +100,7 @@ def test_with_write_back_a_link_that_could_not_be_kept_is_not_made(
     stack = build(write_back=60.0)
     stack.ls()
 
-    def full(*_: object) -> None:
-        raise NoSpace("no room")
-
-    monkeypatch.setattr(stack.staging, "record", full)
+    stack.fill_disk(monkeypatch)
     stack.wire.refuse("PUT")
     with pytest.raises(Unavailable):
         stack.fs.symlink("target", "/link")
@@ -228,8 +225,8 @@ def test_nor_is_the_directory_itself(stack: Stack) -> None:
     assert stack.names() == ["new"]
 
 
-def test_a_directory_made_again_has_what_is_not_sent_in_it(build: Build) -> None:
-    """Somebody else removed it, empty as it was there."""
+def with_a_directory_made_again(build: Build) -> Stack:
+    """A file in it is not sent yet; somebody else removed it, empty as it was there."""
     stack = build(write_back=60.0)
     stack.fs.mkdir("/dir", 0o755)
     assert not stack.files.outbox.drain(10)
@@ -239,19 +236,16 @@ def test_a_directory_made_again_has_what_is_not_sent_in_it(build: Build) -> None
     stack.namespace.forget()
     if "dir" not in stack.ls():
         stack.fs.mkdir("/dir", 0o755)
+    return stack
+
+
+def test_a_directory_made_again_has_what_is_not_sent_in_it(build: Build) -> None:
+    stack = with_a_directory_made_again(build)
     assert stack.ls("/dir") == ["file"]
 
 
 def test_a_file_in_a_directory_made_again_is_no_conflict_with_itself(build: Build) -> None:
-    stack = build(write_back=60.0)
-    stack.fs.mkdir("/dir", 0o755)
-    assert not stack.files.outbox.drain(10)
-    stack.write("/dir/file", b"one")
-    other = build(container=stack.container)
-    other.fs.rmdir("/dir")
-    stack.namespace.forget()
-    if "dir" not in stack.ls():
-        stack.fs.mkdir("/dir", 0o755)
+    stack = with_a_directory_made_again(build)
     stack.write("/dir/file", b"two")
     assert not stack.files.outbox.drain(10)
     assert not conflicts(stack)

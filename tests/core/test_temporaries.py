@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from pithosfs.errors import Forbidden, NoSpace, QuotaExceeded, Stale, Unavailable
+from pithosfs.errors import Forbidden, QuotaExceeded, Stale, Unavailable
 from pithosfs.openfile import OpenFile
 from pithosfs.temporaries import is_temporary
 from tests.core.conftest import SMALL, Build
@@ -155,10 +155,7 @@ def test_one_that_is_there_already_is_sent_by_its_close(stack: Stack) -> None:
 def test_where_the_local_disk_is_full_its_close_sends_it(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise NoSpace("no room")
-
-    monkeypatch.setattr(stack.staging, "record", full)
+    stack.fill_disk(monkeypatch)
     stack.write(TEMPORARY, b"content")
     assert stack.get(TEMPORARY[1:]) == b"content"
 
