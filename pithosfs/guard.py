@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 #: How long to wait for requests under way before the numbers are looked at, and how much longer the
 #: first of several commits may wait for the others, to be looked at together.
 _MOMENT, _TOGETHER = 0.5, 0.1
+#: How long in all to wait for those that may have taken the numbers that are missing: on a slow server a
+#: dozen files sent at once take longer than a moment, and to ask about each of them makes it slower still.
+_PATIENCE = 10.0
 _RETRY = 10.0
 _CLOCK_GRAIN = 0.1
 _ATTEMPTS = 30
@@ -46,6 +49,7 @@ class _Commit:
     before: Mark
     after: Mark
     due: float = field(default_factory=lambda: time.monotonic() + _MOMENT)
+    patience: float = field(default_factory=lambda: time.monotonic() + _PATIENCE)
     attempts: int = 0
 
 
@@ -107,7 +111,7 @@ class Guard:
         deadline = time.monotonic() + timeout
         with self._lock:
             for each in self._waiting:
-                each.due = 0.0
+                each.due = each.patience = 0.0
             self._lock.notify_all()
             while self._waiting and (left := deadline - time.monotonic()) > 0:
                 self._lock.wait(left)
@@ -137,30 +141,39 @@ class Guard:
             return []
 
     def _look_after(self, commit: _Commit) -> None:
-        again = False
+        later = 0.0
         try:
-            self._look(commit)
+            if not self._is_alone(commit):
+                if self._may_be_told_yet(commit):
+                    later = _MOMENT
+                else:
+                    self._look(commit)
         except PithosError as error:
-            again = self._is_tried_again(commit, error)
+            later = self._tried_again(commit, error)
         except Exception:
             log.exception("looking after %s failed", commit.ref)
         with self._lock:
-            if again:
-                commit.due = time.monotonic() + _RETRY
+            if later:
+                commit.due = time.monotonic() + later
             else:
                 self._waiting.remove(commit)
                 if not self._waiting:
                     self._lock.notify_all()
 
     @staticmethod
-    def _is_tried_again(commit: _Commit, error: PithosError) -> bool:
+    def _tried_again(commit: _Commit, error: PithosError) -> float:
         commit.attempts += 1
         if commit.attempts < _ATTEMPTS:
-            return True
+            return _RETRY
         log.warning("whether somebody else wrote %s meanwhile is not known: %s", commit.ref, error)
-        return False
+        return 0.0
 
-    def _look(self, commit: _Commit) -> None:
+    def _may_be_told_yet(self, commit: _Commit) -> bool:
+        """Whether the numbers that are missing may be those of our requests that are still under way."""
+        return time.monotonic() < commit.patience and not self._ledger.settled(commit.after)
+
+    def _is_alone(self, commit: _Commit) -> bool:
+        """Whether the numbers show that nobody else wrote since before the commit."""
         foreign = self._ledger.foreign(commit.before, commit.version)
         log.debug(
             "version %d of %s: %d numbers since %d are not ours",
@@ -169,13 +182,17 @@ class Guard:
             foreign,
             commit.before.top,
         )
-        if self._ledger.settled(commit.after) and not foreign:
-            chain = self._chain
-            if chain is None or self._ledger.foreign(chain, commit.version):
-                chain = self._chain = commit.before
-                self._chain_began = self._ledger.unbroken_since(chain.top)
-            self._quiet(self._chain_began, self._ledger.began(commit.version))
-            return
+        if foreign:
+            return False
+        chain = self._chain
+        if chain is None or self._ledger.foreign(chain, commit.version):
+            chain = self._chain = commit.before
+            self._chain_began = self._ledger.unbroken_since(chain.top)
+        self._quiet(self._chain_began, self._ledger.began(commit.version))
+        return True
+
+    def _look(self, commit: _Commit) -> None:
+        """Ask what was replaced, and keep what was somebody else's."""
         client = self._client_of(commit.ref)
         try:
             history = client.versions(commit.ref.container, commit.ref.name)

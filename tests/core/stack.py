@@ -99,6 +99,12 @@ class Wire(Transport):
         """All such requests wait until they are let go."""
         return self._hold(method, "", once=False)
 
+    def hold_answer(self, method: str, within: str) -> Held:
+        """The next such request is carried out, and its answer waits until it is let go."""
+        held = self._hold(method, within, once=True)
+        self.before, self.after = self.after, self.before
+        return held
+
     def _hold(self, method: str, within: str, *, once: bool) -> Held:
         held = Held()
 
