@@ -9,6 +9,8 @@ name until a listing tells the uuid, by the uuid from then on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
 
@@ -39,16 +41,19 @@ class Inodes:
             self.gone(old)
             self.born(new, ino)
 
+    def listed(self, objects: Iterable[tuple[ObjectRef, str]]) -> None:
+        """A listing tells these uuids: what has a number by its name has it by the uuid from now on."""
+        told = []
+        for ref, uuid in objects:
+            if uuid and ref in self._newborn:
+                ino = self._by_uuid[uuid] = self._newborn.pop(ref)
+                told.append((_name(ref), uuid, ino))
+        if told:
+            self._store.name_by_uuid(told)
+
     def of(self, ref: ObjectRef, uuid: str) -> int:
         """The number of a listed object; 0 if it is the one its uuid makes."""
-        if not uuid:
-            return self._newborn.get(ref, 0)
-        ino = self._newborn.get(ref)
-        if ino is not None:
-            self.gone(ref)
-            self._by_uuid[uuid] = ino
-            self._store.remember_inode(uuid, ino)
-        return self._by_uuid.get(uuid, 0)
+        return self._by_uuid.get(uuid, 0) if uuid else self._newborn.get(ref, 0)
 
     def names_below(self, top: ObjectRef) -> list[ObjectRef]:
         """The names below a directory that have a number of their own."""

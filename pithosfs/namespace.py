@@ -387,6 +387,7 @@ class Namespace:
         self._saw(newest, listing.began)
         with self._lock:
             self.newest = max(self.newest, newest)
+            self._inodes.listed((node.ref, node.uuid) for node in children.values())
             for component, node in children.items():
                 ino = self._inodes.of(node.ref, node.uuid)
                 if ino:

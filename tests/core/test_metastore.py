@@ -21,7 +21,9 @@ def test_facts_survive(tmp_path: Path) -> None:
     store.remember_meta(7, {"colour": "blue", "é": "ü"})
     store.remember_meta(8, {})
     store.remember_hashmap(CONTENT)
-    store.remember_inode("uuid", (1 << 62) + 1)
+    store.remember_newborn("name", (1 << 62) + 1)
+    store.remember_newborn("other", 5)
+    store.name_by_uuid([("name", "uuid", (1 << 62) + 1)])
     store.close()
     again = MetaStore(path)
     assert again.meta(7) == {"colour": "blue", "é": "ü"}
@@ -31,6 +33,7 @@ def test_facts_survive(tmp_path: Path) -> None:
     assert again.hashmap(CONTENT.merkle, CONTENT.size, 2048) is None
     assert again.hashmap(CONTENT.merkle, CONTENT.size - 1, 1024) is None
     assert again.inodes() == {"uuid": (1 << 62) + 1}
+    assert again.newborn() == {"other": 5}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     again.close()
 
@@ -57,7 +60,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for number, content in enumerate(contents):
         store.remember_meta(100 + number, {"n": str(number)})
         store.remember_hashmap(content)
-        store.remember_inode(f"uuid{number}", 5 + number)
+        store.name_by_uuid([(f"old{number}", f"uuid{number}", 5 + number)])
         store.remember_newborn(f"name{number}", 7 + number)
     raw = 3 * 32  # bytes of a hashmap of three blocks
     store.prune(meta=4, hashmaps=3 * raw, inodes=2)
