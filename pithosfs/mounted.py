@@ -1,7 +1,7 @@
 """The tree as a mount shows it: the files, the past below ``/.pithos``, facts as attributes, others' rights.
 
-A thin layer over :class:`~pithosfs.filesystem.FileSystem`: paths below the
-hidden directory go to :mod:`pithosfs.past`, names ``user.pithos.*`` to
+A thin layer over :class:`~pithosfs.filesystem.FileSystem`: paths below
+``.pithos`` go to :mod:`pithosfs.past`, names ``user.pithos.*`` to
 :mod:`pithosfs.facts`, all else straight on.  A file of the past that is open
 is an ordinary handle, so that copying one into the present moves no data.
 """
@@ -29,12 +29,12 @@ from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
-from pithosfs.past import HIDDEN, Past
+from pithosfs.past import PAST_DIRECTORY, Past
 from pithosfs.ranges import Origin
 from pithosfs.rights import Rights
 from pithosfs.services import Services
 
-_HIDDEN = f"/{HIDDEN}"
+_PAST = f"/{PAST_DIRECTORY}"
 
 
 class MountedTree(FileSystem):
@@ -60,27 +60,27 @@ class MountedTree(FileSystem):
 
     def node(self, path: str) -> Node:
         """What is at ``path``, now or then."""
-        hidden = _hidden(path)
-        return super().node(path) if hidden is None else self._past.node(hidden)
+        then = _in_past(path)
+        return super().node(path) if then is None else self._past.node(then)
 
     def entries(self, path: str) -> dict[str, Node]:
-        """The entries of a directory; the hidden one is not among those of the top."""
-        hidden = _hidden(path)
-        if hidden is not None:
-            return self._past.entries(hidden)
+        """The entries of a directory; ``.pithos`` is not among those of the top."""
+        then = _in_past(path)
+        if then is not None:
+            return self._past.entries(then)
         found = super().entries(path)
         # Objects below a directory of that name cannot be reached; nor is a backup to walk into it for them.
-        return found if HIDDEN not in found or names.split(path) else _without(found, HIDDEN)
+        return found if PAST_DIRECTORY not in found or names.split(path) else _without(found, PAST_DIRECTORY)
 
     def known(self, path: str) -> Callable[[str], Node | None]:
         """As in FileSystem; of the past nothing is known before it is asked for."""
-        return super().known(path) if _hidden(path) is None else lambda _: None
+        return super().known(path) if _in_past(path) is None else lambda _: None
 
     def _take(self, path: str, *, write: bool) -> tuple[OpenFile, bool]:
         """As in FileSystem; of others' files only what they allow."""
-        hidden = _hidden(path)
-        if hidden is not None:
-            return self._then(self._past.node(hidden)), False
+        then = _in_past(path)
+        if then is not None:
+            return self._then(self._past.node(then)), False
         if write:
             self._require_right(path)
         return super()._take(path, write=write)
@@ -94,7 +94,7 @@ class MountedTree(FileSystem):
 
     def _writable(self, *paths: str) -> None:
         super()._writable(*paths)
-        if any(_hidden(path) is not None for path in paths):
+        if any(_in_past(path) is not None for path in paths):
             raise ReadOnly("the past cannot be changed")
 
     # -- others' trees -----------------------------------------------------------------------------
@@ -160,10 +160,10 @@ class MountedTree(FileSystem):
 
     def xattrs(self, path: str) -> dict[str, bytes]:
         """The user's own attributes."""
-        hidden = _hidden(path)
-        if hidden is None:
+        then = _in_past(path)
+        if then is None:
             return super().xattrs(path)
-        node = self._past.node(hidden)
+        node = self._past.node(then)
         if not node.exists:
             return {}
         return read_xattrs(OpenFile(self._services, node.ref, node, node.attributes).meta())
@@ -175,9 +175,9 @@ class MountedTree(FileSystem):
         node = self.node(path)
         if not node.exists or not node.ref.name:
             return None
-        then = node.readable_at if _hidden(path) is not None else Origin(node.ref, 0)
+        version = Origin(node.ref, 0) if _in_past(path) is None else node.readable_at
         try:
-            info = self._services.fetcher.info(then)
+            info = self._services.fetcher.info(version)
         except NotFound:
             return None  # not sent yet
         return facts.read(name, self._client_of(node.ref), node.ref, info.entry)
@@ -220,9 +220,9 @@ def _without(entries: dict[str, Node], component: str) -> dict[str, Node]:
     return {each: node for each, node in entries.items() if each != component}
 
 
-def _hidden(path: str) -> list[str] | None:
-    """The components below the hidden directory; None for a path that does not lead there."""
-    if not path.startswith(_HIDDEN):
+def _in_past(path: str) -> list[str] | None:
+    """The components below ``.pithos``; None for a path that does not lead there."""
+    if not path.startswith(_PAST):
         return None
     first, *below = names.split(path)
-    return below if first == HIDDEN else None
+    return below if first == PAST_DIRECTORY else None

@@ -1,6 +1,6 @@
 """What was: a tree as it stood at a moment, and every version of a file.  Read-only.
 
-Both are shown below one hidden directory of a mount:
+Both are shown below one directory of a mount, which no listing has:
 
 * ``.pithos/at/TIME/…`` is the whole tree at TIME, any time one names;
   listing ``at`` shows times at which something changed, newest first.
@@ -38,8 +38,8 @@ from pithosfs.waiting import ENDING, wait
 
 log = logging.getLogger(__name__)
 
-#: The hidden directory at the top of a mount.
-HIDDEN = ".pithos"
+#: The directory at the top of a mount that leads to the past; it works, but is not listed.
+PAST_DIRECTORY = ".pithos"
 
 #: Moments whose listings are kept.
 _MOMENTS = 16
@@ -59,7 +59,7 @@ ClientOf = Callable[[ObjectRef], Client]
 
 
 class Past:
-    """The hidden directory of one mount, by path components below it.
+    """The directory ``.pithos`` of one mount, by path components below it.
 
     ``of_others``: the mount shows what others share; how that was at a moment
     the store tells nobody but them.

@@ -28,7 +28,7 @@ from pithosfs.config import Connection
 from pithosfs.errors import BadRequest, ConfigError, NotFound, PithosError
 from pithosfs.names import ObjectRef
 from pithosfs.options import CONNECTION_OPTIONS
-from pithosfs.past import HIDDEN
+from pithosfs.past import PAST_DIRECTORY
 
 PATH_HELP = "a path in a mounted directory, or CONTAINER/NAME"
 
@@ -272,7 +272,7 @@ def _place(text: str, elsewhere: str, past: str) -> tuple[registry.Entry, str] |
             f"the mount {mount.path} does not answer; see: pithosfs status {mount.path}", ExitCode.MOUNTPOINT
         )
     inside = located.removeprefix(mount.path).strip("/")
-    if inside.split("/")[0] == HIDDEN:
+    if inside.split("/")[0] == PAST_DIRECTORY:
         remedy = past or f"name {_present(mount.path, inside)} instead"
         raise CommandError(f"{text} is the past, which stays as it is: {remedy}", ExitCode.USAGE)
     return entry, inside
