@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pithosfs import binding, moments, mountpoints
+from pithosfs import binding, mountpoints
 from pithosfs.accounting import AccountedClient
 from pithosfs.api import Client
-from pithosfs.blocks import BLOCK_SIZE
 from pithosfs.cache import BlockCache
 from pithosfs.config import Connection
 from pithosfs.conflicts import conflict_ref
 from pithosfs.disk import DiskCache
-from pithosfs.errors import ConfigError, NotFound, PithosError
+from pithosfs.errors import PithosError
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files
 from pithosfs.guard import Guard
@@ -32,8 +31,7 @@ from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
-from pithosfs.namespace import Namespace, directory_attributes
-from pithosfs.nodes import of_entry
+from pithosfs.namespace import Namespace
 from pithosfs.openfile import OpenFile
 from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
@@ -42,6 +40,7 @@ from pithosfs.removals import delete
 from pithosfs.rights import Rights
 from pithosfs.scratch import Memory, Room
 from pithosfs.services import Services
+from pithosfs.source import Source, find_source
 from pithosfs.staging import BLOCK_ROOM, SMALL_ROOM, Staging
 from pithosfs.transport import Transport
 from pithosfs.upload import Uploader
@@ -65,23 +64,19 @@ class Mount:
     def __init__(
         self,
         client: AccountedClient,
-        top: ObjectRef,
+        source: Source,
         options: MountOptions,
-        block_size: int,
         *,
-        until: int | None = None,
         user: str = "",
         post_to: str | None = None,
     ) -> None:
-        """A mount of ``client``'s account for ``user`` ("": the same), at ``until`` (seconds; None: now).
+        """A mount of ``source``, which is of ``client``'s account, for ``user`` ("": the same).
 
         Blocks of others' objects go to the user's own container ``post_to``.
         """
         self.client = client
         self.options = options
-        self.source = str(top) or "/"
-        if until is not None:
-            self.source += f"@{moments.name_of(until * moments.SECOND)}"
+        self._source = source
         self._started = time.time()
         self._stop_lock = threading.Lock()
         self._stopped = False
@@ -90,7 +85,7 @@ class Mount:
         site = options.cache_path() / directory_name(client.endpoint, client.account_id)
         self._store = MetaStore(site / "meta.sqlite3")
         self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
-        self._cache = BlockCache(options.memory // 2, self._disk, block_size)
+        self._cache = BlockCache(options.memory // 2, self._disk, source.block_size)
         self._hasher = Hasher()
         self._fetcher = Fetcher(
             self._client_of,
@@ -109,7 +104,7 @@ class Mount:
             hasher=self._hasher,
             container=post_to if others else None,
             threads=_UPLOADS,
-            block_size=block_size,
+            block_size=source.block_size,
         )
         self._staging = Staging(
             site / "staging",
@@ -117,7 +112,7 @@ class Mount:
                 Room(SMALL_ROOM),
                 Room(min(BLOCK_ROOM, options.memory // 2)),
                 self._cache.new_buffer,
-                block_size,
+                source.block_size,
             ),
         )
         services = Services(
@@ -125,15 +120,15 @@ class Mount:
             self._uploader,
             self._staging,
             self._store,
-            block_size,
-            max(1, min(32, options.memory // 4 // block_size)),
+            source.block_size,
+            max(1, min(32, options.memory // 4 // source.block_size)),
         )
         self._ours = (services.late, services.removed)
         self._namespace = Namespace(
             self._client_of,
-            top,
+            source.top,
             ttl=options.dir_cache_time,
-            until=until,
+            until=source.until,
             accounts=client.sharing_accounts if options.shared else None,
             timeout=options.timeout,
             inodes=Inodes(self._store),
@@ -167,21 +162,11 @@ class Mount:
             verify=connection.verify,
         )
         client = AccountedClient(transport, site.endpoint, site.account, Ledger())
-        top = parse_source(source)
-        if options.shared and top.container:
-            raise ConfigError(
-                "--shared shows what others share: mount it as /, or one of them with --account"
-            )
-        block_size = _check(client, top, options)
-        if top.name and options.at is None:
-            _check_directory(client, top, create=options.create)
-        until = None if options.at is None else _moment(client, top, options.at)
+        found = find_source(client, source, options)
         return cls(
             client,
-            top,
-            options if until is None else dataclasses.replace(options, read_only=True),
-            block_size,
-            until=until,
+            found,
+            options if found.until is None else dataclasses.replace(options, read_only=True),
             user=site.user,
             post_to=connection.container,
         )
@@ -216,7 +201,7 @@ class Mount:
 
     def _fuse_options(self, options: MountOptions) -> dict[str, Any]:
         chosen: dict[str, Any] = {
-            "fsname": f"pithos:{self.source}".replace(",", "\\,"),
+            "fsname": f"pithos:{self._source}".replace(",", "\\,"),
             "subtype": "pithosfs",
             "default_permissions": True,
             "ro": options.read_only,
@@ -327,7 +312,7 @@ class Mount:
         stats = self.client.transport.stats.snapshot()
         files = self.files.all()
         return {
-            "source": self.source,
+            "source": str(self._source),
             "server": self.client.endpoint,
             "account": self.client.account_id,
             "read_only": self.options.read_only,
@@ -394,62 +379,3 @@ class Mount:
 
     def _delete(self, ref: ObjectRef) -> None:
         delete(self._client_of(ref), ref)
-
-
-def parse_source(source: str) -> ObjectRef:
-    """``CONTAINER[/PREFIX]``, or ``/`` for the whole account; ConfigError if it is empty."""
-    if not source:
-        raise ConfigError("SOURCE is empty: name a container, or / for the whole account")
-    container, _, prefix = source.strip("/").partition("/")
-    return ObjectRef(container, prefix.strip("/"))
-
-
-def _check(client: Client, top: ObjectRef, options: MountOptions) -> int:
-    """Ask for the container (or the account) once; returns its block size."""
-    if not top.container:
-        client.account()
-        return BLOCK_SIZE
-    try:
-        return client.container(top.container).block_size
-    except NotFound as error:
-        if not options.create:
-            raise NotFound(
-                f"there is no container {top.container}; --create makes it", error.status
-            ) from error
-    client.create_container(top.container)
-    return client.container(top.container).block_size
-
-
-def _check_directory(client: Client, top: ObjectRef, *, create: bool) -> None:
-    """Ask once for the part of a container that is to be mounted; made if it is to be and is not there."""
-    page = client.list_page(top.container, prefix=top.prefix, limit=1)
-    if page is not None and page.entries:
-        return
-    try:
-        entry = client.head(top.container, top.name).entry
-    except NotFound as error:
-        if not create:
-            text = f"there is no directory {top.name} in {top.container}; --create makes it"
-            raise NotFound(text, error.status) from error
-        kept = directory_attributes(mtime_ns=time.time_ns())
-        client.put_object(top.container, top.name, b"", content_type=kept.content_type, meta={})
-        return
-    if not of_entry(top, entry).is_directory:
-        raise ConfigError(f"{top} is a file; what is mounted is a container, or a directory of it")
-
-
-def _moment(client: Client, top: ObjectRef, text: str) -> int:
-    """The second ``--at`` names, checked: the server's clock has passed it, the container was there."""
-    try:
-        until = moments.parse(text, time.time_ns()) // moments.SECOND
-    except ValueError as error:
-        raise ConfigError(f"--at: {error}") from None
-    if not top.container:
-        return until
-    try:
-        page = client.list_page(top.container, limit=1, until=until)
-    except NotFound as error:
-        raise NotFound(f"there was no container {top.container} at {text}", error.status) from error
-    if client.container(top.container).versioning == "none":
-        log.warning("%s keeps no versions: what was changed or deleted since is missing", top.container)
-    return until if page is None or page.date is None else min(until, page.date)

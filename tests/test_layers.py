@@ -73,6 +73,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the mount
     ("binding", "directories"),
     ("operations",),
+    ("source",),
     ("mount",),
     ("cli",),
     ("__main__",),
