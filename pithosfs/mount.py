@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pithosfs import binding, mountpoints
 from pithosfs.accounting import AccountedClient
+from pithosfs.admin import Admin
 from pithosfs.api import Client
 from pithosfs.cache import BlockCache
 from pithosfs.config import Connection
 from pithosfs.conflicts import conflict_ref
 from pithosfs.disk import DiskCache
-from pithosfs.errors import PithosError
 from pithosfs.fetch import Fetcher
 from pithosfs.files import Files
 from pithosfs.guard import Guard
@@ -32,7 +31,6 @@ from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace
-from pithosfs.openfile import OpenFile
 from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
@@ -51,8 +49,6 @@ _CONNECTIONS = 32
 _DOWNLOADS, _UPLOADS = 12, 8
 #: Seconds to send what came while a mount was being ended, though its time is up.
 _LAST_TRY = 1.0
-#: How many names the kernel is told to forget; it forgets all others in a second.
-_TOLD = 50_000
 
 
 class Mount:
@@ -77,15 +73,14 @@ class Mount:
         self.client = client
         self.options = options
         self._source = source
-        self._started = time.time()
         self._stop_lock = threading.Lock()
         self._stopped = False
         self._end_at: float | None = None  # monotonic
         options.cache_path().mkdir(parents=True, exist_ok=True, mode=0o700)  # as a parent it would be open
         site = options.cache_path() / directory_name(client.endpoint, client.account_id)
         self._store = MetaStore(site / "meta.sqlite3")
-        self._disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
-        self._cache = BlockCache(options.memory // 2, self._disk, source.block_size)
+        disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
+        self._cache = BlockCache(options.memory // 2, disk, source.block_size)
         self._hasher = Hasher()
         self._fetcher = Fetcher(
             self._client_of,
@@ -147,7 +142,7 @@ class Mount:
             rights=Rights(self._client_of) if others else None,
             read_only=options.read_only,
         )
-        self._operations: Operations | None = None
+        self.admin = Admin(client, str(source), options, services, self._namespace, self.files)
 
     @classmethod
     def build(cls, connection: Connection, source: str, options: MountOptions) -> Mount:
@@ -191,9 +186,9 @@ class Mount:
             mountpoints.set_read_ahead(mountpoint, READ_AHEAD)
             ready()
 
-        self._operations = Operations(self.filesystem, owner, started=started)
+        self.admin.operations = operations = Operations(self.filesystem, owner, started=started)
         try:
-            binding.Binding(self._operations, str(mountpoint), foreground=True, **self._fuse_options(options))
+            binding.Binding(operations, str(mountpoint), foreground=True, **self._fuse_options(options))
         except RuntimeError as error:
             raise OSError(f"cannot mount on {mountpoint} (libfuse says {error})") from error
         finally:
@@ -233,7 +228,7 @@ class Mount:
                 return
             self._stopped = True
         self.files.sending.adopt_open()
-        left = self.drain(self._time_to_send())
+        left = self.admin.drain(self._time_to_send())
         for each in left:
             later = "the next mount " + ("deletes it" if each["state"] == TO_BE_DELETED else "sends it")
             log.warning("%s: %s; %s", each["object"], each.get("error") or each["state"], later)
@@ -256,108 +251,6 @@ class Mount:
         if self._end_at is None:
             return self.options.timeout
         return max(_LAST_TRY, self._end_at - time.monotonic())
-
-    # -- what the control socket asks --------------------------------------------------------------
-
-    def pending(self) -> list[dict[str, Any]]:
-        """What is not on the server yet."""
-        return self.files.outbox.waiting() + self.files.removals.waiting()
-
-    def drain(self, timeout: float | None) -> list[dict[str, Any]]:
-        """Send everything now; returns what could not be sent."""
-        began = time.monotonic()
-        self.files.removals.drain(timeout)
-        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
-        return self.files.outbox.drain(left) + self.files.removals.waiting()
-
-    def export(self, name: str, folder: str) -> dict[str, Any] | None:
-        """Make what is pending of the object ``name`` a file below ``folder``; where, and what it lacks.
-
-        None if nothing of it is pending any more.
-        """
-        exported = self.files.export(name, Path(folder))
-        if exported is None:
-            return None
-        path, missing = exported
-        return {"path": str(path), "missing": list(missing)}
-
-    def refresh(self, path: str | None = None) -> float:
-        """Forget listings: of everything, or of ``path`` and all below it.
-
-        Returns for how many seconds the kernel may still show what was.
-        """
-        known = self._namespace.known(path or "", _TOLD)
-        self._namespace.forget(self._namespace.find(path).ref if path else None)
-        return self._operations.changed_elsewhere(known) if self._operations else 0.0
-
-    def resolve(self, path: str) -> dict[str, Any]:
-        """Which object ``path`` is or would be, and at which endpoint; what waits of it is done now."""
-        node, left = self._namespace.resolve(path)
-        ref = node.ref
-        for component in left:
-            ref = self._namespace.new_ref(dataclasses.replace(node, ref=ref), component)
-        with contextlib.suppress(PithosError):  # of which the removal itself tells, or status
-            self.files.removals.finish_all(lambda each: each.is_below(ref))
-            self.files.sending.send(ref)
-        return {
-            "endpoint": self.client.endpoint,
-            "account": ref.account or self.client.account_id,
-            "container": ref.container,
-            "name": ref.name,
-        }
-
-    def status(self) -> dict[str, Any]:
-        """Figures for a person or a program; sizes in bytes, times in seconds."""
-        cache, counts, sent = self._cache, self._cache.counts, self._uploader.counts
-        stats = self.client.transport.stats.snapshot()
-        files = self.files.all()
-        return {
-            "source": str(self._source),
-            "server": self.client.endpoint,
-            "account": self.client.account_id,
-            "read_only": self.options.read_only,
-            "started": self._started,
-            "open_files": sum(1 for each in files if each.users.handles),
-            "dirty_files": sum(1 for each in files if each.dirty),
-            "pending": self.pending(),
-            "uploads": list(self._uploads(files)),
-            "conflicts": list(self.files.conflicts.seen),
-            "cache": {
-                "memory_bytes": cache.memory_used,
-                "disk_bytes": self._disk.total if self._disk else 0,
-                "disk_limit": self.options.cache_size,
-                "disk_blocks": self._disk.count if self._disk else 0,
-                "memory_hits": counts.memory,
-                "disk_hits": counts.disk,
-                "misses": counts.missed,
-            },
-            "upload": {
-                "blocks_sent": sent.sent,
-                "bytes_sent": sent.sent_bytes,
-                "blocks_spared": sent.spared,
-                "bytes_spared": sent.spared_bytes,
-            },
-            "requests": dict(stats.requests),
-            "bytes_up": stats.bytes_up,
-            "bytes_down": stats.bytes_down,
-            "retries": stats.retries,
-            "errors": dict(self._operations.errors) if self._operations else {},
-        }
-
-    def _uploads(self, files: Iterable[OpenFile]) -> Iterator[dict[str, Any]]:
-        """What is being sent: bytes, bytes a second, seconds left at the most."""
-        for file in files:
-            progress = self._uploader.under_way.of(file.ref)
-            if progress is not None:
-                left = max(0, file.unsent - progress.sent)
-                yield {
-                    "object": str(file.ref),
-                    "size": file.size,
-                    "sent": progress.sent,
-                    "unsent": left,
-                    "speed": progress.speed,
-                    "seconds_left": left / progress.speed if progress.sent else None,
-                }
 
     # -- parts ---------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the mount
     ("binding", "directories"),
     ("operations",),
-    ("source",),
+    ("admin", "source"),
     ("mount",),
     ("cli",),
     ("__main__",),

@@ -31,18 +31,25 @@ _SEND_TIME = 20.0
 _GRACE = 3.0
 
 
-class Servable(Protocol):
-    """What a session wants of a mount (:class:`pithosfs.mount.Mount`)."""
+class Controllable(Protocol):
+    """What commands ask of a mount (:class:`pithosfs.admin.Admin`)."""
 
-    def run(self, mountpoint: Path, ready: Callable[[], None]) -> None: ...  # noqa: D102
     def status(self) -> dict[str, Any]: ...  # noqa: D102
     def pending(self) -> list[dict[str, Any]]: ...  # noqa: D102
     def drain(self, timeout: float | None) -> list[dict[str, Any]]: ...  # noqa: D102
     def export(self, name: str, folder: str) -> dict[str, Any] | None: ...  # noqa: D102
-    def end_within(self, seconds: float) -> None: ...  # noqa: D102
-    def stop(self) -> None: ...  # noqa: D102
     def refresh(self, path: str | None) -> float: ...  # noqa: D102
     def resolve(self, path: str) -> dict[str, Any]: ...  # noqa: D102
+
+
+class Servable(Protocol):
+    """What a session wants of a mount (:class:`pithosfs.mount.Mount`)."""
+
+    @property
+    def admin(self) -> Controllable: ...  # noqa: D102
+    def run(self, mountpoint: Path, ready: Callable[[], None]) -> None: ...  # noqa: D102
+    def end_within(self, seconds: float) -> None: ...  # noqa: D102
+    def stop(self) -> None: ...  # noqa: D102
 
 
 class Session:
@@ -76,7 +83,7 @@ class Session:
         with signals.handled(self._handlers()):  # before build: it may start threads
             file = registry.own_file()
             self._mount = build()
-            self._server = control.ControlServer(file.with_suffix(".sock"), self._calls(self._mount))
+            self._server = control.ControlServer(file.with_suffix(".sock"), self._calls(self._mount.admin))
             try:
                 self._mount.run(Path(self._mountpoint), lambda: self._announce(ready))
             finally:
@@ -97,14 +104,14 @@ class Session:
         notify.notify("READY=1", f"STATUS={self._source} is on {self._mountpoint}")
         ready()
 
-    def _calls(self, mount: Servable) -> Mapping[str, control.Handler]:
+    def _calls(self, admin: Controllable) -> Mapping[str, control.Handler]:
         return {
-            "status": mount.status,
-            "pending": mount.pending,
+            "status": admin.status,
+            "pending": admin.pending,
             "drain": self._drain,
-            "export": mount.export,
-            "refresh": lambda path=None: mount.refresh(path),
-            "resolve": lambda path: {**mount.resolve(path), "settings": self._account},
+            "export": admin.export,
+            "refresh": lambda path=None: admin.refresh(path),
+            "resolve": lambda path: {**admin.resolve(path), "settings": self._account},
         }
 
     def _drain(self, seconds: float) -> list[dict[str, Any]]:
@@ -117,12 +124,12 @@ class Session:
         with self._drain_lock:
             if self._draining is None or not self._draining.is_alive():
                 self._draining = threading.Thread(
-                    target=self._mount.drain, args=(seconds,), name="drain", daemon=True
+                    target=self._mount.admin.drain, args=(seconds,), name="drain", daemon=True
                 )
                 self._draining.start()
             draining = self._draining
         draining.join(seconds)
-        return self._mount.pending()
+        return self._mount.admin.pending()
 
     # -- signals ---------------------------------------------------------------------
 
@@ -137,7 +144,9 @@ class Session:
     def _refresh(self) -> None:
         if self._mount is not None:
             # in a thread of its own: it may wait for the kernel, other signals must not
-            threading.Thread(target=self._mount.refresh, args=(None,), name="refresh", daemon=True).start()
+            threading.Thread(
+                target=self._mount.admin.refresh, args=(None,), name="refresh", daemon=True
+            ).start()
 
     def _stop(self) -> None:
         if self._entry is None:

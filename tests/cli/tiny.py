@@ -51,12 +51,18 @@ class OneFile(mfusepy.Operations):
 
 
 class TinyMount:
+    """A mount, and all that is asked of it."""
+
     def __init__(self, unsent: Path | None, reason: str, drain_takes: float, mount_takes: float) -> None:
         self._reason = reason
         self._mount_takes = mount_takes
         self._unsent = unsent
         self._drain_takes = drain_takes
         self._refreshed = 0
+
+    @property
+    def admin(self) -> TinyMount:
+        return self
 
     def run(self, mountpoint: Path, ready: Callable[[], None]) -> None:
         time.sleep(self._mount_takes)
