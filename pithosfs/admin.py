@@ -19,6 +19,7 @@ from pithosfs.namespace import Namespace
 from pithosfs.openfile import OpenFile
 from pithosfs.operations import Operations
 from pithosfs.options import MountOptions
+from pithosfs.pending import Pending
 from pithosfs.services import Services
 
 #: How many names the kernel is told to forget; it forgets all others in a second.
@@ -51,11 +52,11 @@ class Admin:
 
     # -- what waits --------------------------------------------------------------------------------
 
-    def pending(self) -> list[dict[str, Any]]:
+    def pending(self) -> list[Pending]:
         """What is not on the server yet."""
         return self._files.outbox.waiting() + self._files.removals.waiting()
 
-    def drain(self, timeout: float | None) -> list[dict[str, Any]]:
+    def drain(self, timeout: float | None) -> list[Pending]:
         """Send everything now; returns what could not be sent."""
         began = time.monotonic()
         self._files.removals.drain(timeout)
@@ -116,7 +117,7 @@ class Admin:
             "started": self._started,
             "open_files": sum(1 for each in files if each.users.handles),
             "dirty_files": sum(1 for each in files if each.dirty),
-            "pending": self.pending(),
+            "pending": [each.pack() for each in self.pending()],
             "uploads": list(self._uploads(files)),
             "conflicts": list(self._files.conflicts.seen),
             "cache": {

@@ -19,9 +19,6 @@ from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 from pithosfs.ranges import Address, Origin
 
-#: How a removal that waits is shown.
-TO_BE_DELETED = "to be deleted"
-
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:

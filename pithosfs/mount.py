@@ -25,7 +25,6 @@ from pithosfs.guard import Guard
 from pithosfs.hashing import Hasher
 from pithosfs.identity import directory_name, resolve
 from pithosfs.inodes import Inodes
-from pithosfs.journal import TO_BE_DELETED
 from pithosfs.ledger import Ledger
 from pithosfs.metastore import MetaStore
 from pithosfs.mounted import MountedTree
@@ -230,8 +229,8 @@ class Mount:
         self.files.sending.adopt_open()
         left = self.admin.drain(self._time_to_send())
         for each in left:
-            later = "the next mount " + ("deletes it" if each["state"] == TO_BE_DELETED else "sends it")
-            log.warning("%s: %s; %s", each["object"], each.get("error") or each["state"], later)
+            later = "the next mount " + ("deletes it" if each.is_removal else "sends it")
+            log.warning("%s: %s; %s", each.object, each.error or each.state, later)
         self.files.stop()
         for part in (
             self.filesystem,

@@ -20,11 +20,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from pithosfs.due import next_due
 from pithosfs.errors import REFUSALS, PithosError
 from pithosfs.openfile import OpenFile
+from pithosfs.pending import Pending
 
 log = logging.getLogger(__name__)
 
@@ -217,28 +217,25 @@ class Outbox:
 
     # -- looking --------------------------------------------------------------------------------
 
-    def waiting(self) -> list[dict[str, Any]]:
-        """What waits: path, size, bytes to send, why, since when (seconds since 1970), last error.
-
-        ``refused``: whether that was one that waiting does not help against.
-        """
+    def waiting(self) -> list[Pending]:
+        """What waits."""
         with self._lock:
             items = list(self._waiting.values())
         return [
-            {
-                "object": str(each.file.ref),
-                "size": each.file.size,
-                "unsent": each.file.unsent,
-                "state": "sending" if each.busy else each.why.value,
-                "since": each.since,
-                "attempts": each.attempts,
-                "error": each.error,
-                "refused": each.refused,
-            }
+            Pending(
+                object=str(each.file.ref),
+                size=each.file.size,
+                unsent=each.file.unsent,
+                state="sending" if each.busy else each.why.value,
+                since=each.since,
+                attempts=each.attempts,
+                error=each.error,
+                refused=each.refused,
+            )
             for each in items
         ]
 
-    def drain(self, timeout: float | None) -> list[dict[str, Any]]:
+    def drain(self, timeout: float | None) -> list[Pending]:
         """Send now all that waits; returns what does after each was tried once more.
 
         What is put in meanwhile is not waited for: a program may go on and on.

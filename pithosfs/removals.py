@@ -32,9 +32,10 @@ from typing import Any, Protocol
 from pithosfs.api import Client
 from pithosfs.due import next_due
 from pithosfs.errors import REFUSALS, NoSpace, NotFound, PithosError
-from pithosfs.journal import TO_BE_DELETED, pack_removal
+from pithosfs.journal import pack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
+from pithosfs.pending import TO_BE_DELETED, Pending
 from pithosfs.waiting import wait_in
 
 log = logging.getLogger(__name__)
@@ -287,19 +288,19 @@ class Removals:
             wait_in(self._lock)
         return found
 
-    def waiting(self) -> list[dict[str, Any]]:
+    def waiting(self) -> list[Pending]:
         """What is not deleted yet."""
         with self._lock:
             return [
-                {
-                    "object": str(ref),
-                    "state": TO_BE_DELETED,
-                    "unsent": 0,
-                    "size": each.node.size,
-                    "since": each.since,
-                    "error": None if each.error is None else str(each.error),
-                    "refused": isinstance(each.error, REFUSALS),
-                }
+                Pending(
+                    object=str(ref),
+                    size=each.node.size,
+                    state=TO_BE_DELETED,
+                    since=each.since,
+                    attempts=each.failures,
+                    error=None if each.error is None else str(each.error),
+                    refused=isinstance(each.error, REFUSALS),
+                )
                 for ref, each in self._waiting.items()
             ]
 

@@ -20,8 +20,9 @@ from pithosfs.blocks import Buffer
 from pithosfs.content import Content, Local, Remote
 from pithosfs.errors import PithosError
 from pithosfs.extents import Extents
-from pithosfs.journal import TO_BE_DELETED, FileEntry, unpack_removal
+from pithosfs.journal import FileEntry, unpack_removal
 from pithosfs.names import ObjectRef
+from pithosfs.pending import TO_BE_DELETED
 from pithosfs.ranges import Address
 from pithosfs.scratch import unpack_bytes
 

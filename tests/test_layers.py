@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "signals",
         "daemon",
         "notify",
+        "pending",
     ),
     ("config", "connections", "control", "disk", "metastore", "mountpoints", "registry", "scratch"),
     ("cache", "hashing", "inodes", "server", "staging", "traits", "transport"),

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pithosfs import control, identity, registry, rescue
 from pithosfs.api import Client
@@ -22,9 +21,9 @@ from pithosfs.disk import DiskCache
 from pithosfs.errors import ConfigError, PithosError
 from pithosfs.extents import Extents
 from pithosfs.fetch import Fetcher
-from pithosfs.journal import TO_BE_DELETED
 from pithosfs.names import ObjectRef
 from pithosfs.options import CONNECTION_OPTIONS, MountOptions, parse_path, typed
+from pithosfs.pending import Pending
 from pithosfs.ranges import Address
 from pithosfs.rescue import Leftover
 
@@ -83,7 +82,7 @@ class _Line:
 
 def run(args: argparse.Namespace) -> int:
     """Gather, show, export."""
-    running = [each for each in gather() if each.state in _ANSWER and each.details.get("pending")]
+    running = [each for each in gather() if each.state in _ANSWER and each.pending]
     left = [each for each in rescue.left_in(args.cache_dir) if not _is_of(each, running)]
     lines = [*_of_mounts(running), *map(_of_leftover, left)]
     if args.json:
@@ -102,11 +101,8 @@ def _is_of(left: Leftover, running: list[Report]) -> bool:
 
 def _of_mounts(running: list[Report]) -> Iterator[_Line]:
     for report in running:
-        for each in report.details["pending"]:
-            reason = f"{each['state']}: {each['error']}" if each.get("error") else each["state"]
-            yield _Line(
-                each["object"], each["size"], each["unsent"], each["since"], reason, report.mountpoint
-            )
+        for each in report.pending:
+            yield _Line(each.object, each.size, each.unsent, each.since, each.reason, report.mountpoint)
 
 
 def _of_leftover(left: Leftover) -> _Line:
@@ -154,14 +150,14 @@ def export_of_mounts(running: list[Report], folder: Path) -> bool:
     """Let mounts write below ``folder`` what they reported as pending; whether all is out or sent."""
     good = True
     for report in running:
-        for each in report.details["pending"]:
-            if each["state"] != TO_BE_DELETED:
+        for each in report.pending:
+            if not each.is_removal:
                 good &= _export_running(report, each, folder)
     return good
 
 
-def _export_running(report: Report, pending: dict[str, Any], folder: Path) -> bool:
-    name = pending["object"]
+def _export_running(report: Report, pending: Pending, folder: Path) -> bool:
+    name = pending.object
     entry = registry.find(report.mountpoint)
     if entry is None:
         return _failed(name, f"{report.mountpoint} has just been unmounted")

@@ -80,11 +80,11 @@ def _ready(report: Report) -> Sample:
 
 
 def _pending_files(report: Report) -> Sample:
-    return _labels(report), len(report.details.get("pending", ()))
+    return _labels(report), len(report.pending)
 
 
 def _pending_bytes(report: Report) -> Sample:
-    return _labels(report), sum(each.get("unsent", 0) for each in report.details.get("pending", ()))
+    return _labels(report), sum(each.unsent for each in report.pending)
 
 
 def _samples(metric: Metric, report: Report) -> Iterator[Sample]:

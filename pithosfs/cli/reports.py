@@ -12,6 +12,7 @@ from urllib.parse import quote
 from pithosfs import control, mountpoints, registry
 from pithosfs.errors import PithosError, ProtocolError, Unavailable
 from pithosfs.mountpoints import Mounted
+from pithosfs.pending import Pending
 
 #: Seconds a mount, or a server, may take to answer before it is shown as hanging.
 _PATIENCE = 3.0
@@ -40,6 +41,11 @@ class Report:
     pid: int | None
     since: float | None
     details: dict[str, Any]
+
+    @property
+    def pending(self) -> list[Pending]:
+        """What it has not sent."""
+        return [Pending.unpack(each) for each in self.details.get("pending", ())]
 
     def as_json(self) -> dict[str, Any]:
         """All of it, flat."""
@@ -110,7 +116,7 @@ def _ask(entry: registry.Entry) -> tuple[State, dict[str, Any]]:
 
 def _is_online(details: dict[str, Any]) -> bool:
     """Whether requests of the mount have not failed, or its server answers again."""
-    waits = any(each.get("error") for each in details.get("pending", ()))
+    waits = any(Pending.unpack(each).error for each in details.get("pending", ()))
     if not waits and not any(each in details.get("errors", {}) for each in _UNREACHED):
         return True
     return "server" not in details or _answers(details["server"], details.get("account", ""))

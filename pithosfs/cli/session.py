@@ -14,13 +14,14 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from pithosfs import control, mountpoints, notify, registry, signals
 from pithosfs.cli import exits, logs, output
 from pithosfs.options import MountOptions
+from pithosfs.pending import Pending
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ class Controllable(Protocol):
     """What commands ask of a mount (:class:`pithosfs.admin.Admin`)."""
 
     def status(self) -> dict[str, Any]: ...  # noqa: D102
-    def pending(self) -> list[dict[str, Any]]: ...  # noqa: D102
-    def drain(self, timeout: float | None) -> list[dict[str, Any]]: ...  # noqa: D102
+    def pending(self) -> list[Pending]: ...  # noqa: D102
+    def drain(self, timeout: float | None) -> list[Pending]: ...  # noqa: D102
     def export(self, name: str, folder: str) -> dict[str, Any] | None: ...  # noqa: D102
     def refresh(self, path: str | None) -> float: ...  # noqa: D102
     def resolve(self, path: str) -> dict[str, Any]: ...  # noqa: D102
@@ -107,14 +108,14 @@ class Session:
     def _calls(self, admin: Controllable) -> Mapping[str, control.Handler]:
         return {
             "status": admin.status,
-            "pending": admin.pending,
-            "drain": self._drain,
+            "pending": lambda: _packed(admin.pending()),
+            "drain": lambda seconds: _packed(self._drain(seconds)),
             "export": admin.export,
             "refresh": lambda path=None: admin.refresh(path),
             "resolve": lambda path: {**admin.resolve(path), "settings": self._account},
         }
 
-    def _drain(self, seconds: float) -> list[dict[str, Any]]:
+    def _drain(self, seconds: float) -> list[Pending]:
         """Send what is pending; returns what is left after ``seconds`` at the latest.
 
         A server that does not answer may hold the sending up for longer: it
@@ -193,6 +194,10 @@ class Session:
             self._mount.stop()
             self._close()
             os._exit(exits.ExitCode.OK)
+
+
+def _packed(pending: Iterable[Pending]) -> list[dict[str, Any]]:
+    return [each.pack() for each in pending]
 
 
 def _allow_many_files() -> None:

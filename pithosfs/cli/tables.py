@@ -54,15 +54,16 @@ def overview(reports: Sequence[Report]) -> Table:
     for heading in ("SOURCE", "STATE", "OPEN", "UNSENT", "SENT", "SPARED", "CACHE HITS"):
         table.add_column(heading)
     for report in reports:
-        table.add_row(report.mountpoint, report.source, report.state.value, *_figures(report.details))
+        table.add_row(report.mountpoint, report.source, report.state.value, *_figures(report))
     return table
 
 
-def _figures(details: dict[str, Any]) -> Iterator[str]:
+def _figures(report: Report) -> Iterator[str]:
     """The columns of numbers; none for a mount that says nothing."""
+    details = report.details
     if not details:
         return
-    waiting, upload = unsent(details), details.get("upload", {})
+    waiting, upload = unsent(report), details.get("upload", {})
     yield str(details.get("open_files", 0))
     yield f"{output.count(len(waiting), 'file')}, {format_size(sum(waiting.values()))}" if waiting else "-"
     yield format_size(upload.get("bytes_sent", 0))
@@ -79,12 +80,13 @@ def in_full(report: Report) -> Table:
     table.add_row("mount point", report.mountpoint)
     table.add_row("source", report.source)
     table.add_row("state", f"{report.state.value}{since}")
-    for name, text in _details(report.details):
+    for name, text in _details(report):
         table.add_row(name, text)
     return table
 
 
-def _details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _details(report: Report) -> Iterator[tuple[str, str]]:
+    details = report.details
     if not details:
         return
     upload, cache = details.get("upload", {}), details.get("cache", {})
@@ -102,9 +104,9 @@ def _details(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
     for each in details.get("uploads", ()):
         yield "sending", _sending(each)
-    for each in details.get("pending", ()):
-        what = f"{each['object']} ({format_size(each.get('unsent', 0))}) {each['state']}"
-        reason = f": {each['error']}" if each.get("error") else ""
+    for waits in report.pending:
+        what = f"{waits.object} ({format_size(waits.unsent)}) {waits.state}"
+        reason = f": {waits.error}" if waits.error else ""
         yield "unsent", what + output.shortened(reason, _LABEL + len(what))
     for each in details.get("conflicts", ()):
         yield "conflict", f"{each['object']} was changed elsewhere; what was written here is {each['copy']}"
@@ -132,12 +134,10 @@ def _sending(upload: dict[str, Any]) -> str:
     return f"{text}, {format_size(upload['speed'])}/s, {duration(upload['seconds_left'])} left"
 
 
-def unsent(details: dict[str, Any]) -> dict[str, int]:
+def unsent(report: Report) -> dict[str, int]:
     """Bytes still to be sent of each object that waits or is on its way."""
-    return {
-        each["object"]: each.get("unsent", 0)
-        for each in (*details.get("pending", ()), *details.get("uploads", ()))  # the latter know better
-    }
+    under_way = {each["object"]: each["unsent"] for each in report.details.get("uploads", ())}
+    return {each.object: each.unsent for each in report.pending} | under_way  # which know better
 
 
 def duration(seconds: float) -> str:

@@ -10,13 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pithosfs import control, mountpoints, registry
 from pithosfs.cli import arguments, exits, output
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.mountpoints import Mounted, MountPointError, StillInUse
 from pithosfs.options import format_size, parse_duration, typed
+from pithosfs.pending import Pending
 
 _DESCRIPTION = """\
 Unmount each MOUNTPOINT: returns when everything is on the server and the mount is gone.
@@ -136,23 +136,24 @@ def _end_unknown(mount: Mounted, args: argparse.Namespace) -> None:
 
 def _send(entry: registry.Entry, timeout: float) -> None:
     """Wait until everything is sent, as long as it gets less.  Raises CommandError listing the rest."""
-    left: list[dict[str, Any]] = []
+    left: list[Pending] = []
     since = time.monotonic()
     patience = min(_SLICE, timeout)
     while True:
         asked = time.monotonic()
         try:
-            now = control.ask(entry.socket, "drain", timeout=patience + _PATIENCE, seconds=patience)
+            told = control.ask(entry.socket, "drain", timeout=patience + _PATIENCE, seconds=patience)
         except control.ControlError as error:
             raise CommandError(
                 f"{error}; pithosfs umount --force {entry.mountpoint} ends it", ExitCode.FAILED
             ) from error
-        if not now:
+        if not told:
             return
-        if all(each.get("refused") for each in now):  # each was tried just now: time does not help
+        now = [Pending.unpack(each) for each in told]
+        if all(each.refused for each in now):  # each was tried just now: time does not help
             raise CommandError(_unsent_text(entry.mountpoint, now), ExitCode.UNSENT)
         if not left and sys.stderr.isatty():
-            size = format_size(sum(each["unsent"] for each in now))
+            size = format_size(sum(each.unsent for each in now))
             files = output.count(len(now), "file")
             exits.complain(f"sending what is left ({files}, {size}); Ctrl-C leaves it mounted")
         if _amount(now) != _amount(left):
@@ -162,15 +163,15 @@ def _send(entry: registry.Entry, timeout: float) -> None:
         time.sleep(max(0.0, asked + _PACE - time.monotonic()))
 
 
-def _amount(pending: list[dict[str, Any]]) -> dict[str, int]:
+def _amount(pending: list[Pending]) -> dict[str, int]:
     """What is left of each file, without how often and why it failed."""
-    return {each["object"]: each["unsent"] for each in pending}
+    return {each.object: each.unsent for each in pending}
 
 
-def _unsent_text(mountpoint: str, left: list[dict[str, Any]]) -> str:
+def _unsent_text(mountpoint: str, left: list[Pending]) -> str:
     for each in left:
-        reason = f": {each['error']}" if each["error"] else ""
-        exits.complain(f"  not sent: {each['object']} ({format_size(each['unsent'])}){reason}")
+        reason = f": {each.error}" if each.error else ""
+        exits.complain(f"  not sent: {each.object} ({format_size(each.unsent)}){reason}")
     what = "1 file is" if len(left) == 1 else f"{len(left)} files are"
     return (
         f"{what} not sent, {mountpoint} stays mounted; try again, or keep them "

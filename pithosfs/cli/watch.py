@@ -62,7 +62,7 @@ def _speed_text(report: Report, speed: tuple[float, float] | None) -> str:
         return ""
     up, down = speed
     text = f"{report.mountpoint}: {format_size(up)}/s up, {format_size(down)}/s down"
-    unsent = sum(tables.unsent(report.details).values())
+    unsent = sum(tables.unsent(report).values())
     if unsent and up:
         text += f"; {format_size(unsent)} to go, about {tables.duration(unsent / up)}"
     return text

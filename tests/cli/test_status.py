@@ -15,6 +15,7 @@ from pithosfs import cli
 from pithosfs.cli import prometheus, tables
 from pithosfs.cli.reports import Report, State
 from pithosfs.cli.watch import Speeds, _speed_text
+from pithosfs.pending import Pending
 
 from .conftest import Place, Server
 
@@ -35,7 +36,10 @@ def shown(renderable: Any) -> str:
 class TestPrometheus:
     def test_every_line_is_a_comment_or_a_sample(self) -> None:
         mount = report(
-            open_files=2, requests={"GET": 3, "PUT": 1}, cache={"disk_hits": 5}, pending=[{"unsent": 7}]
+            open_files=2,
+            requests={"GET": 3, "PUT": 1},
+            cache={"disk_hits": 5},
+            pending=[Pending(object="a", state="queued", unsent=7).pack()],
         )
         lines = prometheus.metrics([mount]).splitlines()
         samples = [line for line in lines if not line.startswith("# ")]
@@ -90,6 +94,12 @@ class TestTables:
         counts = {"FailedFast": 9, "Unavailable": 1, "TimedOut": 1}
         text = shown(tables.in_full(report(errors=counts)))
         assert re.search("errors +no answer in time: 1 time, server out of reach: 10 times", text)
+
+    def test_what_waits_in_a_mount_of_another_version(self) -> None:
+        waits = Pending(object="pithos/a", state="failed", unsent=2048, error="no answer", refused=True)
+        assert report(pending=[{**waits.pack(), "newer": 1}]).pending == [waits]
+        (older,) = report(pending=[{"object": "pithos/a", "state": "queued"}]).pending
+        assert (older.unsent, older.reason, older.refused) == (0, "queued", False)
 
     def test_what_is_being_sent(self) -> None:
         upload = {"object": "pithos/a", "sent": 2 << 20, "unsent": 6 << 20, "speed": 1 << 20}
@@ -168,7 +178,8 @@ class TestSpeeds:
         assert speeds.of(report(bytes_up=10), 2.0) is None
 
     def test_time_left(self) -> None:
-        text = _speed_text(report(pending=[{"object": "a", "unsent": 90 * 1024}]), (1024.0, 0.0))
+        pending = [Pending(object="a", state="sending", unsent=90 * 1024).pack()]
+        text = _speed_text(report(pending=pending), (1024.0, 0.0))
         assert text == "/mnt: 1K/s up, 0B/s down; 90K to go, about 1:30"
 
     @pytest.mark.parametrize(

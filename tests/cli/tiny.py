@@ -23,6 +23,7 @@ from pithosfs.cli import exits
 from pithosfs.cli.session import Session
 from pithosfs.errors import Unavailable
 from pithosfs.options import MountOptions
+from pithosfs.pending import Pending
 
 CONTENT = b"hello\n"
 
@@ -70,20 +71,17 @@ class TinyMount:
         mfusepy.FUSE(OneFile(ready), str(mountpoint), foreground=True, **options)
 
     def status(self) -> dict[str, Any]:
-        return {"open_files": 0, "refreshed": self._refreshed, "pending": self.pending()}
+        return {
+            "open_files": 0,
+            "refreshed": self._refreshed,
+            "pending": [each.pack() for each in self.pending()],
+        }
 
-    def pending(self) -> list[dict[str, Any]]:
+    def pending(self) -> list[Pending]:
         if self._unsent is None or not self._unsent.exists():
             return []
         return [
-            {
-                "object": line,
-                "size": 1536,
-                "unsent": 1536,
-                "since": 0.0,
-                "state": "failed",
-                "error": self._reason,
-            }
+            Pending(object=line, size=1536, unsent=1536, state="failed", error=self._reason)
             for line in self._unsent.read_text().splitlines()
         ]
 
@@ -96,7 +94,7 @@ class TinyMount:
     def stop(self) -> None:
         pass
 
-    def drain(self, timeout: float | None) -> list[dict[str, Any]]:
+    def drain(self, timeout: float | None) -> list[Pending]:
         time.sleep(self._drain_takes)
         end = time.monotonic() + (timeout or 0)
         while self.pending() and time.monotonic() < end:

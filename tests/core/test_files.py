@@ -318,7 +318,7 @@ def test_a_mount_that_dies_when_a_removal_is_in_the_journal_removes(
     monkeypatch.setattr(first.files.departures, "forget", lambda file: None)  # it died before that
     first.wire.refuse("DELETE")
     assert first.fs.hide("/file", "/.fuse_hidden0000000100000001")
-    eventually(lambda: first.files.removals.waiting()[0]["error"])
+    eventually(lambda: first.files.removals.waiting()[0].error)
     dies(first)
     second = next_mount(build, first)
     second.files.removals.drain()

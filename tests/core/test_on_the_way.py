@@ -45,7 +45,7 @@ def test_a_rename_tells_that_what_was_held_could_not_be_sent(
     stack.ls()
     stack.wire.refuse("PUT")
     stack.write(TEMPORARY, b"content")  # close says all is well
-    eventually(lambda: stack.files.outbox.waiting()[0]["state"] == "failed")
+    eventually(lambda: stack.files.outbox.waiting()[0].state == "failed")
     with pytest.raises(Unavailable):
         stack.fs.rename(TEMPORARY, "/file")
 
@@ -57,7 +57,7 @@ def test_fsync_of_the_directory_tells_that_what_was_held_could_not_be_sent(
     stack.ls()
     stack.wire.refuse("PUT")
     stack.write(TEMPORARY, b"content")
-    eventually(lambda: stack.files.outbox.waiting()[0]["state"] == "failed")
+    eventually(lambda: stack.files.outbox.waiting()[0].state == "failed")
     with pytest.raises(Unavailable):
         stack.fs.sync_directory("/")
 
@@ -154,7 +154,7 @@ def test_an_empty_file_stays_empty_when_its_commit_fails_after_a_lost_answer(bui
         stack.write("/file", b"old")
     stack.wire.refuse("HEAD")  # so the one that may be there is not deleted yet
     stack.fs.unlink("/file")
-    eventually(lambda: stack.files.removals.waiting()[0]["error"])
+    eventually(lambda: stack.files.removals.waiting()[0].error)
 
     def over_what_is_there(request: Request) -> None:
         if request.method == "PUT" and any(each.lower() == "if-match" for each in request.headers):

@@ -39,8 +39,8 @@ def test_a_change_of_mode_is_held_for_a_moment(stack: Stack) -> None:
     stack.fs.set_attributes("/file", mode=0o600)
     stack.fs.set_attributes("/file", mtime_ns=5 * 10**9)
     (waiting,) = stack.files.outbox.waiting()
-    assert waiting["state"] == "held back for a moment"
-    assert waiting["object"].endswith("/file")
+    assert waiting.state == "held back for a moment"
+    assert waiting.object.endswith("/file")
     assert stack.wire.count("PUT") == 0
     eventually(lambda: not stack.files.outbox.waiting())
     assert stack.wire.count("PUT") == 1
@@ -50,11 +50,11 @@ def test_a_change_of_mode_is_held_for_a_moment(stack: Stack) -> None:
 def test_failures_are_retried_until_they_work(stack: Stack) -> None:
     stack.wire.refuse("PUT")
     kept(stack, "/file", b"content")
-    eventually(lambda: stack.files.outbox.waiting()[0]["attempts"] >= 2)
+    eventually(lambda: stack.files.outbox.waiting()[0].attempts >= 2)
     (waiting,) = stack.files.outbox.waiting()
-    assert waiting["state"] in ("failed", "sending")
-    assert waiting["error"] == "the network is down"
-    assert waiting["unsent"] == 7
+    assert waiting.state in ("failed", "sending")
+    assert waiting.error == "the network is down"
+    assert waiting.unsent == 7
     stack.wire.reset()
     eventually(lambda: not stack.files.outbox.waiting())
     assert stack.get("file") == b"content"
@@ -91,8 +91,8 @@ def test_drain_sends_now_and_says_what_it_could_not(stack: Stack) -> None:
 
     stack.wire.before = refuse_bad
     left = stack.files.outbox.drain(10)
-    assert [each["object"].rpartition("/")[2] for each in left] == ["bad"]
-    assert left[0]["error"] == "full"
+    assert [each.object.rpartition("/")[2] for each in left] == ["bad"]
+    assert left[0].error == "full"
     assert stack.names() == ["good"]
     stack.wire.reset()
     assert stack.files.outbox.drain(10) == []

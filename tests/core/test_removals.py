@@ -85,14 +85,14 @@ def one_that_failed(store: Store, make: Callable[..., Removals]) -> Removals:
     removals = make()
     store.errors = [Unavailable("down")]
     add(removals, store, NODE, lambda: None)
-    eventually(lambda: removals.waiting()[0]["error"])
+    eventually(lambda: removals.waiting()[0].error)
     return removals
 
 
 def test_it_is_deleted_a_moment_later(store: Store, make: Callable[..., Removals]) -> None:
     removals, ended = make(), []
     add(removals, store, NODE, lambda: ended.append(True))
-    assert removals.waiting()[0]["object"] == "box/file"
+    assert removals.waiting()[0].object == "box/file"
     eventually(lambda: ended)
     assert store.deleted == [NODE.ref]
     assert removals.waiting() == []
@@ -146,7 +146,7 @@ def test_finish_says_why_not_and_it_is_tried_again(
     add(removals, store, NODE, lambda: ended.append(True))
     with pytest.raises(Unavailable):
         removals.finish(NODE.ref)
-    assert removals.waiting()[0]["error"] == "down"
+    assert removals.waiting()[0].error == "down"
     assert not ended
     removals.drain()
     assert store.deleted == [NODE.ref]
@@ -160,7 +160,7 @@ def test_a_defect_ends_neither_the_thread_nor_those_who_wait(
     removals, ended = make(), []
     store.errors = [ZeroDivisionError("a defect")]
     add(removals, store, NODE, lambda: ended.append(True))
-    eventually(lambda: removals.waiting()[0]["error"])
+    eventually(lambda: removals.waiting()[0].error)
     InThread(lambda: removals.finish(NODE.ref)).result()
     assert store.deleted == [NODE.ref]
     assert ended
@@ -269,7 +269,7 @@ def test_and_while_one_fails(store: Store, make: Callable[..., Removals]) -> Non
     removals = that_keeps_up(store, make)
     store.errors = [Unavailable("down")]
     add(removals, store, NODE, lambda: None, certain=True)
-    eventually(lambda: removals.waiting()[0]["error"])
+    eventually(lambda: removals.waiting()[0].error)
     assert not removals.keeps_up()
     removals.drain()
     assert removals.keeps_up()

@@ -197,8 +197,8 @@ def test_a_rename_tells_why_it_cannot_be_sent_and_it_is_sent_later(stack: Stack,
         stack.fs.rename(TEMPORARY, "/file")
     assert stack.read("/file") == b"content"
     (waiting,) = stack.files.outbox.waiting()
-    assert waiting["state"] in ("failed", "sending")
-    assert waiting["object"].endswith("/file")
+    assert waiting.state in ("failed", "sending")
+    assert waiting.object.endswith("/file")
     stack.wire.reset()
     assert not stack.files.outbox.drain(10)
     assert stack.names() == ["file"]
