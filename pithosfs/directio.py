@@ -11,6 +11,8 @@ from __future__ import annotations
 import fcntl
 import os
 
+from pithosfs.fileio import pwrite_all
+
 _PAGE = 4096
 #: Below that, the page cache is cheaper than waiting for the disk.
 _WORTH_IT = 1024 * 1024
@@ -23,7 +25,7 @@ def write_at(handle: int, view: memoryview, offset: int) -> None:
     if _DIRECT and whole >= _WORTH_IT and not offset % _PAGE:
         done = _write_directly(handle, view[:whole], offset)
         view, offset = view[done:], offset + done
-    _write(handle, view, offset)
+    pwrite_all(handle, view, offset)
 
 
 def _write_directly(handle: int, view: memoryview, offset: int) -> int:
@@ -39,9 +41,3 @@ def _write_directly(handle: int, view: memoryview, offset: int) -> int:
     finally:
         fcntl.fcntl(handle, fcntl.F_SETFL, flags)
     return done
-
-
-def _write(handle: int, view: memoryview, offset: int) -> None:
-    while view:
-        done = os.pwrite(handle, view, offset)
-        view, offset = view[done:], offset + done

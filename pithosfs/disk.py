@@ -23,6 +23,7 @@ from pithosfs import blocks
 from pithosfs.blocks import Buffer
 from pithosfs.buffers import new_buffer
 from pithosfs.directio import write_at
+from pithosfs.fileio import pread_into
 
 log = logging.getLogger(__name__)
 
@@ -245,13 +246,7 @@ class DiskCache:
 def _read(path: Path, buffer: Callable[[int], memoryview]) -> memoryview:
     with path.open("rb", buffering=0) as file:
         data = buffer(os.fstat(file.fileno()).st_size)
-        done = 0
-        while done < len(data):
-            count = file.readinto(data[done:])
-            if not count:
-                break  # cut short meanwhile: its hash will tell
-            done += count
-    return data[:done]
+        return data[: pread_into(file.fileno(), data, 0)]  # if it was cut short meanwhile its hash will tell
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ from pithosfs.blocks import Buffer
 from pithosfs.content import Content, Local, Remote
 from pithosfs.errors import PithosError
 from pithosfs.extents import Extents
+from pithosfs.fileio import pread_into, pwrite_all
 from pithosfs.journal import FileEntry, unpack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.pending import TO_BE_DELETED
@@ -124,24 +125,13 @@ def _read(content: Content, handle: int | None, fetch: Fetch, offset: int, view:
         piece = view[at : at + length]
         got = True
         if isinstance(part, Local):
-            got = handle is not None and _fill(handle, part.start, piece)
+            got = handle is not None and pread_into(handle, piece, part.start) == length
         elif isinstance(part, Remote):
             got = _fetched(fetch, part, piece)
         if not got:
             missing.add(offset + at, offset + at + length)
         at += length
     return missing
-
-
-def _fill(handle: int, start: int, view: memoryview) -> bool:
-    """Whether the file has all of it."""
-    done = 0
-    while done < len(view):
-        step = os.preadv(handle, [view[done:]], start + done)
-        if not step:
-            return False
-        done += step
-    return True
 
 
 def _fetched(fetch: Fetch, part: Remote, view: memoryview) -> bool:
@@ -207,11 +197,5 @@ def _copy(handle: int, size: int, read: Read) -> Extents:
         for low, high in read(start, memoryview(data)):
             missing.add(low, high)
         if data.count(0) < len(data):  # the rest stays a hole
-            _write(handle, start, memoryview(data))
+            pwrite_all(handle, memoryview(data), start)
     return missing
-
-
-def _write(handle: int, offset: int, view: memoryview) -> None:
-    while view:
-        step = os.pwrite(handle, view, offset)
-        view, offset = view[step:], offset + step

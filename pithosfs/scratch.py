@@ -35,6 +35,7 @@ from pithosfs.blocks import Buffer
 from pithosfs.buffers import new_buffer
 from pithosfs.directio import write_at
 from pithosfs.errors import NoSpace
+from pithosfs.fileio import pread_into
 
 log = logging.getLogger(__name__)
 
@@ -344,12 +345,7 @@ class Scratch:
             raise NoSpace(f"no room for unsent data in {self._path.parent}: {error.strerror}") from error
 
     def _read_file(self, start: int, view: memoryview) -> None:
-        got = 0
-        while self._handle is not None and got < len(view):
-            step = os.preadv(self._handle, [view[got:]], start + got)
-            if not step:
-                break
-            got += step
+        got = 0 if self._handle is None else pread_into(self._handle, view, start)
         if got < len(view):
             view[got:] = bytes(len(view) - got)
 

@@ -41,6 +41,7 @@ from pithosfs.cache import BlockCache
 from pithosfs.commit import Changed, commit
 from pithosfs.errors import InvalidArgument, MissingBlocks, ProtocolError
 from pithosfs.fetch import Fetcher
+from pithosfs.fileio import pread_into, pwrite_all
 from pithosfs.names import ObjectRef
 from pithosfs.ranges import Address, Origin
 from pithosfs.upload import Terms, Uploader
@@ -183,12 +184,8 @@ class _File:
         self.check_unchanged()
         stamp = self.stamp(index)
         data = bytearray(blocks.block_length(index, self.size, self.block_size))
-        view, done = memoryview(data), 0
-        while done < len(data):
-            count = os.preadv(self._descriptor, [view[done:]], index * self.block_size + done)
-            if not count:
-                raise Changed(f"{self._path} became shorter while it was uploaded; upload it again")
-            done += count
+        if pread_into(self._descriptor, memoryview(data), index * self.block_size) < len(data):
+            raise Changed(f"{self._path} became shorter while it was uploaded; upload it again")
         if index not in self._seen:  # a block may be read once more to be sent
             self._seen.add(index)
             self._meter.add(len(data))
@@ -462,10 +459,7 @@ class _Local:
 
     def write(self, index: int, data: Buffer) -> None:
         """The block's content."""
-        view, at = memoryview(data), index * self._content.block_size
-        while view:
-            count = os.pwrite(self._target, view, at)
-            view, at = view[count:], at + count
+        pwrite_all(self._target, memoryview(data), index * self._content.block_size)
 
     def _length(self, index: int) -> int:
         return blocks.block_length(index, self._content.size, self._content.block_size)

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "pithosfs"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "errors", "blocks"),  # "" is the package itself: its version
     ("names",),
-    ("ranges",),
+    ("fileio", "ranges"),
     # without the store: this machine, settings, pure parts
     (
         "attempts",
