@@ -20,6 +20,7 @@ from typing import NamedTuple
 Buffer = bytes | bytearray | memoryview
 
 BLOCK_SIZE = 4 * 1024 * 1024
+#: The hash of all blocks, by the name servers give it; of a server that has another one nothing is read.
 ALGORITHM = "sha256"
 ZERO_HASH = hashlib.sha256(b"").hexdigest()
 #: A hash no block has; a hashmap that names it can never become an object.
@@ -43,7 +44,6 @@ class Hashmap:
     size: int
     hashes: tuple[str, ...]
     block_size: int = BLOCK_SIZE
-    algorithm: str = ALGORITHM
 
     def __post_init__(self) -> None:
         if len(self.hashes) != block_count(self.size, self.block_size):
@@ -52,12 +52,7 @@ class Hashmap:
     @cached_property
     def merkle(self) -> str:
         """The one hash over all (``X-Object-Hash``): milliseconds for a few thousand blocks."""
-        return merkle(self.hashes, self.algorithm)
-
-
-def zero_hash(algorithm: str = ALGORITHM) -> str:
-    """The hash of an all-zero block of any length."""
-    return ZERO_HASH if algorithm == ALGORITHM else hashlib.new(algorithm).hexdigest()
+        return merkle(self.hashes)
 
 
 def block_count(size: int, block_size: int = BLOCK_SIZE) -> int:
@@ -72,8 +67,8 @@ def block_length(index: int, size: int, block_size: int = BLOCK_SIZE) -> int:
 
 def stored_size(content: Hashmap) -> int:
     """How many of the bytes are in blocks that have anything but zeros."""
-    size, empty = content.block_size, zero_hash(ALGORITHM)
-    filled = (index for index, each in enumerate(content.hashes) if each != empty)
+    size = content.block_size
+    filled = (index for index, each in enumerate(content.hashes) if each != ZERO_HASH)
     return sum(block_length(index, content.size, size) for index in filled)
 
 
@@ -102,13 +97,13 @@ def stripped_length(data: Buffer) -> int:
     return 0
 
 
-def block_hash(data: Buffer, algorithm: str = ALGORITHM) -> str:
+def block_hash(data: Buffer) -> str:
     """The hash of a block: over ``data`` without its trailing zero bytes."""
     view = memoryview(data)[: stripped_length(data)]
-    return hashlib.new(algorithm, view, usedforsecurity=False).hexdigest()
+    return hashlib.sha256(view, usedforsecurity=False).hexdigest()
 
 
-def merkle(hashes: Sequence[str], algorithm: str = ALGORITHM) -> str:
+def merkle(hashes: Sequence[str]) -> str:
     """The top of the binary tree over ``hashes``.
 
     Leaves are the raw hashes, padded with zero leaves to the next power of
@@ -116,7 +111,7 @@ def merkle(hashes: Sequence[str], algorithm: str = ALGORITHM) -> str:
     no block at all is the hash of nothing.
     """
     if not hashes:
-        return zero_hash(algorithm)
+        return ZERO_HASH
     level = [bytes.fromhex(each) for each in hashes]
     width = 1
     while width < len(level):
@@ -124,19 +119,17 @@ def merkle(hashes: Sequence[str], algorithm: str = ALGORITHM) -> str:
     level += [bytes(len(level[0]))] * (width - len(level))
     while len(level) > 1:
         level = [
-            hashlib.new(algorithm, level[i] + level[i + 1], usedforsecurity=False).digest()
+            hashlib.sha256(level[i] + level[i + 1], usedforsecurity=False).digest()
             for i in range(0, len(level), 2)
         ]
     return level[0].hex()
 
 
-def hashmap_of(data: Buffer, block_size: int = BLOCK_SIZE, algorithm: str = ALGORITHM) -> Hashmap:
+def hashmap_of(data: Buffer, block_size: int = BLOCK_SIZE) -> Hashmap:
     """The hashmap of ``data``, all of it in memory."""
     view = memoryview(data)
-    hashes = tuple(
-        block_hash(view[at : at + block_size], algorithm) for at in range(0, len(view), block_size)
-    )
-    return Hashmap(len(view), hashes, block_size, algorithm)
+    hashes = tuple(block_hash(view[at : at + block_size]) for at in range(0, len(view), block_size))
+    return Hashmap(len(view), hashes, block_size)
 
 
 def cut(block: Buffer, start: int, stop: int) -> Buffer:

@@ -120,7 +120,7 @@ class Content:
             return None
         found = self.block(index)
         if found is None:
-            return blocks.zero_hash(self.base.algorithm)
+            return blocks.ZERO_HASH
         address, effective = found
         if effective < address.length:
             return None
@@ -130,7 +130,7 @@ class Content:
 
     def is_hole(self, index: int) -> bool:
         """Whether block ``index`` is known to be all zeros."""
-        return self.hash_of(index) == blocks.zero_hash(self.base.algorithm)
+        return self.hash_of(index) == blocks.ZERO_HASH
 
     def complete(self, index: int) -> bool:
         """Whether all bytes of a full block ``index`` are local."""

@@ -40,10 +40,9 @@ _TICK = 0.02  # seconds
 class DiskCache:
     """At most ``limit`` bytes of blocks below ``directory``, the least recently used go first."""
 
-    def __init__(self, directory: Path, limit: int, algorithm: str = blocks.ALGORITHM) -> None:
+    def __init__(self, directory: Path, limit: int) -> None:
         self.directory = directory
         self.limit = limit
-        self._algorithm = algorithm
         self._lock = threading.Lock()
         self._sizes: OrderedDict[str, int] = OrderedDict()  # oldest use first
         self._verified: LRUCache[str, tuple[int, int, int]] = LRUCache(_VERIFIED)  # as they were then
@@ -121,7 +120,7 @@ class DiskCache:
             self.damaged += 1
             self._complain("read", error)
             return None
-        if blocks.block_hash(data, self._algorithm) != block:
+        if blocks.block_hash(data) != block:
             self.damaged += 1
             log.warning("cached block %s is damaged: fetching it again", block[:16])
             self._forget(block)

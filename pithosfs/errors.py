@@ -92,7 +92,7 @@ class TimedOut(Unavailable):
 
 
 class ProtocolError(StoreError):
-    """An answer that is no Pithos answer (wrong length, wrong range, not JSON)."""
+    """An answer that is no Pithos answer (wrong length, wrong range, not JSON), or one we cannot use."""
 
 
 class CorruptBlock(ProtocolError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pithosfs import moments
 from pithosfs.api import Client
 from pithosfs.blocks import BLOCK_SIZE
-from pithosfs.errors import ConfigError, NotFound
+from pithosfs.errors import ConfigError, Forbidden, NotFound
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import directory_attributes
 from pithosfs.nodes import of_entry
@@ -57,9 +58,16 @@ def _parse(text: str) -> ObjectRef:
 
 
 def _block_size(client: Client, top: ObjectRef, *, create: bool) -> int:
-    """Ask for the container (or the account) once; returns its block size."""
+    """Ask for the container (or the account) once; returns its block size.
+
+    It is a setting of the server, as is the hash of blocks: of an account, any container tells.
+    """
     if not top.container:
         client.account()
+        # Nothing of it may be ours yet, or only something in a container; or that went just now.
+        with contextlib.suppress(NotFound, Forbidden):
+            for each in client.containers()[:1]:
+                return client.container(each.name).block_size
         return BLOCK_SIZE
     try:
         return client.container(top.container).block_size

@@ -444,15 +444,15 @@ class _Local:
         """Whether the block is in the file now, without asking the store."""
         here = self._read(self._target, index) if self._has_rest else b""
         wanted = self._content.hashes[index]
-        if blocks.block_hash(here, self._content.algorithm) == wanted:
+        if blocks.block_hash(here) == wanted:
             return True
-        if wanted == blocks.zero_hash(self._content.algorithm):
+        if wanted == blocks.ZERO_HASH:
             self.write(index, bytes(self._length(index)))
             return True
         if self._finished is None:
             return False
         found = self._read(self._finished, index)
-        if blocks.block_hash(found, self._content.algorithm) != wanted:
+        if blocks.block_hash(found) != wanted:
             return False
         self.write(index, blocks.cut(found, 0, self._length(index)))
         return True

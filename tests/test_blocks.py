@@ -97,11 +97,6 @@ def test_a_hashmap_has_as_many_hashes_as_blocks() -> None:
     assert Hashmap(BLOCK_SIZE, (A,)).merkle == A
 
 
-def test_other_algorithms() -> None:
-    assert blocks.zero_hash("sha1") == "da39a3ee5e6b4b0d3255bfef95601890afd80709"
-    assert blocks.block_hash(b"abc\0", "sha1") == "a9993e364706816aba3e25717850c26c9cd0d89d"
-
-
 @given(size=st.integers(0, 100), offset=st.integers(0, 120), length=st.integers(0, 120))
 def test_spans_cover_each_byte_once(size: int, offset: int, length: int) -> None:
     covered = [

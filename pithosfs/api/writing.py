@@ -204,9 +204,7 @@ class Writing(Reading):
             raise error
         return Written(entry.version, info.etag)
 
-    def post_block(
-        self, container: str, data: Buffer, *, expected: str | None = None, algorithm: str = blocks.ALGORITHM
-    ) -> str:
+    def post_block(self, container: str, data: Buffer, *, expected: str | None = None) -> str:
         """Store a block of at most the container's block size; returns its hash.
 
         ``expected`` saves hashing it again where the hash is known.  Zero
@@ -214,7 +212,7 @@ class Writing(Reading):
         an empty body would store nothing, so of an all-zero block one stays.
         What was damaged on the way is sent again.
         """
-        wanted = expected or blocks.block_hash(data, algorithm)
+        wanted = expected or blocks.block_hash(data)
         for _ in range(_INTEGRITY_ATTEMPTS):
             stored = self._post_data(container, (_stripped(data),))
             if stored == [wanted]:

@@ -13,7 +13,7 @@ from pithosfs import options
 from pithosfs.cli import arguments, checks, logs
 from pithosfs.cli.checks import Check, Level, fail, ok, warn
 from pithosfs.cli.exits import ExitCode
-from pithosfs.errors import ConfigError, Forbidden, NotFound, PithosError, Unauthorized
+from pithosfs.errors import ConfigError, Forbidden, NotFound, PithosError, ProtocolError, Unauthorized
 from pithosfs.options import format_size
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ def _container(client: Client, name: str) -> Check:
     except NotFound:
         remedy = f"make it with: pithosfs mount --create {name} MOUNTPOINT"
         return fail("container", f"there is no container {name}", remedy)
+    except ProtocolError as error:
+        return fail("container", str(error))
     return ok("container", f"{name}: {info.count} objects, {format_size(info.bytes_used)}")
 
 

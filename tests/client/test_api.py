@@ -17,6 +17,8 @@ from pithosfs import blocks, errors, wire
 from pithosfs.api import Client, ContainerInfo, Entry, Version, Written
 from pithosfs.api.listings import askable
 from pithosfs.attributes import DIRECTORY_TYPE
+from pithosfs.options import MountOptions
+from pithosfs.source import find_source
 from pithosfs.transport import Transport
 from tests.client.scripted import DATA, Exchange, Scripted, Step, hang_up
 
@@ -121,7 +123,7 @@ def test_containers(real: Callable[..., Any]) -> None:
 
 def test_container(real: Callable[..., Any]) -> None:
     info = real("container/head-after-meta-update", "container", "w-cont")
-    assert (info.name, info.count, info.block_size, info.block_hash) == ("w-cont", 0, 4194304, "sha256")
+    assert (info.name, info.count, info.block_size) == ("w-cont", 0, 4194304)
     assert (info.quota, info.versioning, info.meta_keys) == (0, "auto", frozenset())
     assert info.meta == {"kind": "test", "other-key": "v", "two": "2"}
     assert real("share/bob-head-container", "container", "w-share").meta_keys == {"k"}
@@ -1003,6 +1005,33 @@ def test_the_present_is_not_taken_for_a_past_the_store_does_not_understand(
     assert not server.requests
 
 
+# -- servers that hash blocks in another way ---------------------------------------------------------------
+
+
+def other_hash(exchange: Exchange) -> None:
+    """A server with a setting of its own, which HEAD of a container tells."""
+    listed = exchange.method == "GET"
+    exchange.answer(200, b'[{"name": "c"}]' if listed else b"", {"X-Container-Block-Hash": "SHA1"})
+
+
+@pytest.mark.parametrize("source", ["c", "c/dir", "/"])
+def test_what_hashes_blocks_in_another_way_is_not_mounted(pithos: Callable[..., Any], source: str) -> None:
+    client, _ = pithos(other_hash)
+    refusal = "^the server hashes blocks by 'SHA1', pithosfs knows sha256 only: use kamaki with it$"
+    with pytest.raises(errors.ProtocolError, match=refusal):
+        find_source(client, source, MountOptions(create=True))
+
+
+def test_an_account_has_the_blocks_of_its_containers(pithos: Callable[..., Any]) -> None:
+    listed = say(200, [{"name": "c"}, {"name": "d"}])
+    client, server = pithos(say(204), listed, say(204, X_Container_Block_Size="1048576"))
+    assert find_source(client, "/", MountOptions()).block_size == 1048576
+    assert [each.method for each in server.requests] == ["HEAD", "GET", "HEAD"]
+    for answers in ([say(403)], [say(200, [])], [listed, say(403)], [listed, say(404)]):
+        client, _ = pithos(say(204), *answers)
+        assert find_source(client, "/", MountOptions()).block_size == blocks.BLOCK_SIZE
+
+
 # -- answers that are none --------------------------------------------------------------------------------
 
 METHODS: dict[str, Callable[[Client], object]] = {
@@ -1122,7 +1151,8 @@ def test_times(text: object, expected: int | None) -> None:
         {"bytes": 1.5},
         {"block_size": 0},
         {"block_hash": "none-such"},
-        {"block_hash": "shake_128"},
+        {"block_hash": "sha1", "hashes": ["ab" * 20]},
+        {"block_hash": None},
     ],
 )
 def test_hashmaps_that_are_none(pithos: Callable[..., Any], change: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ ENTRIES = mixed(
 HASHMAPS = mixed(
     bytes=st.integers(0, 10**9),
     block_size=st.sampled_from([0, 1, 4 * 1024 * 1024, 2**70]),
-    block_hash=st.sampled_from(["sha256", "SHA256", "md5", "md4", "ripemd160", "shake_128", "none", ""]),
+    block_hash=st.sampled_from(["sha256", "SHA256", "md5", ""]),
     hashes=st.lists(st.sampled_from([HASH, "zz", "", "ab" * 16]), max_size=3),
 )
 
@@ -77,8 +77,7 @@ def test_any_listing(items: list[dict[str, Any]]) -> None:
 
 
 @given(HASHMAPS | JSON)
-@example({"bytes": 0, "hashes": [], "block_hash": "md4"})
-@example({"bytes": 1, "hashes": ["ab"], "block_hash": "shake_128"})
+@example({"bytes": 0, "hashes": [], "block_hash": "a\nb"})
 @settings(max_examples=300)
 def test_any_hashmap(document: Any) -> None:
     found = parsed(wire.hashmap_of, document)
