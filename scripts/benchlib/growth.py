@@ -144,9 +144,8 @@ def _objects(case: _Case, scale: Scale) -> Iterator[Point]:
                     case.store.put(folder, b"", Content_Type="application/directory")
                 case.plant([f"{top}/dir-{n % 20:02}/file-{n:05}.dat" for n in range(step)])
             else:
-                case.store.send(
-                    "COPY", "tree/0000", "delimiter=/", Destination=quote(f"/{case.store.container}/{top}")
-                )
+                target = quote(f"/{case.store.container}/{top}")
+                case.store.send("COPY", "tree/0000", "delimiter=/", headers={"Destination": target})
             planted += step
         yield case.time("objects", count, partial(_find, case.mount.top / "tree", count))
 

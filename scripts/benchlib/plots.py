@@ -24,6 +24,14 @@ mpl.rcParams.update(
 )
 
 
+#: What is drawn of each growth curve, one below the other.
+_ROWS: tuple[tuple[Callable[[Point], float], str], ...] = (
+    (lambda each: each.each, "ms for each"),
+    (lambda each: each.cpu / each.count * 1000, "CPU ms for each"),
+    (lambda each: each.rss / 1e6, "peak RSS, MB"),
+)
+
+
 def draw(folder: Path, report: str, results: Results, points: Sequence[Point]) -> list[tuple[str, str]]:
     """Write all pictures of ``report`` into ``folder``; their (title, file name)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,13 +87,7 @@ def _curves(path: Path, points: Sequence[Point]) -> None:
     size = (2.6 * len(curves), 6.6)
     figure, axes = plt.subplots(3, len(curves), figsize=size, layout="constrained", squeeze=False)
     for column, (curve, title) in enumerate(curves):
-        for row, (value, unit) in enumerate(
-            (
-                (lambda each: each.each, "ms for each"),
-                (lambda each: each.cpu / each.count * 1000, "CPU ms for each"),
-                (lambda each: each.rss / 1e6, "peak RSS, MB"),
-            )
-        ):
+        for row, (value, unit) in enumerate(_ROWS):
             axis = axes[row, column]
             for system in dict.fromkeys(each.system for each in points):
                 line = [each for each in points if (each.curve, each.system) == (curve, system)]

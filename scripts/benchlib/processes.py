@@ -35,10 +35,10 @@ class Process:
     ) -> None:
         self.command, self.log = list(command), log
         self._log: IO[bytes] = log.open("ab")
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": self._log} | pipes
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": self._log, **pipes}
         environment = {**os.environ, **(env or {})}
         self.child = subprocess.Popen(
-            self.command, stderr=self._log, env=environment, start_new_session=True, **pipes
+            self.command, stderr=self._log, env=environment, start_new_session=True, **streams
         )
 
     def wait_until(self, ready: Callable[[], bool], what: str, seconds: float = 60.0) -> None:

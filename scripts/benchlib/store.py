@@ -95,11 +95,11 @@ class Store:
         body: Any = None,
         ok: tuple[int, ...] = (200, 201, 202, 204, 206),
         stream: bool = False,
-        **headers: str,
+        headers: Mapping[str, str] | None = None,
     ) -> urllib3.BaseHTTPResponse:
         """One request; header names are given with underscores."""
         sent = {"X-Auth-Token": self.place.token}
-        sent |= {key.replace("_", "-"): value for key, value in headers.items()}
+        sent |= {key.replace("_", "-"): value for key, value in (headers or {}).items()}
         if body is not None:
             sent.setdefault("Content-Type", "application/octet-stream")
         url = self._base + ("/" + quote(name) if name else "") + ("?" + query if query else "")
@@ -117,7 +117,7 @@ class Store:
 
     def create(self) -> None:
         """Make the container, empty; what is replaced or removed in it can still be verified."""
-        self.send("PUT", Content_Length="0", X_Container_Policy_Versioning="auto")
+        self.send("PUT", headers={"Content_Length": "0", "X_Container_Policy_Versioning": "auto"})
 
     def drop(self) -> None:
         """Delete it with all it holds."""
@@ -142,7 +142,7 @@ class Store:
 
     def put(self, name: str, data: bytes, **headers: str) -> None:
         """Write an object in one request."""
-        self.send("PUT", name, body=data, **headers)
+        self.send("PUT", name, body=data, headers=headers)
 
     def upload(self, name: str, path: Path, **headers: str) -> None:
         """Write a large object: hashmap, the missing blocks eight at a time, hashmap."""
@@ -164,7 +164,7 @@ class Store:
     def put_hashmap(self, name: str, size: int, hashes: list[str], **headers: str) -> list[str]:
         """Ask for an object of these blocks; the hashes the server lacks (none: done)."""
         body = json.dumps({"bytes": size, "hashes": hashes}).encode()
-        answer = self.send("PUT", name, "hashmap&format=json", body=body, ok=(201, 409), **headers)
+        answer = self.send("PUT", name, "hashmap&format=json", body=body, ok=(201, 409), headers=headers)
         return json.loads(answer.data) if answer.status == 409 else []
 
     def post_block(self, data: bytes) -> str:
@@ -180,7 +180,7 @@ class Store:
         """An object's bytes, or a range of them."""
         if length is None:
             return self.send("GET", name).data
-        return self.send("GET", name, Range=f"bytes={start}-{start + length - 1}").data
+        return self.send("GET", name, headers={"Range": f"bytes={start}-{start + length - 1}"}).data
 
     def stream(
         self, name: str, take: Callable[[memoryview], object] = len, version: int | None = None

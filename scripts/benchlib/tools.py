@@ -136,13 +136,13 @@ class Raw(Tool):
         self._move(old, new, whole)
 
     def _move(self, old: str, new: str, query: str = "") -> None:
-        self.store.send("MOVE", old, query, Destination=quote(f"/{self.container}/{new}"))
+        self.store.send("MOVE", old, query, headers={"Destination": quote(f"/{self.container}/{new}")})
 
     def delete_tree(self, name: str) -> None:
         self.store.send("DELETE", name, "delimiter=/")
 
     def copy_inside(self, old: str, new: str) -> None:
-        self.store.send("COPY", old, Destination=quote(f"/{self.container}/{new}"))
+        self.store.send("COPY", old, headers={"Destination": quote(f"/{self.container}/{new}")})
 
 
 def _timed(call: Callable[[], object]) -> float:
