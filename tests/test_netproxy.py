@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +20,7 @@ import urllib3
 from tests.support.faults import ACTIONS, Fault, FaultPlan, storm
 from tests.support.httpframes import Framer, Part, request_body
 from tests.support.netproxy import NetProxy, kind_of
+from tests.support.waiting import eventually
 
 CONTENT = bytes(range(256)) * 1024  # 256 KiB
 OBJECT = "/v1/account/container/object"
@@ -259,7 +260,7 @@ def test_an_answer_lost_leaves_the_request_done(
     plan = proxy.faults(Fault(action))
     with pytest.raises(BROKEN):
         client.request("PUT", proxy.url + OBJECT, body=CONTENT)
-    wait_for(lambda: server.heard == [("PUT", OBJECT, CONTENT)])
+    eventually(lambda: server.heard == [("PUT", OBJECT, CONTENT)])
     assert plan.hits == {action: 1}
 
 
@@ -267,7 +268,7 @@ def test_a_request_cut_in_its_body(proxy: NetProxy, server: EchoServer, client: 
     proxy.faults(Fault("cut_request", after=1000))
     with pytest.raises(BROKEN):
         client.request("PUT", proxy.url + OBJECT, body=CONTENT)
-    wait_for(lambda: server.heard and len(server.heard[0][2]) == 1000)
+    eventually(lambda: server.heard and len(server.heard[0][2]) == 1000)
 
 
 @pytest.mark.parametrize("path", [OBJECT, OBJECT + "/chunked"])
@@ -436,11 +437,3 @@ def test_as_a_process_steered_by_lines(server: EchoServer, client: urllib3.PoolM
         assert "no order" in str(order(do="dance")["error"])
         process.stdin.close()  # the parent is gone
         assert process.wait(timeout=10) == 0
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Until ``condition()`` holds; fails if it never does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)

@@ -7,23 +7,16 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pithosfs import mountpoints, registry
+from tests.support.waiting import eventually
 
 TINY = Path(__file__).with_name("tiny.py")
-
-
-def eventually(true: Callable[[], object], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
 
 
 class Place:

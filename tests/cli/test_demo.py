@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pithosfs import mountpoints
+from tests.support.waiting import eventually
 
-from .conftest import Place, eventually
+from .conftest import Place
 
 COMMAND = [sys.executable, "-m", "pithosfs", "demo"]
 

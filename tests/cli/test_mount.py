@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pithosfs import mountpoints, registry
+from tests.support.waiting import eventually
 
-from .conftest import Place, Server, eventually
+from .conftest import Place, Server
 
 
 @pytest.fixture

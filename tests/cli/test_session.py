@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pithosfs import control, registry
+from tests.support.waiting import eventually
 
-from .conftest import Place, eventually
+from .conftest import Place
 
 
 class TestBackground:

@@ -15,8 +15,9 @@ import pytest
 
 from pithosfs import notify
 from pithosfs.cli import helper
+from tests.support.waiting import eventually
 
-from .conftest import Place, Server, eventually
+from .conftest import Place, Server
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mount(8) wants root")
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pithosfs import registry
+from tests.support.waiting import eventually
 
-from .conftest import Place, Server, eventually
+from .conftest import Place, Server
 
 
 def test_unmounts_and_waits_for_the_end(place: Place) -> None:

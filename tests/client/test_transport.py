@@ -19,6 +19,7 @@ from pithosfs import breaker, connections, errors, transport
 from pithosfs.transport import Request, Response, Transport
 from tests.client.conftest import Tokens
 from tests.client.scripted import DATA, Exchange, Scripted, ScriptedTLS, Step, hang_up, stay_silent
+from tests.support.waiting import eventually
 
 Serve = Callable[..., Scripted]
 Connect = Callable[..., Transport]
@@ -446,8 +447,7 @@ def test_close_ends_what_waits(serve: Serve, connect: Connect) -> None:
     client = connect(timeout=60.0)
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(client.send, get(server.url))
-        while not server.requests:
-            time.sleep(0.01)
+        eventually(lambda: server.requests)
         client.close()
         with pytest.raises(errors.Unavailable):
             waiting.result(5)

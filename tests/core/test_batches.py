@@ -22,9 +22,9 @@ from pithosfs.transport import Request
 from pithosfs.upload import Uploader
 from tests.core.conftest import SMALL
 from tests.core.stack import Stack, Wire
-from tests.core.threads import eventually
 from tests.support.faults import Fault
 from tests.support.netproxy import NetProxy
+from tests.support.waiting import eventually
 
 REF = ObjectRef("batches", "file")
 THREADS = 4

@@ -14,7 +14,7 @@ from pithosfs import disk as disk_module
 from pithosfs.blocks import block_hash
 from pithosfs.cache import BlockCache
 from pithosfs.disk import DiskCache
-from tests.core.threads import eventually
+from tests.support.waiting import eventually
 
 MIB = 1 << 20
 

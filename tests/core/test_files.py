@@ -16,7 +16,8 @@ from pithosfs.openfile import OpenFile
 from pithosfs.waiting import patience
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
-from tests.core.threads import InThread, eventually
+from tests.core.threads import InThread
+from tests.support.waiting import eventually
 
 
 def conflicts(stack: Stack) -> list[str]:

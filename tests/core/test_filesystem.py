@@ -21,7 +21,8 @@ from pithosfs.errors import (
 from pithosfs.nodes import inode_number
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
-from tests.core.threads import InThread, eventually
+from tests.core.threads import InThread
+from tests.support.waiting import eventually
 
 # -- rename -----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 from pithosfs.transport import Request
 from tests.core.conftest import Build
 from tests.core.stack import Stack
-from tests.support.processes import wait_until
+from tests.support.waiting import eventually
 
 TIME = "1600000000.123456789"
 TIME_NS = 1_600_000_000_123_456_789
@@ -118,7 +118,7 @@ def test_who_asks_waits_only_a_moment_and_sees_the_time_later(stack: Stack) -> N
         assert TIME_NS not in mtimes(stack, "/d", names)
     finally:
         held.release()
-    wait_until(lambda: mtimes(stack, "/d", names) == [TIME_NS] * 5, what="the times")
+    eventually(lambda: mtimes(stack, "/d", names) == [TIME_NS] * 5, what="the times")
 
 
 def test_one_that_is_gone_meanwhile_does_not_keep_the_others_from_being_known(stack: Stack) -> None:

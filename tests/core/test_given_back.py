@@ -14,7 +14,8 @@ from pithosfs.transport import Request
 from tests.core.conftest import Build
 from tests.core.stack import Stack
 from tests.core.test_files import dies, next_mount
-from tests.core.threads import InThread, eventually
+from tests.core.threads import InThread
+from tests.support.waiting import eventually
 
 HIDDEN = "/.fuse_hidden0000000000000001"
 TEMPORARY = "/.file.a8Xk2P"

@@ -7,7 +7,8 @@ import pytest
 from pithosfs import guard
 from tests.core.conftest import Build
 from tests.core.stack import Held, Stack
-from tests.core.threads import InThread, eventually
+from tests.core.threads import InThread
+from tests.support.waiting import eventually
 
 HISTORY = "version=list"
 

@@ -21,9 +21,10 @@ from pithosfs.staging import Staging
 from pithosfs.transport import Request, Response
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
-from tests.core.threads import InThread, eventually
+from tests.core.threads import InThread
 from tests.faults.test_local_disks import small_disk
 from tests.support.files import MIB, noise
+from tests.support.waiting import eventually
 
 
 def test_who_joins_the_fetch_of_a_block_that_others_cut_short_gets_all_of_it(build: Build) -> None:

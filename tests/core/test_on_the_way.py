@@ -13,7 +13,7 @@ from pithosfs.transport import Request
 from tests.core.conftest import Build
 from tests.core.stack import Stack
 from tests.core.test_files import conflicts, dies, next_mount
-from tests.core.threads import eventually
+from tests.support.waiting import eventually
 
 TEMPORARY = "/.file.a8Xk2P"
 

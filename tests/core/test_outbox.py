@@ -15,7 +15,8 @@ from pithosfs.errors import QuotaExceeded, Stale, Unavailable
 from pithosfs.outbox import Outbox
 from tests.core.conftest import Build
 from tests.core.stack import Stack
-from tests.core.threads import InThread, eventually
+from tests.core.threads import InThread
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)

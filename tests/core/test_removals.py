@@ -18,7 +18,8 @@ from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
 from pithosfs.removals import Removals
 from pithosfs.staging import Staging
-from tests.core.threads import InThread, eventually
+from tests.core.threads import InThread
+from tests.support.waiting import eventually
 
 NODE = Node(ObjectRef("box", "file"), Attributes())
 

@@ -19,7 +19,7 @@ from pithosfs.buffers import Buffers
 from pithosfs.directio import write_at
 from pithosfs.errors import NoSpace
 from pithosfs.scratch import Memory, Room, Scratch
-from tests.support.processes import wait_until
+from tests.support.waiting import eventually
 
 BLOCK = 16
 MIB = 1024 * 1024
@@ -196,7 +196,7 @@ def test_what_has_to_make_room_is_saved_while_the_program_goes_on(tmp_path: Path
             assert path.stat().st_size == 0, "the disk is slow, and nobody waited for it"
         finally:
             go.set()
-        wait_until(lambda: path.stat().st_size == MIB, 10, "the first block")
+        eventually(lambda: path.stat().st_size == MIB, 10, "the first block")
         scratch.write(3 * MIB, data[3 * MIB :])
         found = memoryview(bytearray(6 * MIB))
         scratch.read_into(0, found)
@@ -239,7 +239,7 @@ def test_what_is_forgotten_leaves_neither_file_nor_descriptor(tmp_path: Path, si
         assert is_open(path)
         scratch.discard()
         assert not list(tmp_path.iterdir())
-        wait_until(lambda path=path: not is_open(path), 10, "the end of its descriptor")
+        eventually(lambda path=path: not is_open(path), 10, "the end of its descriptor")
         again = memoryview(bytearray(b"?" * 10))
         scratch.read_into(0, again)
         assert bytes(again) == bytes(10)

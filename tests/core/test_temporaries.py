@@ -13,8 +13,8 @@ from pithosfs.temporaries import is_temporary
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
 from tests.core.test_files import conflicts, dies, next_mount
-from tests.core.threads import eventually
 from tests.support.files import noise
+from tests.support.waiting import eventually
 
 TEMPORARY = "/.file.a8Xk2P"
 

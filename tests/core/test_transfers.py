@@ -15,7 +15,8 @@ from pithosfs.ranges import Address, Origin
 from pithosfs.transport import StreamedBody
 from tests.core.conftest import FULL, SMALL, Build
 from tests.core.stack import Stack
-from tests.core.threads import InThread, eventually
+from tests.core.threads import InThread
+from tests.support.waiting import eventually
 
 
 def addresses(stack: Stack, name: str, data: bytes) -> list[Address]:

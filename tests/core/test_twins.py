@@ -19,7 +19,7 @@ from pithosfs.upload import Terms
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
 from tests.support.files import noise
-from tests.support.processes import wait_until
+from tests.support.waiting import eventually
 
 DATA = noise(20 * SMALL + 100)
 
@@ -180,7 +180,7 @@ def test_whatever_fails_nothing_is_lost_or_left_behind(
         stack.fs.unlink("/two")
         del expected["two"]
     assert not stack.files.outbox.drain(10)
-    wait_until(lambda: stack.names() == sorted(expected), 10, "what there should be")
+    eventually(lambda: stack.names() == sorted(expected), 10, "what there should be")
     assert {name: stack.get(name) for name in stack.names()} == expected
     assert not stack.files.conflicts.seen
 

@@ -1,9 +1,8 @@
-"""Calls in threads, and waiting for what they bring about."""
+"""Calls in threads of their own."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 
@@ -29,10 +28,3 @@ class InThread(threading.Thread):
         if self.error is not None:
             raise self.error
         return self.value
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.02)

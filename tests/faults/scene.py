@@ -18,8 +18,8 @@ from typing import Any
 from pithosfs import control
 from tests.support.mounts import Mount
 from tests.support.netproxy import NetProxy
-from tests.support.processes import wait_until
 from tests.support.server import Server, Store, environment
+from tests.support.waiting import eventually
 
 #: Seconds an operation may take in these tests (``--timeout``); what waits longer hangs.
 TIMEOUT = 2.0
@@ -106,7 +106,7 @@ class Scene:
     def start(self, mount: Mount, name: str = "one") -> None:
         """Start a mount (again) and wait until it answers."""
         mount.start()
-        wait_until(self._announced(mount, name).exists, what="the mount's announcement")
+        eventually(self._announced(mount, name).exists, what="the mount's announcement")
 
     def _announced(self, mount: Mount, name: str) -> Path:
         return Path(self.home(name)["XDG_RUNTIME_DIR"]) / "pithosfs" / f"{mount.process.pid}.json"
@@ -136,7 +136,7 @@ class Scene:
 
     def settle(self, mount: Mount, name: str = "one", seconds: float = 40.0) -> None:
         """Wait until nothing is pending any more."""
-        wait_until(lambda: not self.ask(mount, "pending", name), seconds, "the end of sending")
+        eventually(lambda: not self.ask(mount, "pending", name), seconds, "the end of sending")
 
     def ask(self, mount: Mount, call: str, name: str = "one", **options: Any) -> Any:
         """Ask the mount itself: a command each time takes long."""

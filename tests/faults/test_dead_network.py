@@ -15,7 +15,7 @@ import pytest
 from tests.faults.scene import SLACK, TIMEOUT, Scene, errno_of_write, within
 from tests.support.faults import Fault
 from tests.support.files import BLOCK, noise, refused
-from tests.support.processes import wait_until
+from tests.support.waiting import eventually
 
 CONTENT = noise(BLOCK + 54_321, 3)
 SOON = 1.0 + SLACK / 2
@@ -107,8 +107,8 @@ def test_the_mount_goes_on_by_itself(scene: Scene, silent: bool) -> None:
         (top / "other").read_bytes()
     assert errno_of_write(top / "new", b"new") in (errno.EIO, errno.ETIMEDOUT)
     scene.proxy.up()
-    wait_until(lambda: _reads(top / "other") == CONTENT[::-1], 20, "the file")
-    wait_until(lambda: scene.store.exists("new"), 40, "the file that was not sent")
+    eventually(lambda: _reads(top / "other") == CONTENT[::-1], 20, "the file")
+    eventually(lambda: scene.store.exists("new"), 40, "the file that was not sent")
     assert scene.versions("new") == [b"new"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.faults.scene import Scene
 from tests.support.files import BLOCK, MIB, noise
-from tests.support.processes import wait_until
+from tests.support.waiting import eventually
 
 
 def test_a_block_may_take_longer_than_the_timeout_while_its_bytes_come(scene: Scene) -> None:
@@ -47,7 +47,7 @@ def test_status_tells_how_far_an_upload_is(scene: Scene) -> None:
         seen.extend(scene.status(mount)["uploads"])
         return writer.poll() is not None
 
-    wait_until(looked, what="the upload")
+    eventually(looked, what="the upload")
     assert writer.wait() == 0
     assert {(each["object"], each["size"]) for each in seen} >= {(f"{scene.container}/film", size)}
     assert 0 <= seen[0]["sent"] < seen[-1]["sent"] <= size

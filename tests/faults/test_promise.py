@@ -13,7 +13,7 @@ from tests.faults.scene import Scene, errno_of_write, kill, within
 from tests.support.faults import Fault
 from tests.support.files import BLOCK, noise, opened, refused
 from tests.support.mounts import Mount
-from tests.support.processes import wait_until
+from tests.support.waiting import eventually
 
 REFUSALS = [(401, errno.EACCES), (403, errno.EACCES), (413, errno.EDQUOT), (500, errno.EIO), (503, errno.EIO)]
 SMALL = noise(100_000, 1)
@@ -52,7 +52,7 @@ def test_fsync_tells_the_errno_and_works_once_the_store_does(scene: Scene, statu
             os.fsync(fd)
         assert scene.pending(mount) == ["file"]
         scene.proxy.faults()
-        wait_until(lambda: _syncs(fd), 20, "a successful fsync")
+        eventually(lambda: _syncs(fd), 20, "a successful fsync")
         assert scene.store.get("file") == SMALL
     assert scene.versions("file") == [SMALL]
     assert scene.pending(mount) == []
@@ -101,7 +101,7 @@ def test_recovered_files_are_visible_before_they_are_sent(scene: Scene) -> None:
     assert errno_of_write(mount.mountpoint / "directory" / "file", SMALL) == errno.EIO
     kill(mount)
     scene.start(mount)
-    wait_until(lambda: scene.pending(mount) == ["directory/file"], 10, "the recovered file")
+    eventually(lambda: scene.pending(mount) == ["directory/file"], 10, "the recovered file")
     assert os.listdir(mount.mountpoint / "directory") == ["file"]
     assert (mount.mountpoint / "directory" / "file").read_bytes() == SMALL
 
@@ -149,7 +149,7 @@ def remove_in_vain(scene: Scene, mount: Mount) -> None:
     scene.proxy.faults(Fault("answer", method="DELETE", status=503, times=0))
     with opened(mount.mountpoint / "file", os.O_RDONLY):
         (mount.mountpoint / "file").unlink()
-    wait_until(lambda: scene.status(mount)["pending"][0].get("error"), 20, "a removal that failed")
+    eventually(lambda: scene.status(mount)["pending"][0].get("error"), 20, "a removal that failed")
 
 
 @pytest.mark.parametrize("end", ["killed", "by force", "by a signal"])
@@ -381,7 +381,7 @@ def test_write_back_knows_its_own_earlier_commit_after_a_crash(scene: Scene) -> 
     mount = scene.mount("--write-back=0.1", timeout=20)
     scene.proxy.faults(Fault("stall", kind="object PUT", times=0))  # stored, never answered
     (mount.mountpoint / "file").write_bytes(b"older")
-    wait_until(lambda: scene.store.exists("file"), 15, "the older content")
+    eventually(lambda: scene.store.exists("file"), 15, "the older content")
     (mount.mountpoint / "file").write_bytes(b"newer content")
     kill(mount)
     scene.proxy.faults()

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from tests.history.conftest import Pithosfs, next_second
 from tests.support.disks import MountedDisk
 from tests.support.files import noise
 from tests.support.server import Server, environment
+from tests.support.waiting import eventually
 
 BLOCK = 4 << 20
 
@@ -185,9 +185,7 @@ def test_a_broken_off_upload_goes_on(mounted: MountedDisk, pithosfs: Pithosfs, t
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    end = time.monotonic() + 30
-    while not mounted.store.names(f"{mounted.name}/big/") and time.monotonic() < end:
-        time.sleep(0.01)
+    eventually(lambda: mounted.store.names(f"{mounted.name}/big/"))
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = len(mounted.store.names(f"{mounted.name}/big/")) - 1

@@ -23,7 +23,8 @@ import pytest
 from tests.support.disks import Disk, MountedDisk
 from tests.support.files import BLOCK, MIB, noise
 from tests.support.netproxy import NetProxy
-from tests.support.processes import run, start, stop, wait_until
+from tests.support.processes import run, start, stop
+from tests.support.waiting import eventually
 
 #: What desktops look for in every directory, or at the top of every disk.
 PROBES = (
@@ -200,7 +201,7 @@ def test_a_listing_does_not_wait_for_an_upload(mounted: MountedDisk, tmp_path: P
         writer = threading.Thread(target=upload)
         writer.start()
         try:
-            wait_until((path / "film").exists, what="the new file")
+            eventually((path / "film").exists, what="the new file")
             for number in range(1):
                 assert (path / f"dir{number}" / "file").read_text() == "here"
                 assert "film" in os.listdir(path)
@@ -277,7 +278,7 @@ class Desktop:
     def _run(self, address: str, *command: str) -> str:
         """Start a server; returns the line in which it says where it is to be found."""
         output, line = self._start(*command), re.compile(rf"^{address}$", re.MULTILINE)
-        wait_until(lambda: line.search(output.read_text()) is not None, what=f"{command[0]}'s address")
+        eventually(lambda: line.search(output.read_text()) is not None, what=f"{command[0]}'s address")
         found = line.search(output.read_text())
         assert found is not None
         return found[0]
@@ -307,8 +308,8 @@ def test_thunar_shows_a_folder_of_large_files(mounted: MountedDisk, desktop: Des
     mounted.remount(fresh_cache=True)
     with mounted.requests() as requests:
         desktop.ask("DisplayFolder", f"file://{mounted.path}")
-        wait_until(lambda: desktop.has_window(mounted.path.name), what="Thunar's window")
-        wait_until(lambda: desktop.idle(), what="the end of its work")
+        eventually(lambda: desktop.has_window(mounted.path.name), what="Thunar's window")
+        eventually(lambda: desktop.idle(), what="the end of its work")
     assert sum(request.bytes_out for request in requests) < count * 80 * 1024
     assert len(requests) < count * 3 + 10
 
@@ -325,8 +326,8 @@ def test_thunar_copies(mounted: MountedDisk, desktop: Desktop, tmp_path: Path) -
     with mounted.requests() as requests:
         desktop.ask("CopyInto", "/", f"['{original.as_uri()}']", into.as_uri())
         desktop.ask("CopyInto", "/", f"['{(mounted.path / 'film').as_uri()}']", into.as_uri())
-        wait_until(lambda: sorted(os.listdir(into)) == ["film", "letter.txt"], what="the copies")
-        wait_until(lambda: desktop.idle(), what="the end of its work")
+        eventually(lambda: sorted(os.listdir(into)) == ["film", "letter.txt"], what="the copies")
+        eventually(lambda: desktop.idle(), what="the end of its work")
     assert sum(request.bytes_in for request in requests) < MIB
     mounted.remount(fresh_cache=True)
     assert (into / "letter.txt").read_text() == "from outside"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.disks import MountedDisk
 from tests.support.files import BLOCK, noise, opened, pread_all, pwrite_all
-from tests.support.processes import wait_until
+from tests.support.waiting import eventually
 
 
 def conflicts(folder: Path) -> list[Path]:
@@ -20,7 +20,7 @@ def conflicts(folder: Path) -> list[Path]:
 def test_object_put_through_the_api_appears(mounted: MountedDisk) -> None:
     here = mounted.second()
     mounted.store.put(f"{mounted.name}/file", b"from elsewhere")
-    wait_until((here / "file").exists, what="the new file")
+    eventually((here / "file").exists, what="the new file")
     assert (here / "file").read_bytes() == b"from elsewhere"
 
 
@@ -34,55 +34,55 @@ def test_file_written_here_is_an_object_with_the_right_hashes(mounted: MountedDi
 def test_replaced_elsewhere_is_seen_soon(mounted: MountedDisk) -> None:
     here = mounted.second()
     (mounted.path / "file").write_bytes(b"old")
-    wait_until((here / "file").exists, what="the file")
+    eventually((here / "file").exists, what="the file")
     assert (here / "file").read_bytes() == b"old"
     (mounted.path / "file").write_bytes(b"new and longer")
-    wait_until(lambda: (here / "file").read_bytes() == b"new and longer", what="the new content")
+    eventually(lambda: (here / "file").read_bytes() == b"new and longer", what="the new content")
     assert (here / "file").stat().st_size == 14
 
 
 def test_same_length_replacement_is_not_hidden_by_the_page_cache(mounted: MountedDisk) -> None:
     here = mounted.second()
     (mounted.path / "file").write_bytes(b"a" * 10_000)
-    wait_until((here / "file").exists, what="the file")
+    eventually((here / "file").exists, what="the file")
     assert (here / "file").read_bytes() == b"a" * 10_000
     (mounted.path / "file").write_bytes(b"b" * 10_000)
-    wait_until(lambda: (here / "file").read_bytes() == b"b" * 10_000, what="the new content")
+    eventually(lambda: (here / "file").read_bytes() == b"b" * 10_000, what="the new content")
 
 
 def test_removed_elsewhere_is_gone_soon(mounted: MountedDisk) -> None:
     here = mounted.second()
     (mounted.path / "file").write_bytes(b"x")
     (mounted.path / "d").mkdir()
-    wait_until((here / "d").is_dir, what="the directory")
+    eventually((here / "d").is_dir, what="the directory")
     (mounted.path / "file").unlink()
     (mounted.path / "d").rmdir()
-    wait_until(lambda: os.listdir(here) == [], what="the removal")
+    eventually(lambda: os.listdir(here) == [], what="the removal")
     # What the last listing but one told of the file, the kernel believes for a second.
-    wait_until(lambda: not (here / "file").exists(), seconds=2, what="its end for who looks by name")
+    eventually(lambda: not (here / "file").exists(), seconds=2, what="its end for who looks by name")
 
 
 def test_open_file_reads_one_version_to_the_end(mounted: MountedDisk) -> None:
     here = mounted.second()
     old, new = noise(3 * BLOCK, 1), noise(3 * BLOCK, 2)
     mounted.store.put(f"{mounted.name}/file", old)
-    wait_until((here / "file").exists, what="the file")
+    eventually((here / "file").exists, what="the file")
     with opened(here / "file", os.O_RDONLY) as fd:
         assert pread_all(fd, 10, 0) == old[:10]
         mounted.store.put(f"{mounted.name}/file", new)
         assert pread_all(fd, len(old), 0) == old
-    wait_until(lambda: (here / "file").read_bytes() == new, what="the new version")
+    eventually(lambda: (here / "file").read_bytes() == new, what="the new version")
 
 
 def test_open_file_is_read_after_its_deletion_elsewhere(mounted: MountedDisk) -> None:
     here = mounted.second()
     data = noise(3 * BLOCK)
     mounted.store.put(f"{mounted.name}/file", data)
-    wait_until((here / "file").exists, what="the file")
+    eventually((here / "file").exists, what="the file")
     with opened(here / "file", os.O_RDONLY) as fd:
         mounted.store.delete(f"{mounted.name}/file")
         assert pread_all(fd, len(data), 0) == data
-    wait_until(lambda: not (here / "file").exists(), what="the deletion")
+    eventually(lambda: not (here / "file").exists(), what="the deletion")
 
 
 def test_both_contents_are_kept_when_two_machines_write(mounted: MountedDisk) -> None:
@@ -99,7 +99,7 @@ def test_both_contents_are_kept_when_two_machines_write(mounted: MountedDisk) ->
     assert copy.startswith(f"{mounted.name}/report (conflict ")
     assert copy.endswith(").txt")
     assert mounted.store.get(copy) == b"mine"
-    wait_until(lambda: (mounted.path / "report.txt").read_bytes() == b"theirs", what="their content")
+    eventually(lambda: (mounted.path / "report.txt").read_bytes() == b"theirs", what="their content")
     assert [path.read_bytes() for path in conflicts(mounted.path)] == [b"mine"]
 
 
@@ -129,13 +129,13 @@ def test_file_deleted_elsewhere_while_dirty_here_is_not_lost(mounted: MountedDis
 
 def test_two_machines_write_different_files_of_one_directory(mounted: MountedDisk) -> None:
     here = mounted.second()
-    wait_until(here.is_dir, what="the directory")
+    eventually(here.is_dir, what="the directory")
     for number in range(10):
         (mounted.path / f"a{number}").write_bytes(b"a" * number)
         (here / f"b{number}").write_bytes(b"b" * number)
     names = sorted(f"{letter}{number}" for letter in "ab" for number in range(10))
-    wait_until(lambda: sorted(os.listdir(here)) == names, what="the files of both")
-    wait_until(lambda: sorted(os.listdir(mounted.path)) == names, what="the files of both")
+    eventually(lambda: sorted(os.listdir(here)) == names, what="the files of both")
+    eventually(lambda: sorted(os.listdir(mounted.path)) == names, what="the files of both")
     assert not conflicts(here)
 
 
@@ -143,7 +143,7 @@ def test_file_of_an_object_store_client_in_no_directory(mounted: MountedDisk) ->
     """Directories need no marker object."""
     here = mounted.second()
     mounted.store.put(f"{mounted.name}/no/marker/file", b"deep")
-    wait_until((here / "no").is_dir, what="the directory")
+    eventually((here / "no").is_dir, what="the directory")
     assert (here / "no" / "marker" / "file").read_bytes() == b"deep"
     (here / "no").rename(here / "renamed")
     assert (here / "renamed" / "marker" / "file").read_bytes() == b"deep"
@@ -155,7 +155,7 @@ def test_directory_markers_of_other_clients(mounted: MountedDisk) -> None:
     here = mounted.second()
     for kind in ("application/directory", "application/folder", "application/directory; charset=utf-8"):
         mounted.store.put(f"{mounted.name}/{kind[12:15]}{len(kind)}", b"", content_type=kind)
-    wait_until(lambda: len(os.listdir(here)) == 3, what="the directories")
+    eventually(lambda: len(os.listdir(here)) == 3, what="the directories")
     assert all(path.is_dir() for path in here.iterdir())
     for path in list(here.iterdir()):
         path.rmdir()
@@ -186,6 +186,6 @@ def test_attributes_alone_reach_another_machine_soon(mounted: MountedDisk) -> No
     file.chmod(0o600)
     os.utime(file, ns=(5, 5))
     os.setxattr(file, "user.comment", b"hello")
-    wait_until(lambda: (here / "file").stat().st_mtime_ns == 5, what="the new time")
+    eventually(lambda: (here / "file").stat().st_mtime_ns == 5, what="the new time")
     assert (here / "file").stat().st_mode & 0o777 == 0o600
     assert os.getxattr(here / "file", "user.comment") == b"hello"

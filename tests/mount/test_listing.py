@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.support.disks import Disk, MountedDisk
 from tests.support.files import noise, opened
-from tests.support.processes import run, wait_until
+from tests.support.processes import run
+from tests.support.waiting import eventually
 
 
 def test_new_directory_is_empty(disk: Disk) -> None:
@@ -194,7 +195,7 @@ def test_objects_that_cannot_be_paths_break_nothing(mounted: MountedDisk) -> Non
     odd = ["a//b", "./x", "../y", "d/../z", "both", "both/inside", "trailing/", "." + "x" * 300]
     for name in [*odd, "fine"]:
         mounted.store.put(f"{mounted.name}/{name}", name.encode())
-    wait_until((here / "fine").exists, what="the directory")
+    eventually((here / "fine").exists, what="the directory")
     assert (here / "fine").read_bytes() == b"fine"
     for name in os.listdir(here):
         (here / name).lstat()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.disks import Disk, MountedDisk
 from tests.support.files import BLOCK, noise, opened, pread_all, pwrite_all
-from tests.support.processes import wait_until
+from tests.support.waiting import eventually
 
 
 def test_removed_file_is_still_read(path: Path) -> None:
@@ -82,7 +82,7 @@ def test_nothing_hidden_is_left_in_the_directory_or_in_the_store(mounted: Mounte
         os.write(fd, b"y")
         os.fsync(fd)
         assert stored() in ([], [f"{mounted.name}/file"])
-        wait_until(lambda: stored() == [], what="the removal in the store")
+        eventually(lambda: stored() == [], what="the removal in the store")
     assert stored() == []
 
 

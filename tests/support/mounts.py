@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support import processes
+from tests.support.waiting import eventually
 
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|^Traceback|^\s*\w*(Error|Exception)\b")
 
@@ -49,7 +50,7 @@ class Mount:
             assert process.poll() is None, f"the mount ended:\n{self.log.read_text()}"
             return os.path.ismount(self.mountpoint)
 
-        processes.wait_until(answers, what="the mount")
+        eventually(answers, what="the mount")
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

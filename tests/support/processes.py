@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,14 +45,6 @@ def stop(process: subprocess.Popen[bytes], patience: float = 10.0) -> int:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
     return process.wait(patience)
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 30.0, what: str = "the condition") -> None:
-    """Ask again and again, fail after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"{what} did not come within {seconds:g} s"
-        time.sleep(0.02)
 
 
 def run(

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import urllib3
 
 from tests.support import processes
+from tests.support.waiting import eventually
 
 
 @contextlib.contextmanager
@@ -70,7 +71,7 @@ class Server:
             assert process.poll() is None, f"the server ended:\n{self._output.read_text()}"
             return b"\n" in self._output.read_bytes()[said:] and self.config.exists()
 
-        processes.wait_until(answers, what="the server's first line")
+        eventually(answers, what="the server's first line")
         self._port = urllib3.util.parse_url(self._setting("url")).port or 0
 
     def stop(self) -> None:
