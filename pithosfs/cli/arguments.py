@@ -13,6 +13,7 @@ from pithosfs.errors import ConfigError
 from pithosfs.options import (
     ALONE,
     CONNECTION_OPTIONS,
+    MountOptions,
     Option,
     default_text,
     parse_mount_words,
@@ -99,6 +100,17 @@ def _add_option(group: Any, option: Option) -> None:
         nargs=None if option.alone is None else "?",
         type=typed(option.parse),
         help=text if option.alone is None else f"{text} (alone: {option.alone})",
+    )
+
+
+def add_cache_directory(parser: argparse.ArgumentParser, text: str) -> None:
+    """Let a command that mounts nothing be told where mounts keep their data; ``text`` is its help."""
+    parser.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        type=typed(parse_path),
+        default=MountOptions().cache_path(),
+        help=text,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pithosfs.cli import arguments, output
 from pithosfs.cli.exits import ExitCode
 from pithosfs.disk import DiskCache
-from pithosfs.options import MountOptions, parse_path, parse_size, typed
+from pithosfs.options import parse_size, typed
 
 _DESCRIPTION = """\
 Show, shrink or verify the disk caches of this user's mounts, one for each account.
@@ -30,7 +30,7 @@ def add(commands: arguments.Subparsers) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     each = arguments.add_command(actions, "show", show, "what is kept", "Show how much is kept.")
-    _add_directory(each)
+    arguments.add_cache_directory(each, "where the caches are")
     each = arguments.add_command(
         actions,
         "prune",
@@ -45,21 +45,11 @@ def add(commands: arguments.Subparsers) -> None:
         default=0,
         help="what each cache may keep (default: nothing)",
     )
-    _add_directory(each)
+    arguments.add_cache_directory(each, "where the caches are")
     each = arguments.add_command(
         actions, "verify", verify, "check every block", "Read every block, remove those that are damaged."
     )
-    _add_directory(each)
-
-
-def _add_directory(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cache-dir",
-        metavar="DIR",
-        type=typed(parse_path),
-        default=MountOptions().cache_path(),
-        help="where the caches are",
-    )
+    arguments.add_cache_directory(each, "where the caches are")
 
 
 def _caches(directory: Path) -> Iterator[tuple[str, DiskCache]]:

@@ -22,7 +22,7 @@ from pithosfs.errors import ConfigError, PithosError
 from pithosfs.extents import Extents
 from pithosfs.fetch import Fetcher
 from pithosfs.names import ObjectRef
-from pithosfs.options import CONNECTION_OPTIONS, MountOptions, parse_path, typed
+from pithosfs.options import CONNECTION_OPTIONS, parse_path, typed
 from pithosfs.pending import Pending
 from pithosfs.ranges import Address
 from pithosfs.rescue import Leftover
@@ -55,13 +55,7 @@ def add(commands: arguments.Subparsers) -> None:
         "--export", metavar="DIR", type=typed(parse_path), default=None, help="write it below DIR"
     )
     parser.add_argument("--json", action="store_true", default=False, help="for programs: a list of objects")
-    parser.add_argument(
-        "--cache-dir",
-        metavar="DIR",
-        type=typed(parse_path),
-        default=MountOptions().cache_path(),
-        help="the cache directory of mounts that ended (default %(default)s)",
-    )
+    arguments.add_cache_directory(parser, "the cache directory of mounts that ended (default %(default)s)")
     arguments.add_options(parser, CONNECTION_OPTIONS)
 
 
