@@ -1,14 +1,16 @@
-"""Servers that follow a script, and transports to them, closed after each test."""
+"""Servers that follow a script, and transports to them, closed after each test; embedded ones for modules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pithosfs.transport import Transport
 from tests.client.scripted import Scripted, Step
+from tests.support.server import serving
 
 
 class Tokens:
@@ -50,3 +52,10 @@ def connect() -> Iterator[Callable[..., Transport]]:
     yield make
     for each in transports:
         each.close()
+
+
+@pytest.fixture(scope="module")
+def rc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """kamaki's file for an embedded server, one for all tests of a module."""
+    with serving(tmp_path_factory.mktemp("store")) as path:
+        yield path

@@ -12,14 +12,12 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
-
-from tests.support.server import serving
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pithos_upload_download.py"
 MIB = 1024 * 1024
@@ -34,12 +32,6 @@ class Done:
 
 
 Run = Callable[..., Done]
-
-
-@pytest.fixture(scope="module")
-def rc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with serving(tmp_path_factory.mktemp("store")) as path:
-        yield path
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,9 @@ from pithosfs import blocks, errors, transfer
 from pithosfs.api import Client, connect
 from pithosfs.blocks import BLOCK_SIZE
 from pithosfs.config import load
-from tests.support.server import serving
 
 SIZES = [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 5 * BLOCK_SIZE + 77]
 LAST = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def rc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with serving(tmp_path_factory.mktemp("store")) as path:
-        yield path
 
 
 @pytest.fixture

@@ -108,6 +108,12 @@ class Scene:
         mount.start()
         eventually(self._announced(mount, name).exists, what="the mount's announcement")
 
+    def resume(self, mount: Mount) -> None:
+        """Start a mount again, on a network that works, and wait until it has sent what was left."""
+        self.proxy.faults()
+        self.start(mount)
+        self.settle(mount)
+
     def _announced(self, mount: Mount, name: str) -> Path:
         return Path(self.home(name)["XDG_RUNTIME_DIR"]) / "pithosfs" / f"{mount.process.pid}.json"
 

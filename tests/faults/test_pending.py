@@ -94,9 +94,7 @@ def test_it_takes_nothing_away_and_writes_nothing_over(scene: Scene, tmp_path: P
     (top / "file").write_bytes(b"mine")
     assert pending(scene, mount, "--export", tmp_path / "out")[0].returncode == 0
     assert exported(top) == {"file": b"mine", "file (2)": SMALL}
-    scene.proxy.faults()
-    scene.start(mount)
-    scene.settle(mount)
+    scene.resume(mount)
     assert scene.versions("file") == [SMALL]
     assert pending(scene, mount)[1] == []
 

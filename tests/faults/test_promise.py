@@ -83,9 +83,7 @@ def test_unsent_data_survives_kill_9_and_is_delivered_once(scene: Scene, data: b
     scene.proxy.faults(refuse(503))
     assert errno_of_write(mount.mountpoint / "file", data) == errno.EIO
     kill(mount)
-    scene.proxy.faults()
-    scene.start(mount)
-    scene.settle(mount)
+    scene.resume(mount)
     assert scene.versions("file") == [data]
     assert os.listdir(mount.mountpoint) == ["file"]
     kill(mount)
@@ -115,9 +113,7 @@ def test_an_edit_in_place_survives_kill_9(scene: Scene) -> None:
     with refused(errno.EIO):
         os.close(fd)
     kill(mount)
-    scene.proxy.faults()
-    scene.start(mount)
-    scene.settle(mount)
+    scene.resume(mount)
     edited = bytearray(LARGE)
     edited[BLOCK + 10 : BLOCK + 16] = b"edited"
     assert scene.versions("file") == [LARGE, bytes(edited)]
@@ -135,9 +131,7 @@ def test_what_was_stored_though_the_answer_was_lost_is_not_delivered_twice(
     scene.proxy.faults(Fault("lose_answer", method="PUT", times=0))
     assert errno_of_write(mount.mountpoint / "file", data) in (errno.EIO, errno.ETIMEDOUT)
     kill(mount)
-    scene.proxy.faults()
-    scene.start(mount)
-    scene.settle(mount)
+    scene.resume(mount)
     assert scene.store.names() == ["file"]
     assert scene.store.get("file") == data
     assert scene.status(mount)["conflicts"] == []
@@ -284,9 +278,7 @@ def test_umount_force_keeps_the_data_for_the_next_mount(scene: Scene) -> None:
     assert scene.run("umount", mount.mountpoint, "--force").returncode == 0
     mount.process.wait(20)
     assert not os.path.ismount(mount.mountpoint)
-    scene.proxy.faults()
-    scene.start(mount)
-    scene.settle(mount)
+    scene.resume(mount)
     assert scene.versions("file") == [SMALL]
 
 
@@ -297,9 +289,7 @@ def test_sigterm_keeps_the_data_for_the_next_mount(scene: Scene) -> None:
     mount.process.terminate()
     mount.process.wait(30)
     assert not os.path.ismount(mount.mountpoint)
-    scene.proxy.faults()
-    scene.start(mount)
-    scene.settle(mount)
+    scene.resume(mount)
     assert scene.versions("file") == [SMALL]
 
 
@@ -316,9 +306,7 @@ def test_an_unsent_file_can_be_renamed_changed_and_removed(scene: Scene) -> None
         os.close(fd)
     assert scene.pending(mount) == ["kept", "new name"]
     kill(mount)
-    scene.proxy.faults()
-    scene.start(mount)
-    scene.settle(mount)
+    scene.resume(mount)
     assert sorted(os.listdir(mount.mountpoint)) == ["kept", "new name"]
     assert scene.versions("kept") == [SMALL + b"more"]
     assert scene.versions("new name") == [SMALL]
@@ -384,8 +372,6 @@ def test_write_back_knows_its_own_earlier_commit_after_a_crash(scene: Scene) -> 
     eventually(lambda: scene.store.exists("file"), 15, "the older content")
     (mount.mountpoint / "file").write_bytes(b"newer content")
     kill(mount)
-    scene.proxy.faults()
-    scene.start(mount)
-    scene.settle(mount)
+    scene.resume(mount)
     assert scene.store.names() == ["file"]
     assert scene.versions("file") == [b"older", b"newer content"]
