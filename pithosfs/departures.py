@@ -95,7 +95,7 @@ class Departures:
             self._note_removed(there)
             self._namespace.pin(*place)
             delete = _Once(lambda: self._delete(ref), lambda: self._delete_if_one_of([*unheard, there]))
-            freed = partial(self._namespace.unpin, *place)
+            freed = partial(self._in_use.unpin, ref, place)
 
         def ended() -> None:
             self._hidden.pop(ref, None)
@@ -175,7 +175,7 @@ class Departures:
 
         def ended() -> None:
             self._unsure.pop(ref, None)
-            self._namespace.unpin(*place)
+            self._in_use.unpin(ref, place)
 
         return lambda: self._delete_if_one_of(nodes), ended
 

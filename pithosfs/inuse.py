@@ -108,6 +108,13 @@ class InUse:
             if place is not None:
                 self._namespace.pin(*place)
 
+    def unpin(self, ref: ObjectRef, place: Place) -> None:
+        """Listings are believed again, but for a file that has the name by now and is not sent."""
+        with self.lock:
+            file = self._files.get(ref)
+            if file is None or not file.dirty:
+                self._namespace.unpin(*place)
+
     def show_sent(self, file: OpenFile) -> None:
         """What the server has; listings are believed again if that is all."""
         with self.lock:

@@ -397,3 +397,17 @@ def test_a_directory_moved_to_the_place_of_an_empty_one_is_not_shown_empty(
         stack.fs.rmdir("/new")
     stack.fs.rename("/dir", "/new")
     assert stack.ls("/new") == ["file"]
+
+
+def test_what_takes_the_place_of_an_open_file_is_shown_until_it_is_sent(build: Build) -> None:
+    """Neither was sent, so listings have no such name; the removal of the open one ends with the rename."""
+    stack = build(write_back=60.0, ttl=0.0)
+    stack.ls()
+    stack.write("/file", b"one")
+    stack.write("/other", b"two")
+    reader = stack.fs.open("/file")
+    stack.fs.hide("/file", "/.fuse_hidden0000000000000001")  # as libfuse asks for a rename onto it
+    stack.fs.rename("/other", "/file")
+    assert stack.ls() == ["file"]
+    assert stack.read("/file") == b"two"
+    stack.fs.handles.release(reader.number)
