@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pithosfs.blocks import ZERO_HASH
-from pithosfs.errors import NotFound
+from pithosfs.errors import NotFound, PithosError
 from pithosfs.inuse import InUse
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, Place, place_of
@@ -156,7 +156,11 @@ class Departures:
             self._in_use.put(file, hidden.place)
             if file.dirty:
                 self._in_use.show(file)
-        if hidden.waited:
+        closed = file.dirty and not file.users.handles  # who did that meanwhile had nothing to send
+        if closed and file.content_changed:
+            with contextlib.suppress(PithosError):  # then it is in memory, at least
+                file.persist()
+        if closed or hidden.waited:
             self._outbox.queue(file, 0.0)
 
     def left_behind(self, nodes: list[Node], place: Place) -> None:

@@ -109,6 +109,27 @@ def test_a_file_closed_while_the_rename_onto_it_fails_has_its_bytes(build: Build
     assert stack.read("/file") == b"content"
 
 
+def test_a_file_closed_while_the_rename_onto_it_fails_is_sent(stack: Stack) -> None:
+    """Its writer closes it while the rename still waits, and hears of no error: it had no name then."""
+    stack.write("/file", b"one")
+    stack.write("/other", b"other")
+    writer = stack.fs.open("/file", write=True, truncate=True)
+    stack.fs.handles.write(writer.number, 0, b"two")
+
+    def leaves(request: Request) -> None:
+        if request.method == "MOVE":
+            stack.fs.handles.flush(writer.number)
+            stack.fs.handles.release(writer.number)
+            raise Unavailable("the network is down")
+
+    stack.wire.before = leaves
+    stack.fs.hide("/file", HIDDEN)
+    with pytest.raises(Unavailable):
+        stack.fs.rename("/other", "/file")
+    stack.wire.reset()
+    eventually(lambda: stack.get("file") == b"two", 5.0)
+
+
 def test_a_target_is_not_deleted_before_the_rename_onto_it_has_begun(build: Build) -> None:
     """A listing that got old is asked for first, which takes longer than a removal waits."""
     stack = build(ttl=0.0)
