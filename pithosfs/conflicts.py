@@ -73,6 +73,7 @@ class Conflicts:
         log.info("%s was deleted by somebody else", file.ref)
         place = self._in_use.place(file)
         self._in_use.displace(file.ref)
+        file.forget_journal()
         if place is not None:
             self._namespace.drop(*place)
 

@@ -546,9 +546,12 @@ class OpenFile:
             self._promise.forget()
 
     def forget_journal_if_sent(self) -> bool:
-        """The same, unless a program has changed the file again in this moment; whether it was done."""
+        """The same, unless a program has changed the file again in this moment; whether it was done.
+
+        Of a file without a name nothing was sent: its entry stays until its removal is sure.
+        """
         with self._lock:
-            if self.dirty:
+            if self.dirty or self.gone:
                 return False
             self._promise.forget()
             return True

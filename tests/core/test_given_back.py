@@ -88,6 +88,26 @@ def test_a_file_that_was_never_sent_and_gets_its_name_back_survives_a_crash(buil
     assert second.get("file") == b"content"
 
 
+def test_what_is_about_to_be_sent_while_the_rename_onto_it_fails_stays_in_the_journal(build: Build) -> None:
+    """The network is down; the outbox has its turn when the file has no name, and so nothing to send."""
+    first = build(write_back=60.0)
+    first.put("other", b"other")
+    first.ls()
+    first.write("/file", b"content")
+    first.fs.open("/file")
+    first.wire.refuse()
+    with first.files.find(first.ref("file")).committing:
+        sent = InThread(lambda: first.files.outbox.drain(10))
+        eventually(lambda: first.files.outbox.waiting()[0].state == "sending")
+        first.fs.hide("/file", HIDDEN)
+    sent.result()
+    with pytest.raises(Unavailable):
+        first.fs.rename("/other", "/file")
+    dies(first)
+    second = next_mount(build, first)
+    assert second.get("file") == b"content"
+
+
 def test_a_file_closed_while_the_rename_onto_it_fails_has_its_bytes(build: Build) -> None:
     """It was not sent yet (the network is bad); its reader leaves while the rename still waits."""
     stack = build(write_back=60.0, outbox=False)
