@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,10 +27,6 @@ from pithosfs.removals import Removals
 from pithosfs.services import Services
 
 log = logging.getLogger(__name__)
-
-#: After so many seconds it is asked what there is before it is deleted: others may have written there.
-#: A slow store has done sooner what waits behind a program (64, at 46 a second): by one request each.
-_FRESH = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +84,14 @@ class Departures:
         if node is None:
             self._services.late.add(ref, [(each.hash, each.size) for each in unsure])
             delete, freed = self._unsure_removal(ref, unsure, place)
+            again = delete
             there, unheard, nodes = shown, [], unsure
         else:
             there, unheard, nodes = replace(node, ref=ref), file.unheard(), None
             self._note_removed(there)
             self._namespace.pin(*place)
-            delete = _Once(lambda: self._delete(ref), lambda: self._delete_if_one_of([*unheard, there]))
+            delete = partial(self._delete, ref)
+            again = partial(self._delete_if_one_of, [*unheard, there])
             freed = partial(self._in_use.unpin, ref, place)
 
         def ended() -> None:
@@ -105,6 +102,7 @@ class Departures:
             there,
             delete,
             ended,
+            again=again,
             certain=certain,
             unheard=unheard,
             nodes=nodes,
@@ -252,20 +250,6 @@ class Departures:
 
 class _OfThread(threading.local):
     hidden: tuple[str, ObjectRef] | None = None  # the file that was hidden last
-
-
-class _Once:
-    """Does ``first`` when it is called soon, but ``again`` later, and when it is called again."""
-
-    def __init__(self, first: Callable[[], None], again: Callable[[], None]) -> None:
-        self._next, self._again = first, again
-        self._made = time.monotonic()
-
-    def __call__(self) -> None:
-        now, self._next = self._next, self._again
-        if time.monotonic() - self._made > _FRESH:
-            now = self._again
-        now()
 
 
 def _is_still(node: Node, there: Node) -> bool:

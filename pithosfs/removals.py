@@ -48,6 +48,9 @@ _AT_ONCE, _BEHIND = 8, 64
 _SOON = 1.0
 _PATIENCE = 5.0
 _LONGEST_PAUSE = 30.0
+#: After so many seconds it is asked what there is before it is deleted: others may have written there.
+#: A slow store has done sooner what waits behind a program (64, at 46 a second): by one request each.
+_FRESH = 3.0
 
 
 class Journal(Protocol):
@@ -65,6 +68,8 @@ class _Removal:
     freed: Callable[[], None]
     due: float
     certain: bool = False  # no rename can still take its place
+    again: Callable[[], None] | None = None  # instead of ``delete`` if something else may be there by now
+    sure: bool = True  # that cannot be: nothing was tried yet
     nodes: list[Node] = field(default_factory=list)  # what may be there, if it is not sure to be the node
     unheard: list[Node] = field(default_factory=list)  # what else may be, though it is sure that something is
     nothing: bool = False  # it was never sent: there is nothing to delete
@@ -80,6 +85,12 @@ class _Removal:
     error: PithosError | None = None
     busy: bool = False
     ended: bool = False
+
+    def carry_out(self) -> None:
+        """Delete it."""
+        sure, self.sure = self.sure and time.monotonic() - self.asked <= _FRESH, False
+        delete = self.delete if sure or self.again is None else self.again
+        delete()
 
     def entry(self) -> dict[str, Any]:
         """What the journal has of it."""
@@ -122,6 +133,7 @@ class Removals:
         delete: Callable[[], None],
         ended: Callable[[], None],
         *,
+        again: Callable[[], None] | None = None,
         certain: bool = False,
         unheard: Sequence[Node] = (),
         nodes: Sequence[Node] | None = None,
@@ -130,6 +142,7 @@ class Removals:
     ) -> None:
         """Delete ``node``'s object by ``delete``; ``ended`` is called when the name is free or taken over.
 
+        By ``again`` if that comes late, was tried before, or something that was to replace it may be there.
         At once if it is ``certain`` that it is a removal, or else a moment after :meth:`begin`.
         ``unheard`` is what may have been sent over it; ``nodes`` what may be there of one that the
         store is not known to have, maybe nothing.
@@ -143,6 +156,7 @@ class Removals:
                 ended,
                 time.monotonic() if certain else math.inf,
                 certain,
+                again,
                 nodes=list(nodes or ()),
                 unheard=list(unheard),
                 nothing=nodes is not None and not nodes,
@@ -232,9 +246,11 @@ class Removals:
         try:
             yield found.node if found is not None and not found.nothing else None
         except BaseException:
-            if found is not None and not found.claimed_by:
-                with self._lock:
-                    self._let_go(found)
+            if found is not None:
+                found.sure = False
+                if not found.claimed_by:
+                    with self._lock:
+                        self._let_go(found)
             raise
         if found is not None:
             self._end(ref, found)
@@ -344,7 +360,7 @@ class Removals:
         error: PithosError | None = None
         try:
             self._note_unless_soon_done(found)
-            found.delete()
+            found.carry_out()
         except PithosError as caught:
             error = caught
             log.warning("%s is not deleted yet: %s", ref, error)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pithosfs.errors import Stale, Unavailable
+from pithosfs.errors import Interrupted, Stale, Unavailable
 from pithosfs.nodes import Node
 from pithosfs.transport import Request
 from tests.core.conftest import Build
@@ -344,7 +344,7 @@ def test_what_others_write_after_a_removal_that_waits_stays(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unlink has returned, then somebody else makes a file of the name, then the deletion has its turn."""
-    monkeypatch.setattr("pithosfs.departures._FRESH", 1.0)
+    monkeypatch.setattr("pithosfs.removals._FRESH", 1.0)
     names = [f"file{number:02}" for number in range(30)]
     for name in names:
         stack.write(f"/{name}", b"old")
@@ -411,3 +411,29 @@ def test_what_takes_the_place_of_an_open_file_is_shown_until_it_is_sent(build: B
     assert stack.ls() == ["file"]
     assert stack.read("/file") == b"two"
     stack.fs.handles.release(reader.number)
+
+
+def test_what_a_rename_that_was_given_up_moved_to_a_removed_name_is_not_deleted(stack: Stack) -> None:
+    """rm file*; mv other file29, and Ctrl-C: it arrives, and before the deletion had its turn."""
+    names = [f"file{number:02}" for number in range(30)]
+    for name in names:
+        stack.write(f"/{name}", b"old")
+    stack.write("/other", b"other")
+    stack.ls()
+    stack.fs.unlink("/file00")
+    held = stack.wire.hold_all("DELETE")
+    for name in names[1:]:
+        stack.fs.unlink(f"/{name}")
+    held.wait()
+
+    def given_up(request: Request) -> None:
+        if request.method == "MOVE":
+            raise Interrupted("interrupted")
+
+    stack.wire.after = given_up
+    with pytest.raises(Interrupted):
+        stack.fs.rename("/other", "/file29")
+    held.release()
+    eventually(lambda: not stack.files.removals)
+    assert stack.names() == ["file29"]
+    assert stack.get("file29") == b"other"
