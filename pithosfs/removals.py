@@ -298,9 +298,11 @@ class Removals:
             self.finish(each)
 
     def _idle(self, ref: ObjectRef) -> _Removal | None:
-        """The removal of ``ref``, once nobody else is at it.  ``_lock`` is held."""
+        """The removal of ``ref``, once nobody else is at it, and it may begin.  ``_lock`` is held."""
         mine = threading.get_ident()
-        while (found := self._waiting.get(ref)) is not None and found.busy and found.claimed_by != mine:
+        while (found := self._waiting.get(ref)) is not None and (
+            found.due == math.inf or (found.busy and found.claimed_by != mine)
+        ):
             wait_in(self._lock)
         return found
 
@@ -325,7 +327,8 @@ class Removals:
         with self._lock:
             asked = [(each, each.failures) for each in self._waiting.values()]
             for each, _ in asked:
-                each.due = 0.0
+                if each.due != math.inf:  # else something may be about to take its place
+                    each.due = 0.0
             self._changed.notify_all()
             self._lock.wait_for(
                 lambda: all(each.ended or each.failures > failures for each, failures in asked), timeout

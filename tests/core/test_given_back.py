@@ -211,6 +211,37 @@ def test_the_last_file_of_a_directory_nobody_made_gets_its_name_back(build: Buil
     assert "dir/file" in stack.names()
 
 
+def test_fsync_of_its_directory_meanwhile_does_not_delete_the_file(stack: Stack) -> None:
+    """The directory's object is made when the name is taken away, as above, and somebody syncs it then."""
+    stack.put("dir/file", b"content")
+    stack.put("other", b"other")
+    stack.ls("/dir"), stack.ls()
+    stack.fs.open("/dir/file")
+    making, synced = threading.Event(), threading.Event()
+
+    def slow(request: Request) -> None:
+        if request.method == "MOVE":
+            raise Unavailable("the network is down")
+        if request.method == "PUT":
+            making.set()
+            synced.wait(0.3)
+
+    def replaces() -> None:
+        stack.fs.hide("/dir/file", HIDDEN)
+        stack.fs.rename("/other", "/dir/file")
+
+    stack.wire.before = slow
+    renaming = InThread(replaces)
+    assert making.wait(10)
+    stack.fs.sync_directory("/dir")
+    synced.set()
+    with pytest.raises(Unavailable):
+        renaming.result()
+    stack.wire.reset()
+    assert stack.ls("/dir") == ["file"]
+    assert "dir/file" in stack.names()
+
+
 def test_a_removed_file_does_not_come_back_by_a_rename_elsewhere(stack: Stack) -> None:
     """rm a/file, which is open; mv other b/file fails, just then and in the same thread."""
     stack.fs.mkdir("/a", 0o755)
