@@ -387,6 +387,8 @@ class Namespace:
         self._saw(newest, listing.began)
         with self._lock:
             self.newest = max(self.newest, newest)
+            if self._unlisted.is_of_another(ref, listing.began):
+                return
             self._inodes.listed((node.ref, node.uuid) for node in children.values())
             for component, node in children.items():
                 ino = self._inodes.of(node.ref, node.uuid)
@@ -476,6 +478,7 @@ class Namespace:
     def made_directory(self, ref: ObjectRef) -> None:
         """A directory was made just now: it is empty, but for what this mount has not sent of it."""
         with self._lock:
+            self._unlisted.replaced(ref)
             listing, before = _Listing({}, time.monotonic()), self._listings.get(ref)
             if before is not None:
                 self._keep_changes(ref, before, listing)
@@ -487,6 +490,8 @@ class Namespace:
         """A subtree was moved: its listings go along."""
         with self._lock:
             self._walks.renamed(old, new)
+            for ref in (old, new):
+                self._unlisted.replaced(ref)
             for ref in [each for each in self._listings if each.is_below(new)]:
                 del self._listings[ref]  # of what was there before
             for ref in self._inodes.names_below(old):

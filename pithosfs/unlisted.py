@@ -1,4 +1,4 @@
-"""What this mount changed in directories of which it has no listing.  No I/O.
+"""What this mount changed in directories of which it has no listing, and which are others by now.  No I/O.
 
 A listing that was asked for before such a change, and is answered after it,
 would undo it.  Not thread-safe: the namespace's lock is held around every call.
@@ -20,6 +20,7 @@ class Unlisted:
 
     def __init__(self) -> None:
         self._changes: dict[ObjectRef, dict[str, tuple[float, Node | None]]] = {}
+        self._others: dict[ObjectRef, float] = {}  # directories that are others since then (monotonic)
 
     def changed(
         self, directory: ObjectRef, component: str, node: Node | None, at: float | None = None
@@ -47,3 +48,18 @@ class Unlisted:
             else:
                 children[component] = node
         return late
+
+    def replaced(self, directory: ObjectRef) -> None:
+        """What has this name from now on, with all below it, is another directory, or none."""
+        self._others.pop(directory, None)
+        self._others[directory] = time.monotonic()
+        if len(self._others) > _LIMIT:
+            self._others.pop(next(iter(self._others)))
+
+    def is_of_another(self, directory: ObjectRef, began: float) -> bool:
+        """Whether a listing of ``directory``, asked for at ``began``, tells of what had its name before."""
+        while self._others.get(directory, began) <= began:
+            if not directory.container:
+                return False
+            directory = directory.parent
+        return True

@@ -437,3 +437,32 @@ def test_what_a_rename_that_was_given_up_moved_to_a_removed_name_is_not_deleted(
     eventually(lambda: not stack.files.removals)
     assert stack.names() == ["file29"]
     assert stack.get("file29") == b"other"
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["listed", "not-listed"])
+def test_a_listing_of_the_tree_does_not_undo_the_rename_of_a_directory(stack: Stack, known: bool) -> None:
+    """mv -T dir new: "new" was an empty directory when a program began to walk through the tree."""
+    stack.put("dir", b"", "application/directory")
+    stack.put("dir/file", b"content")
+    stack.fs.mkdir("/new", 0o755)
+    stack.ls("/dir" if known else "/")
+    namespace = stack.namespace
+    late = type(namespace._listings[stack.top])({}, time.monotonic())  # asked for here
+    stack.fs.rename("/dir", "/new")
+    namespace._store(stack.ref("new"), late)  # answered here
+    assert stack.ls("/new") == ["file"]
+
+
+def test_a_listing_of_the_tree_brings_nothing_back_to_a_directory_made_anew(stack: Stack) -> None:
+    """rm -r dir; mkdir dir, while a program walks through the tree."""
+    stack.put("dir", b"", "application/directory")
+    stack.put("dir/file", b"content")
+    stack.ls(), stack.ls("/dir")
+    namespace = stack.namespace
+    listing = namespace._listings[stack.ref("dir")]
+    late = type(listing)(dict(listing.children), time.monotonic())  # asked for here
+    stack.fs.unlink("/dir/file")
+    stack.fs.rmdir("/dir")
+    stack.fs.mkdir("/dir", 0o755)
+    namespace._store(stack.ref("dir"), late)  # answered here
+    assert stack.ls("/dir") == []
