@@ -180,11 +180,11 @@ class FileSystem:
     # -- changing --------------------------------------------------------------------------------
 
     def truncate(self, path: str, size: int) -> None:
-        """Change a file's size by name."""
+        """Change a file's size by name; it is sent now, unless by who closes it when it is written."""
         self._writable(path)
         with self._paths.in_use(path) as file:
             file.truncate(size)
-            if not file.users.handles and not file.gone:
+            if not file.gone and not self.handles.write_to(file):
                 self.files.sending.sync(file)
 
     def set_attributes(self, path: str, mtime_ns: int | None = None, mode: int | None = None) -> None:

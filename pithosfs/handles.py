@@ -72,6 +72,10 @@ class Handles:
         if handle is not None:
             self._files.closed(handle.file)
 
+    def write_to(self, file: OpenFile) -> bool:
+        """Whether a program has the file open for writing."""
+        return any(each.file is file and each.writable for each in list(self._open.values()))
+
     def _readable(self, number: int) -> Handle:
         handle = self.get(number)
         if not handle.readable:

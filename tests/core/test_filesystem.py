@@ -672,6 +672,23 @@ def test_an_object_cut_short_by_others_shows_none_of_what_was_cut(stack: Stack) 
     assert stack.get("file") == b"secret!!" + bytes(32)
 
 
+def test_what_is_cut_by_its_name_is_sent_though_somebody_reads_it(stack: Stack) -> None:
+    """truncate(2) beside a program that keeps it open, and may do so for hours."""
+    stack.write("/file", b"content")
+    stack.fs.open("/file")
+    stack.fs.truncate("/file", 3)
+    assert stack.get("file") == b"con"
+
+
+def test_what_is_cut_by_its_name_while_it_is_written_is_sent_when_it_is_closed(stack: Stack) -> None:
+    stack.write("/file", b"content")
+    writer = stack.fs.open("/file", write=True)
+    stack.fs.truncate("/file", 3)
+    assert stack.get("file") == b"content"
+    stack.fs.handles.flush(writer.number)
+    assert stack.get("file") == b"con"
+
+
 def test_a_read_only_mount_changes_nothing(stack: Stack) -> None:
     stack.put("file", b"content")
     stack.fs.read_only = True
