@@ -161,6 +161,9 @@ class Outbox:
     def _add(self, file: OpenFile, why: Why, seconds: float, error: Exception | None = None) -> None:
         with self._lock:
             found = self._waiting.setdefault(id(file), _Waiting(file, why))
+            again = found.why is why is not Why.FAILED and not found.busy
+            if again and found.due <= time.monotonic() + seconds:
+                return  # closed or touched again: it is sent when it was to be
             if found.why is not Why.FAILED or why is Why.FAILED:
                 found.why = why
                 self._place(found, seconds, self._lot(seconds) if why is Why.QUEUED else None)

@@ -197,6 +197,32 @@ def test_files_closed_without_a_pause_are_sent_all_the_same(
     eventually(sent_while_writing)
 
 
+def test_a_file_closed_again_and_again_is_sent_all_the_same(build: Build) -> None:
+    """As by ``echo >> log`` every now and then: it is not put off each time."""
+    stack = build(write_back=0.2)
+
+    def sent_while_writing() -> bool:
+        stack.write("/log", b"x")
+        return bool(stack.names())
+
+    eventually(sent_while_writing)
+
+
+def test_a_file_touched_again_and_again_is_sent_all_the_same(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 0.2)
+    stack.write("/file", b"x")
+    stack.wire.reset()
+    times = itertools.count(1)
+
+    def sent_while_touched() -> int:
+        stack.fs.set_attributes("/file", mtime_ns=next(times) * 10**9)
+        return stack.wire.count("PUT")
+
+    eventually(sent_while_touched)
+
+
 def test_an_unexpected_failure_is_kept_too(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.wire.refuse("PUT")
     kept(stack, "/file", b"x")
