@@ -99,12 +99,13 @@ class Renames:
                 removed = None  # what may be there is what this file is going to overwrite
             if replaced is not None:
                 target = replaced.node  # None: it was never sent
-                file.take_place_of(replaced)
             elif target is not None:
                 target = self._files.view(target)  # it may have been sent since it was looked up
-            self._files.departures.replace_leaving(file, ref)
             unsure = file.maybe_there()
             there = self._move_file(file, removed or target, ref)
+            if replaced is not None:  # not before: a crash after a failure must leave both
+                file.take_place_of(replaced)
+            self._files.departures.replace_leaving(file, ref)
             file.inherit(before)
             displaced = self._files.departures.displaced(ref)
             self._files.renamed(file, ref, there, *place)

@@ -466,3 +466,23 @@ def test_a_listing_of_the_tree_brings_nothing_back_to_a_directory_made_anew(stac
     stack.fs.mkdir("/dir", 0o755)
     namespace._store(stack.ref("dir"), late)  # answered here
     assert stack.ls("/dir") == []
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
+def test_what_a_rename_that_failed_was_to_replace_survives_a_crash(build: Build, is_open: bool) -> None:
+    """Both are in the journal, and the network is down: what is moved has to be sent first."""
+    first = build(write_back=60.0, outbox=False)
+    first.put("other", b"old")
+    first.ls()
+    first.write("/file", b"content")
+    first.write("/other", b"new")
+    first.wire.refuse()
+    if is_open:
+        first.fs.open("/file")
+        first.fs.hide("/file", "/.fuse_hidden0000000000000001")
+    with pytest.raises(Unavailable):
+        first.fs.rename("/other", "/file")
+    dies(first)
+    second = next_mount(build, first)
+    assert second.get("file") == b"content"
+    assert second.get("other") == b"new"
