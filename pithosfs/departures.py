@@ -115,6 +115,11 @@ class Departures:
         self._last.hidden = (path, ref)
         self.removals.begin(ref)
 
+    def not_hid(self, ref: ObjectRef) -> None:
+        """Something of that has failed, and the program is told so: the file has its name as before."""
+        if self.removals.claim(ref):
+            self._give_back(ref)
+
     @contextlib.contextmanager
     def replacing(self, path: str) -> Iterator[None]:
         """Within this context something gets the name ``path``; if that fails, the open file has it again

@@ -139,10 +139,12 @@ class Naming:
                 with self._files.still(file):
                     self._files.departures.hide(file, directory.ref, component)
                     self._namespace.drop(directory.ref, component)
-                    self._paths.hidden.put(hidden, file)
                 self._paths.left(directory)
-            finally:
-                self._files.departures.hid(path, node.ref)
+            except BaseException:
+                self._files.departures.not_hid(node.ref)
+                raise
+            self._paths.hidden.put(hidden, file)
+            self._files.departures.hid(path, node.ref)
         return True
 
     def rmdir(self, path: str) -> None:

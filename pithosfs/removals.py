@@ -300,9 +300,9 @@ class Removals:
     def _idle(self, ref: ObjectRef) -> _Removal | None:
         """The removal of ``ref``, once nobody else is at it, and it may begin.  ``_lock`` is held."""
         mine = threading.get_ident()
-        while (found := self._waiting.get(ref)) is not None and (
-            found.due == math.inf or (found.busy and found.claimed_by != mine)
-        ):
+        while (found := self._waiting.get(ref)) is not None and found.claimed_by != mine:
+            if not found.busy and found.due != math.inf:
+                break
             wait_in(self._lock)
         return found
 

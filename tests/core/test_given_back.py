@@ -211,6 +211,20 @@ def test_the_last_file_of_a_directory_nobody_made_gets_its_name_back(build: Buil
     assert "dir/file" in stack.names()
 
 
+def test_a_file_that_could_not_be_hidden_is_not_deleted(stack: Stack) -> None:
+    """The same where that request fails: the program is told that nothing was replaced, or removed."""
+    stack.put("dir/file", b"content")
+    stack.ls("/dir")
+    stack.fs.open("/dir/file")
+    stack.wire.refuse("PUT")
+    with pytest.raises(Unavailable):
+        stack.fs.hide("/dir/file", HIDDEN)
+    stack.wire.reset()
+    eventually(lambda: not stack.files.removals)
+    assert stack.ls("/dir") == ["file"]
+    assert stack.names() == ["dir/file"]
+
+
 def test_fsync_of_its_directory_meanwhile_does_not_delete_the_file(stack: Stack) -> None:
     """The directory's object is made when the name is taken away, as above, and somebody syncs it then."""
     stack.put("dir/file", b"content")
