@@ -109,6 +109,13 @@ class OpenFile:
             return self._data is not None and self._data.changed
 
     @property
+    def content_unsure(self) -> bool:
+        """Whether other bytes than those of its base were sent, and nobody answered."""
+        with self._lock:
+            base = None if self.node is None else (self.node.hash, self.node.size)
+            return any(each != base for each in self._promise.attempts)
+
+    @property
     def attributes(self) -> Attributes:
         """Type, times and mode, as they are here."""
         return self._traits.attributes
@@ -497,7 +504,7 @@ class OpenFile:
     def drop_attributes(self) -> bool:
         """Give up a change of times, mode or metadata; False if the content changed, too."""
         with self._lock:
-            if self.node is None or self.content_changed:
+            if self.node is None or self.content_changed or self.content_unsure:
                 return False
             self._traits.drop(self.node.attributes, self._services.store.meta(self.node.version))
             self._promise.forget()

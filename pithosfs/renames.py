@@ -120,7 +120,8 @@ class Renames:
 
         A file that was never sent has none: it will replace ``target``.
         """
-        if file.node is not None and file.journalled and file.content_changed:
+        changed = (file.journalled and file.content_changed) or file.content_unsure
+        if file.node is not None and changed:
             self._files.sending.sync(file)  # what it was before must not take the place of something else
         base, kept = file.node, file.attributes
         if base is None:

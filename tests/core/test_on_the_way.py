@@ -486,3 +486,34 @@ def test_what_a_rename_that_failed_was_to_replace_survives_a_crash(build: Build,
     second = next_mount(build, first)
     assert second.get("file") == b"content"
     assert second.get("other") == b"new"
+
+
+def with_a_file_sent_without_an_answer(build: Build) -> Stack:
+    """It was empty; what was written to it then is there, but nobody was told."""
+    stack = build(outbox=False)
+    stack.write("/file", b"")
+    stack.wire.lose_answer("PUT", "/file")
+    with pytest.raises(Unavailable):
+        stack.write("/file", b"content")
+    stack.wire.reset()
+    assert stack.get("file") == b"content"
+    return stack
+
+
+def test_a_file_that_is_emptied_after_a_lost_answer_is_empty(build: Build) -> None:
+    stack = with_a_file_sent_without_an_answer(build)
+    writer = stack.fs.open("/file", write=True, truncate=True)
+    stack.fs.handles.flush(writer.number)
+    stack.fs.handles.release(writer.number)
+    assert stack.read("/file") == b""
+    assert stack.get("file") == b""
+
+
+def test_a_file_that_is_emptied_after_a_lost_answer_is_empty_by_its_next_name(build: Build) -> None:
+    stack = with_a_file_sent_without_an_answer(build)
+    writer = stack.fs.open("/file", write=True, truncate=True)
+    stack.fs.rename("/file", "/other")
+    stack.fs.handles.flush(writer.number)
+    stack.fs.handles.release(writer.number)
+    assert stack.read("/other") == b""
+    assert stack.get("other") == b""
