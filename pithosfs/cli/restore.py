@@ -116,7 +116,7 @@ def _is_directory(entry: Entry) -> bool:
 
 def _restore_file(args: argparse.Namespace, target: Target, version: int, to: Target) -> None:
     """Put one version where it was, or where it shall be; into a directory under its own name."""
-    entry = target.client.head(target.container, target.name, version).entry
+    entry = _entry(target, version)
     goal = to.ref
     if targets.is_directory(to.client, goal):
         if to is target:
@@ -127,6 +127,18 @@ def _restore_file(args: argparse.Namespace, target: Target, version: int, to: Ta
         return
     history.restore_version(target.client, target.ref, version, goal)
     print(f"{goal} is what it was in version {version}: {output.size(entry.size)}, no data moved")
+
+
+def _entry(target: Target, version: int) -> Entry:
+    if not target.name:
+        raise CommandError(f"{target.text} is a container: say from when with --at", ExitCode.USAGE)
+    try:
+        return target.client.head(target.container, target.name, version).entry
+    except NotFound:
+        # The store's own "not found" sounds as if the file were missing.
+        raise CommandError(
+            f"{target.text} has no version {version}: pithosfs versions lists them", ExitCode.NOT_FOUND
+        ) from None
 
 
 def _restore_directory(args: argparse.Namespace, target: Target, found: Plan) -> None:

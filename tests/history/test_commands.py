@@ -140,8 +140,16 @@ def test_files_come_back_in_any_version(mounted: MountedDisk, pithosfs: Pithosfs
     assert path.read_bytes() == b"first"
     pithosfs("restore", path, "--version", str(second), "--to", mounted.path / "other")
     assert (mounted.path / "other").read_bytes() == b"second"
-    assert pithosfs.refused("restore", path, "--version", "1")[0] == 5
     assert pithosfs.refused("restore", mounted.path / "never")[0] == 5
+
+
+def test_a_version_that_is_none_is_named(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"is there")
+    code, said = pithosfs.refused("restore", path, "--version", "1")
+    assert (code, "has no version 1:" in said) == (5, True)
+    code, said = pithosfs.refused("restore", "pithos", "--version", "1")
+    assert (code, "is a container: say from when with --at" in said) == (2, True)
 
 
 def test_nothing_is_put_in_the_place_of_something_else(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
