@@ -21,13 +21,14 @@ from pithosfs.operations import Operations
 from pithosfs.options import MountOptions
 from pithosfs.pending import Pending
 from pithosfs.services import Services
+from pithosfs.source import Source
 
 #: How many names the kernel is told to forget; it forgets all others in a second.
 _TOLD = 50_000
 
 
 class Admin:
-    """Figures of a mount, what of it is not sent, and what a command can have done about that.
+    """Figures of a mount of ``source``, what of it is not sent, and what a command can have done about that.
 
     ``operations`` is what the kernel talks to, None until it does.
     """
@@ -35,7 +36,7 @@ class Admin:
     def __init__(
         self,
         client: Client,
-        source: str,
+        source: Source,
         options: MountOptions,
         services: Services,
         namespace: Namespace,
@@ -86,7 +87,10 @@ class Admin:
         return self.operations.changed_elsewhere(known) if self.operations else 0.0
 
     def resolve(self, path: str) -> dict[str, Any]:
-        """Which object ``path`` is or would be, and at which endpoint; what waits of it is done now."""
+        """Which object ``path`` is or would be, and at which endpoint; what waits of it is done now.
+
+        ``past``: what is shown there is not that object, but what it was.
+        """
         node, left = self._namespace.resolve(path)
         ref = node.ref
         for component in left:
@@ -99,6 +103,7 @@ class Admin:
             "account": ref.account or self._client.account_id,
             "container": ref.container,
             "name": ref.name,
+            "past": self._source.until is not None,
         }
 
     # -- figures -----------------------------------------------------------------------------------
@@ -110,7 +115,7 @@ class Admin:
         stats = self._client.transport.stats.snapshot()
         files = self._files.all()
         return {
-            "source": self._source,
+            "source": str(self._source),
             "server": self._client.endpoint,
             "account": self._client.account_id,
             "read_only": self._options.read_only,

@@ -141,7 +141,7 @@ class Mount:
             rights=Rights(self._client_of) if others else None,
             read_only=options.read_only,
         )
-        self.admin = Admin(client, str(source), options, services, self._namespace, self.files)
+        self.admin = Admin(client, source, options, services, self._namespace, self.files)
 
     @classmethod
     def build(cls, connection: Connection, source: str, options: MountOptions) -> Mount:

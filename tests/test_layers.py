@@ -74,7 +74,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # the mount
     ("binding", "directories"),
     ("operations",),
-    ("admin", "source"),
+    ("source",),
+    ("admin",),
     ("mount",),
     ("cli",),
     ("__main__",),

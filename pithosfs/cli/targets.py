@@ -123,12 +123,13 @@ def opened(
     """The target of ``text``; its connections are closed afterwards.
 
     ``whole_container``: the PATH may name a container and nothing in it.  ``in_store``: it is
-    CONTAINER/NAME, whatever directory this is.  ``past`` says what to do about a PATH below ``.pithos``.
+    CONTAINER/NAME, whatever directory this is.  ``past`` says what to do about a PATH below ``.pithos``,
+    or in a mount with ``--at``.
     """
     if not past and "at" in args:
         past = "name the file itself, and the time with --at"
     place = None if in_store else locate(text, past)
-    found = _found(text, place, whole_container)
+    found = _found(text, place, whole_container, past)
     given = args if place is None else _with(args, found["settings"])
     settings = arguments.connection(given)
     with connected(settings) as client:
@@ -142,7 +143,7 @@ def opened(
 def beside(target: Target, text: str) -> Target:
     """Another target of the same account, over the same connections.  Raises CommandError."""
     place = locate(text)
-    found = _found(text, place, True)
+    found = _found(text, place, True, "")
     if place is not None and found["account"] != target.client.account_id:
         raise CommandError(f"{target.text} and {text} are of different accounts", ExitCode.USAGE)
     return replace(
@@ -153,7 +154,9 @@ def beside(target: Target, text: str) -> Target:
     )
 
 
-def _found(text: str, place: tuple[registry.Entry, str] | None, whole_container: bool) -> dict[str, Any]:
+def _found(
+    text: str, place: tuple[registry.Entry, str] | None, whole_container: bool, past: str
+) -> dict[str, Any]:
     """Container and name of a PATH; in a mount its account, server and settings as well."""
     if place is None:
         found: dict[str, Any] = _store_form(text)
@@ -169,6 +172,9 @@ def _found(text: str, place: tuple[registry.Entry, str] | None, whole_container:
         raise CommandError(f"{text} is a container: name something in it", ExitCode.USAGE)
     if not found["container"]:
         raise CommandError(f"{text} is a whole account: name a container in it", ExitCode.USAGE)
+    if found.get("past"):
+        # Commands are about the object as it is now: a mount of yesterday must not be a way to delete it.
+        raise _past_error(text, past or f"name {ObjectRef(found['container'], found['name'])} instead")
     return found
 
 
@@ -273,9 +279,12 @@ def _place(text: str, elsewhere: str, past: str) -> tuple[registry.Entry, str] |
         )
     inside = located.removeprefix(mount.path).strip("/")
     if inside.split("/")[0] == PAST_DIRECTORY:
-        remedy = past or f"name {_present(mount.path, inside)} instead"
-        raise CommandError(f"{text} is the past, which stays as it is: {remedy}", ExitCode.USAGE)
+        raise _past_error(text, past or f"name {_present(mount.path, inside)} instead")
     return entry, inside
+
+
+def _past_error(text: str, remedy: str) -> CommandError:
+    return CommandError(f"{text} is the past, which stays as it is: {remedy}", ExitCode.USAGE)
 
 
 def _present(top: str, inside: str) -> str:

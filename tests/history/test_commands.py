@@ -474,6 +474,28 @@ def test_what_is_the_past_is_told_what_to_do_instead(mounted: MountedDisk, pitho
     assert "name the file itself instead" in pithosfs.refused("versions", versions)[1]
 
 
+def test_a_mount_of_the_past_is_no_way_to_change_the_present(mounted: MountedDisk, tmp_path: Path) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"first")
+    when = next_second()
+    path.write_bytes(b"second")
+    mount = mounted.second_mount("--at", when)
+    pithosfs = Pithosfs(dict(mount.environment))
+    then = mount.mountpoint / mounted.name / "file"
+    assert then.read_bytes() == b"first"
+    name = f"pithos/{mounted.object(path)}"
+    for words in (["trash", "put", then], ["purge", mount.mountpoint, "--yes"], ["upload", __file__, then]):
+        code, line = pithosfs.refused(*words)
+        assert (code, "is the past, which stays as it is: name pithos" in line) == (2, True), words
+    assert f"name {name} instead" in pithosfs.refused("versions", then)[1]
+    assert f"name {name} instead" in pithosfs.refused("restore", name, "--at", when, "--to", then)[1]
+    assert "the time with --at" in pithosfs.refused("download", then, tmp_path / "down")[1]
+    assert "du -sh --apparent-size" in pithosfs.refused("du", then)[1]
+    assert pithosfs("warm", then) == "5B of 1 file are in the cache\n"
+    assert path.read_bytes() == b"second"
+    assert len(json.loads(pithosfs("versions", name, "--json"))) == 2
+
+
 @pytest.mark.parametrize("command", ["warm", "refresh"])
 def test_commands_about_a_mount_want_something_in_one(
     mounted: MountedDisk, pithosfs: Pithosfs, command: str
