@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -66,6 +67,24 @@ def test_handle_of_a_removed_file_does_everything(path: Path) -> None:
         assert (info.st_mode & 0o777, info.st_mtime_ns, info.st_size) == (0o600, 123_456_789, 7)
         assert info.st_nlink == 0
         os.fdatasync(fd)
+
+
+def test_file_removed_with_its_directory_is_read_and_written(path: Path) -> None:
+    """What the kernel asks for by inode is ESTALE then: libfuse finds no name for it any more."""
+    (path / "d").mkdir()
+    with opened(path / "d" / "file", os.O_RDWR | os.O_CREAT) as fd:
+        os.write(fd, b"content")
+        shutil.rmtree(path / "d")
+        os.pwrite(fd, b"CON", 0)
+        os.ftruncate(fd, 4)
+        os.fsync(fd)
+        assert os.pread(fd, 10, 0) == b"CONt"
+        try:
+            assert os.fstat(fd).st_size == 4
+            os.fchmod(fd, 0o600)
+        except OSError as error:
+            assert error.errno == errno.ESTALE
+    assert os.listdir(path) == []
 
 
 def test_nothing_hidden_is_left_in_the_directory_or_in_the_store(mounted: MountedDisk) -> None:
