@@ -69,7 +69,8 @@ class BlockCache:
 
     def close(self) -> None:
         """Write what still waits, and stop."""
-        if self._writer is not None:
+        if self.disk is not None and self._writer is not None:
+            self.disk.end_soon()
             self._writes.put(None)
             self._writer.join()
             self._writer = None

@@ -51,6 +51,7 @@ class DiskCache:
         self._free_checked = 0.0
         self._room = True
         self._complained = False
+        self._ending = False
         #: Blocks that could not be read, or were not what their name says.
         self.damaged = 0
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -64,6 +65,8 @@ class DiskCache:
             self._unscanned = 0
         # A file's time is coarse: within one tick our own order is the better one.
         found = sorted(self._stored(), key=lambda each: (each[2] // _TICK, before.get(each[0], -1)))
+        if self._ending:
+            return  # these may not be all
         with self._lock:
             new = {name: size for name, size in self._sizes.items() if name not in before}
             self._sizes = OrderedDict((name, size) for name, size, _ in found if name not in new)
@@ -71,8 +74,17 @@ class DiskCache:
             self._total = sum(self._sizes.values())
         self._make_room(0)
 
+    def end_soon(self) -> None:
+        """What is still to be looked at and taken away is left to who uses the directory next.
+
+        After a smaller limit, say, that can be a million files, which nobody should wait for.
+        """
+        self._ending = True
+
     def _stored(self) -> Iterator[tuple[str, int, float]]:
         for folder in self.directory.glob("[0-9a-f][0-9a-f]"):
+            if self._ending:
+                return
             try:
                 with os.scandir(folder) as files:
                     for each in files:
@@ -202,6 +214,8 @@ class DiskCache:
 
     def _make_room(self, size: int) -> bool:
         while self._total + size > self.limit or not self._disk_has_room():
+            if self._ending and (self._total > self.limit or not self._room):
+                return False
             with self._lock:
                 if not self._sizes:
                     return False

@@ -152,3 +152,31 @@ def test_what_waits_is_written_at_the_end(tmp_path: Path) -> None:
     cache.put(block_hash(b"x"), b"x")
     cache.close()
     assert disk.count == 1
+
+
+def test_the_end_does_not_wait_until_all_that_is_too_much_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = DiskCache(tmp_path, 1 << 20)
+    for number in range(20):
+        before.put(block_hash(b"%d" % number), b"%d" % number)
+    smaller = DiskCache(tmp_path, 1)
+    remove, removing, go_on = smaller._remove, threading.Event(), threading.Event()
+
+    def remove_late(path: Path) -> None:
+        removing.set()
+        assert go_on.wait(20)
+        remove(path)
+
+    monkeypatch.setattr(smaller, "_remove", remove_late)
+    cache = BlockCache(10_000, smaller)
+    cache.start()
+    assert removing.wait(20)
+    ending = threading.Thread(target=cache.close)
+    ending.start()
+    eventually(lambda: not cache._writes.empty())
+    go_on.set()
+    ending.join(20)
+    assert len([each for each in tmp_path.rglob("*") if each.is_file()]) == 19
+    DiskCache(tmp_path, 1).scan()
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
