@@ -67,9 +67,9 @@ def add_user(directory: Path, name: str, uuid: str | None = None, token_file: Pa
     server runs on the directory.  Raises ServerProblem.
     """
     try:
-        token = token_file.read_text(encoding="ascii").strip() if token_file else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServerProblem(f"cannot read the token from {token_file}: {error}") from None
+        token = token_file.read_text(encoding="ascii", errors="replace").strip() if token_file else None
+    except OSError as error:
+        raise ServerProblem(f"cannot read the token from {token_file}: {error.strerror}") from None
     with _store(directory) as store:
         try:
             user = users.add(store, name, uuid, token)

@@ -126,7 +126,16 @@ def test_add_user_with_uuid_and_token(tmp_path: Path) -> None:
         assert len(again.stderr.splitlines()) == 1
         assert "tok-carol" not in again.stderr
     assert run(tmp_path / "s", "--add-user", "../evil").returncode == 1
-    assert run(tmp_path / "s", "--add-user", "x", "--token-file", str(tmp_path / "none")).returncode == 1
+
+
+def test_a_token_file_that_is_of_no_use_is_told_in_words(tmp_path: Path) -> None:
+    none, odd = tmp_path / "none", tmp_path / "odd"
+    odd.write_bytes("géheim\n".encode())
+    reasons = (none, f"from {none}: No such file or directory"), (odd, "is printable ASCII without spaces")
+    for file, reason in reasons:
+        done = run(tmp_path / "s", "--add-user", "x", "--token-file", str(file))
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert done.stderr.rstrip().endswith(reason)
 
 
 def test_a_directory_may_be_made_by_several_at_once(tmp_path: Path) -> None:
