@@ -33,6 +33,10 @@ _SMALL, _PAUSE = 256 * 1024, 0.5
 #: Seconds they wait at most.
 _LONGEST = 5.0
 
+#: Bytes of RAM a block takes beside its own, where that is not next to nothing (measured: its buffer, its
+#: hash, its place in the LRU): a mount that has seen a million tiny files would else have a gigabyte of that.
+_BESIDE = 800
+
 #: Buffers of blocks beside those that fit into the cache, for what is under way and what is unsent.  Where
 #: there is more of that, the cache holds less.
 _SPARE_BUFFERS = 16
@@ -54,7 +58,7 @@ class BlockCache:
         self.counts = CacheCounts()
         self.disk = disk
         self._lock = threading.Lock()
-        self._memory: LRUCache[str, Buffer] = LRUCache(maxsize=memory, getsizeof=len)
+        self._memory: LRUCache[str, Buffer] = LRUCache(maxsize=memory, getsizeof=_size)
         self._buffers = Buffers(block_size, memory // block_size + _SPARE_BUFFERS, self._evict)
         self._arriving: dict[str, Future[Buffer]] = {}
         self._writes: queue.SimpleQueue[tuple[str, Buffer] | None] = queue.SimpleQueue()
@@ -190,7 +194,7 @@ class BlockCache:
         return True
 
     def _remember(self, key: str, data: Buffer) -> None:
-        if len(data) <= self._memory.maxsize:
+        if _size(data) <= self._memory.maxsize:
             self._memory[key] = data
 
     def _write_behind(self) -> None:
@@ -231,3 +235,8 @@ class BlockCache:
             work(*args)
         except Exception:
             log.exception("the block cache failed")
+
+
+def _size(data: Buffer) -> int:
+    """Bytes of RAM a block takes."""
+    return len(data) + (_BESIDE if len(data) < _SMALL else 0)

@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 #: The part of the file system the cache never takes, as a fraction.
 FREE_FLOOR = 0.05
 _FREE_CHECK_SECONDS = 2.0
+#: A file takes whole pages of the disk: a million of 100 bytes are 4 GB, not 100 MB.
+_PAGE = 4096
+#: Blocks that are kept at most: what is known of each here takes 300 bytes of memory.
+_MOST = 200_000
 #: Blocks of which is remembered that they are what their name says.
 _VERIFIED = 20_000
 #: After so much of the limit was put, it is time to see what other processes have put.
@@ -38,13 +42,13 @@ _TICK = 0.02  # seconds
 
 
 class DiskCache:
-    """At most ``limit`` bytes of blocks below ``directory``, the least recently used go first."""
+    """Blocks that take at most ``limit`` bytes below ``directory``; the least recently used go first."""
 
     def __init__(self, directory: Path, limit: int) -> None:
         self.directory = directory
         self.limit = limit
         self._lock = threading.Lock()
-        self._sizes: OrderedDict[str, int] = OrderedDict()  # oldest use first
+        self._sizes: OrderedDict[str, int] = OrderedDict()  # what each takes on disk; oldest use first
         self._verified: LRUCache[str, tuple[int, int, int]] = LRUCache(_VERIFIED)  # as they were then
         self._total = 0
         self._unscanned = 0  # bytes put since the last scan
@@ -91,7 +95,7 @@ class DiskCache:
                         with contextlib.suppress(FileNotFoundError):  # another process took it away
                             status = each.stat(follow_symlinks=False)
                             if "." not in each.name:
-                                yield each.name, status.st_size, status.st_mtime
+                                yield each.name, _space(status.st_size), status.st_mtime
                             elif status.st_mtime < time.time() - 3600:
                                 self._remove(Path(each.path))  # left behind by a crash
             except OSError as error:
@@ -99,7 +103,7 @@ class DiskCache:
 
     @property
     def total(self) -> int:
-        """Bytes kept."""
+        """Bytes that are taken on disk."""
         return self._total
 
     @property
@@ -162,10 +166,11 @@ class DiskCache:
 
     def put(self, block: str, data: Buffer) -> None:
         """Keep a block whose hash was verified; nothing happens where there is no room."""
+        size = _space(len(data))
         with self._lock:
-            if block in self._sizes or len(data) > self.limit:
+            if block in self._sizes or size > self.limit:
                 return
-        if not self._make_room(len(data)):
+        if not self._make_room(size):
             return
         name = self._name(block)
         part = f"{name}.{os.getpid()}-{threading.get_ident()}"
@@ -178,9 +183,9 @@ class DiskCache:
             return
         with self._lock:
             if block not in self._sizes:
-                self._sizes[block] = len(data)
-                self._total += len(data)
-                self._unscanned += len(data)
+                self._sizes[block] = size
+                self._total += size
+                self._unscanned += size
             look_again = self._unscanned > self.limit * _SCAN_AFTER
         if look_again:
             self.scan()
@@ -213,8 +218,8 @@ class DiskCache:
     # -- room ------------------------------------------------------------------------
 
     def _make_room(self, size: int) -> bool:
-        while self._total + size > self.limit or not self._disk_has_room():
-            if self._ending and (self._total > self.limit or not self._room):
+        while self._is_full(size) or not self._disk_has_room():
+            if self._ending and (self._is_full(0) or not self._room):
                 return False
             with self._lock:
                 if not self._sizes:
@@ -224,6 +229,10 @@ class DiskCache:
                 self._free_checked = 0.0 if not self._room else self._free_checked
             self._remove(self._path(oldest))
         return True
+
+    def _is_full(self, size: int) -> bool:
+        """Whether there is too much for another block that takes ``size`` bytes (0: without another one)."""
+        return self._total + size > self.limit or len(self._sizes) + bool(size) > _MOST
 
     def _disk_has_room(self) -> bool:
         now = time.monotonic()
@@ -254,6 +263,11 @@ class DiskCache:
             log.warning(
                 "cannot %s the block cache in %s (%s): going on without", action, self.directory, error
             )
+
+
+def _space(size: int) -> int:
+    """Bytes that a file of ``size`` bytes takes on disk."""
+    return -(-size // _PAGE) * _PAGE
 
 
 def _read(path: Path, buffer: Callable[[int], memoryview]) -> memoryview:

@@ -71,9 +71,9 @@ class UploadCounts:
 
 
 class KnownBlocks:
-    """Hashes the server is known to have; blocks are never removed there."""
+    """Hashes the server is known to have, those heard of last; blocks are never removed there."""
 
-    def __init__(self, limit: int = 200_000) -> None:
+    def __init__(self, limit: int = 100_000) -> None:
         self._lock = threading.Lock()
         self._known: LRUCache[str, bool] = LRUCache(limit)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,28 @@ def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_is_bounded_in_bytes() -> None:
-    cache = BlockCache(1000, None)
+    cache = BlockCache(4000, None)
     for number in range(50):
         cache.put(f"k{number}", bytes(300))
-    assert cache.memory_used <= 1000
+    assert cache.memory_used <= 4000
     assert cache.peek("k49") is not None
     assert cache.peek("k0") is None
-    cache.put("huge", bytes(2000))
+    cache.put("huge", bytes(5000))
     assert cache.peek("huge") is None
-    assert cache.memory_used <= 1000
+    assert cache.memory_used <= 4000
+
+
+def test_tiny_blocks_take_what_they_are_said_to() -> None:
+    """By themselves a million blocks of one byte would be a megabyte; they take hundreds."""
+    tracemalloc.start()
+    try:
+        cache = BlockCache(4 * MIB, None)
+        for number in range(10_000):
+            cache.put(f"{number:064}", memoryview(bytearray(1)))
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert 0.7 * taken < cache.memory_used <= 4 * MIB
 
 
 def test_blocks_in_use_elsewhere_leave_less_to_the_cache() -> None:

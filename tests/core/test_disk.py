@@ -17,8 +17,9 @@ from pithosfs.disk import DiskCache
 
 @pytest.fixture(autouse=True)
 def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However full the disk of this machine is."""
+    """However full the disk of this machine is; its pages are of a byte, so that blocks may be small."""
     monkeypatch.setattr(disk, "FREE_FLOOR", 0.0)
+    monkeypatch.setattr(disk, "_PAGE", 1)
 
 
 def block(number: int, size: int = 100) -> tuple[str, bytes]:
@@ -239,3 +240,31 @@ def test_two_processes_together_stay_within_the_limit(tmp_path: Path) -> None:
         cache.scan()
         assert cache.total <= limit
         assert all(cache.get(each) for each in cache.hashes())
+
+
+def test_small_blocks_take_whole_pages_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "_PAGE", 4096)
+    cache = DiskCache(tmp_path, 10 * 4096)
+    for number in range(30):
+        cache.put(*block(number))
+    assert cache.count == 10
+    taken = sum(each.stat().st_blocks * 512 for each in tmp_path.rglob("*") if each.is_file())
+    assert taken <= cache.limit
+    again = DiskCache(tmp_path, 10 * 4096)
+    again.scan()
+    assert again.total == cache.total
+
+
+def test_there_are_not_more_blocks_than_memory_for_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_MOST", 20)
+    cache = DiskCache(tmp_path, 1 << 30)
+    for number in range(30):
+        cache.put(*block(number))
+    assert cache.hashes() == [block(number)[0] for number in range(10, 30)]
+    monkeypatch.setattr(disk, "_MOST", 5)
+    again = DiskCache(tmp_path, 1 << 30)
+    again.scan()
+    assert again.count == 5
+    assert sum(each.is_file() for each in tmp_path.rglob("*")) == 5
