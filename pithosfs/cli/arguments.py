@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pithosfs.cli import output
 from pithosfs.errors import ConfigError
 from pithosfs.options import (
     ALONE,
@@ -39,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the line, and exit code 2 as argparse does."""
-        self.exit(2, f"{self.prog}: {message}; see: {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {output.plain(message)}; see: {self.prog} --help\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """As argparse does it, but an OSError (a full disk) is no secret."""

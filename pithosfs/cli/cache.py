@@ -66,7 +66,7 @@ def show(args: argparse.Namespace) -> int:
     if rows:
         output.show(("ACCOUNT", "BLOCKS", "SIZE"), rows, right=("BLOCKS", "SIZE"))
     else:
-        print(f"nothing is cached in {args.cache_dir}")
+        output.say(f"nothing is cached in {args.cache_dir}")
     return ExitCode.OK
 
 
@@ -78,7 +78,7 @@ def prune(args: argparse.Namespace) -> int:
         cache.limit = args.to
         cache.scan()
         freed += before - cache.total
-    print(f"{output.size(freed)} freed")
+    output.say(f"{output.size(freed)} freed")
     return ExitCode.OK
 
 
@@ -90,5 +90,5 @@ def verify(args: argparse.Namespace) -> int:
             checked += cache.get(block) is not None  # a mount may have made room meanwhile
         bad += cache.damaged
     checked += bad
-    print(f"{output.count(checked, 'block')} checked, {bad} damaged" + (" and removed" if bad else ""))
+    output.say(f"{output.count(checked, 'block')} checked, {bad} damaged" + (" and removed" if bad else ""))
     return ExitCode.FAILED if bad else ExitCode.OK

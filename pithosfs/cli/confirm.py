@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from pithosfs.cli import output
 from pithosfs.cli.exits import CommandError
 
 
@@ -17,7 +18,7 @@ def ask(args: argparse.Namespace, question: str) -> None:
     """Go on only if the answer is yes.  Raises CommandError."""
     if args.yes:
         return
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{output.plain(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline()
     if not answer.endswith("\n") or not sys.stdin.isatty():
         print(file=sys.stderr)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             for each in (found if args.all else islice(found, _SHOWN + 1))
         ]
     if not rows:
-        print(f"versions {first} and {second} are the same")
+        output.say(f"versions {first} and {second} are the same")
         return ExitCode.OK
     output.show(("FROM", "TO", "SIZE"), rows if args.all else rows[:_SHOWN], right=("FROM", "TO", "SIZE"))
     if len(rows) > _SHOWN and not args.all:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pithosfs import options
-from pithosfs.cli import arguments, checks, logs
+from pithosfs.cli import arguments, checks, logs, output
 from pithosfs.cli.checks import Check, Level, fail, ok, warn
 from pithosfs.cli.exits import ExitCode
 from pithosfs.errors import ConfigError, Forbidden, NotFound, PithosError, ProtocolError, Unauthorized
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         for check in _checks(args):
             failed = failed or check.level is Level.FAIL
             remedy = f"; {check.remedy}" if check.remedy else ""
-            print(f"{check.level.value:<5}{check.name:<12} {check.finding}{remedy}", flush=True)
+            output.say(f"{check.level.value:<5}{check.name:<12} {check.finding}{remedy}", flush=True)
     return ExitCode.FAILED if failed else ExitCode.OK
 
 

@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
         fields = dataclasses.asdict(found)
         print(json.dumps(fields if args.dedup else {key: fields[key] for key in ("objects", "apparent")}))
         return ExitCode.OK
-    print(f"{output.size(found.apparent)} in {output.count(found.objects, 'object')}")
+    output.say(f"{output.size(found.apparent)} in {output.count(found.objects, 'object')}")
     if args.dedup:
-        print(f"{output.size(found.stored)} stored in {output.count(found.blocks, 'block')}")
+        output.say(f"{output.size(found.stored)} stored in {output.count(found.blocks, 'block')}")
         if found.apparent:
-            print(f"{1 - found.stored / found.apparent:.0%} saved")
+            output.say(f"{1 - found.stored / found.apparent:.0%} saved")
     return ExitCode.OK

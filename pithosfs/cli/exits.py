@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from pithosfs import errors
+from pithosfs.cli import output
 from pithosfs.control import ControlError, NotThere
 from pithosfs.mountpoints import MountPointError, StillInUse
 
@@ -123,7 +124,7 @@ def flushed(command: str | None, code: int) -> int:
 def complain(message: str) -> None:
     """One line on stderr, if that can be written to."""
     with contextlib.suppress(OSError):
-        print(message, file=sys.stderr, flush=True)
+        print(output.plain(message), file=sys.stderr, flush=True)
 
 
 def _complain(command: str | None, message: str, code: ExitCode) -> ExitCode:

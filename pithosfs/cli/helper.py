@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from pithosfs import cli
-from pithosfs.cli import exits
+from pithosfs.cli import exits, output
 from pithosfs.cli.exits import ExitCode
 from pithosfs.options import escape
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words += [word for word, wanted in (("ro", args.read_only), ("rw", args.writable)) if wanted]
     command = ["mount", "-o", ",".join(words), "--", args.source, args.mountpoint]
     if args.fake:
-        print(" ".join(["pithosfs", *command]))
+        output.say(" ".join(["pithosfs", *command]))
         return 0
     return _CODES.get(cli.main(command), _FAILED)  # also of a process that was killed
 

@@ -8,6 +8,9 @@ import logging.handlers
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from pithosfs.cli import output
 
 _FULL = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _BRIEF = "pithosfs: %(levelname)s: %(message)s"
@@ -23,7 +26,7 @@ def start(level: str, file: Path | None = None, *, brief: bool = False) -> None:
     for old in root.handlers[:]:
         root.removeHandler(old)
     handler = _handler(file)
-    handler.setFormatter(logging.Formatter(_BRIEF if brief and file is None else _FULL))
+    handler.setFormatter(_Formatter(_BRIEF if brief and file is None else _FULL))
     root.addHandler(handler)
     root.setLevel(level.upper())
 
@@ -45,6 +48,16 @@ def collected() -> Iterator[list[str]]:
         yield said
     finally:
         root.handlers = before
+
+
+class _Formatter(logging.Formatter):
+    """A message is one line of the log, whatever the names in it; only what an exception tells has more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return output.plain(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return "\n".join(map(output.plain, super().formatException(ei).split("\n")))
 
 
 class _Collector(logging.Handler):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Characters of a line that is not on a terminal, and those shown of what is cut, at least.
 _WIDTH, _LEAST = 100, 40
 _CODE = re.compile(r"\x1b\[[\d;]*m")
+#: What a terminal obeys instead of showing it: controls, ends of lines, turns of the writing direction.
+_COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def prepare() -> None:
@@ -55,6 +57,19 @@ def _occupy(descriptor: int) -> None:
         os.close(null)
 
 
+def plain(text: str) -> str:
+    """``text`` on one line, as nothing but characters to read; the rest as ``\\x1b``, ``\\n``, ``\\u202e``.
+
+    Names are made by others, too: none of them shall repaint a terminal, or look like a line of ours.
+    """
+    return _COMMANDS.sub(lambda each: each[0].encode("unicode_escape").decode(), text)
+
+
+def say(text: str, *, flush: bool = False) -> None:
+    """One line for a person on stdout."""
+    print(plain(text), flush=flush)
+
+
 def show(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), cut: bool = False
 ) -> None:
@@ -67,7 +82,7 @@ def show(
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
-    lines = [list(row) for row in rows]
+    lines = [[plain(cell) for cell in row] for row in rows]
     before = sum(2 + max(map(len, column)) for column in list(zip(headings, *lines, strict=True))[:-1])
     for line in lines:
         if cut:

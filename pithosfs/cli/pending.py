@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     elif lines:
         _show(lines)
     else:
-        print("nothing is pending")
+        output.say("nothing is pending")
     return ExitCode.OK if args.export is None else _export(args, running, left)
 
 
@@ -160,7 +160,7 @@ def _export_running(report: Report, pending: Pending, folder: Path) -> bool:
     except control.ControlError as error:
         return _failed(name, str(error))
     if done is None:
-        print(f"{name} is on the server by now")
+        output.say(f"{name} is on the server by now")
         return True
     return _exported(Path(done["path"]), Extents((low, high) for low, high in done["missing"]), "")
 
@@ -190,7 +190,7 @@ def _failed(name: str, reason: str) -> bool:
 
 
 def _exported(path: Path, missing: Extents, trouble: str) -> bool:
-    print(f"exported {path}")
+    output.say(f"exported {path}")
     if missing:
         ranges = ", ".join(f"{low}-{high - 1}" for low, high in missing)
         why = f" ({trouble})" if trouble else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pithosfs import sharing
-from pithosfs.cli import arguments, targets
+from pithosfs.cli import arguments, output, targets
 from pithosfs.cli.exits import ExitCode
 
 _PUBLISH = """\
@@ -39,7 +39,7 @@ def publish(args: argparse.Namespace) -> int:
     """Publish and print the link."""
     with targets.opened(args, args.path) as target:
         targets.require_file(target)
-        print(sharing.publish(target.client, target.ref))
+        output.say(sharing.publish(target.client, target.ref))
         target.changed()
     return ExitCode.OK
 

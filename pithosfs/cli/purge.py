@@ -45,12 +45,12 @@ def run(args: argparse.Namespace) -> int:
             else history.purgeable_container(target.client, target.container, before)
         )
         if target.name and not found.versions:
-            print(f"{target.ref} has no old versions {_until_text(found, before)}")
+            output.say(f"{target.ref} has no old versions {_until_text(found, before)}")
             return ExitCode.OK
         confirm.ask(args, _question(target, found))
         target.client.purge(target.container, target.name or None, found.until)
         target.changed()
-    print(f"{output.count(found.versions, 'version')} destroyed, up to {output.size(found.size)} freed")
+    output.say(f"{output.count(found.versions, 'version')} destroyed, up to {output.size(found.size)} freed")
     return ExitCode.OK
 
 

@@ -123,10 +123,10 @@ def _restore_file(args: argparse.Namespace, target: Target, version: int, to: Ta
             raise CommandError(f"{target.text} is a directory now: put it elsewhere with --to")
         goal = goal.child(target.name.rpartition("/")[2])
     if args.dry_run:
-        print(f"would bring back {goal}, {output.size(entry.size)}, from version {version}")
+        output.say(f"would bring back {goal}, {output.size(entry.size)}, from version {version}")
         return
     history.restore_version(target.client, target.ref, version, goal)
-    print(f"{goal} is what it was in version {version}: {output.size(entry.size)}, no data moved")
+    output.say(f"{goal} is what it was in version {version}: {output.size(entry.size)}, no data moved")
 
 
 def _entry(target: Target, version: int) -> Entry:
@@ -146,13 +146,13 @@ def _restore_directory(args: argparse.Namespace, target: Target, found: Plan) ->
         raise CommandError(f"{found.target} is a file now: put the directory elsewhere with --to")
     if args.dry_run:
         for entry in found.bring:
-            print(f"would bring back {found.target_of(entry)}")
+            output.say(f"would bring back {found.target_of(entry)}")
         for name in found.newer if args.exact else []:
-            print(f"would delete {found.target.container}/{name}")
+            output.say(f"would delete {found.target.container}/{name}")
         return
     with progress.items("restoring", len(found.bring)) as told:
         history.carry_out(target.client, found, lambda entry: told(entry.name), exact=args.exact)
-    print(
+    output.say(
         f"{found.target}: {output.count(len(found.bring), 'object')} brought back"
         f" ({output.size(found.size)}, no data moved), {found.same} already as they had been"
     )

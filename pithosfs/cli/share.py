@@ -7,7 +7,7 @@ import dataclasses
 from functools import partial
 
 from pithosfs import identity, sharing
-from pithosfs.cli import arguments, targets
+from pithosfs.cli import arguments, output, targets
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.people import People
 from pithosfs.cli.targets import Target
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         found = sharing.permissions(target.client, target.ref)
         people = People(target.connection, (*found.read, *found.write))
     for kind, users in (("read", found.read), ("write", found.write)):
-        print(f"{kind}: {', '.join(map(people.named, users)) or 'nobody else'}")
+        output.say(f"{kind}: {', '.join(map(people.named, users)) or 'nobody else'}")
     return ExitCode.OK
 
 

@@ -67,5 +67,5 @@ def run(args: argparse.Namespace) -> int:
         ]
         output.show(("OTHERS SHARE", "OWNER", "YOU MAY", "ACCOUNT"), shown)
     if not mine and not theirs:
-        print("nothing is shared")
+        output.say("nothing is shared")
     return ExitCode.OK

@@ -89,11 +89,11 @@ def _show(reports: list[Report], in_full: bool) -> None:
     from pithosfs.cli import tables  # slow to load, and not for programs
 
     if not reports:
-        print("nothing is mounted")
+        output.say("nothing is mounted")
         return
     output.draw(tables.in_full(reports[0]) if in_full else tables.overview(reports))
     for line in tables.remedies(reports):
-        print(line)
+        output.say(line)
 
 
 def _watch(path: str | None) -> int:

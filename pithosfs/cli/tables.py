@@ -54,7 +54,8 @@ def overview(reports: Sequence[Report]) -> Table:
     for heading in ("SOURCE", "STATE", "OPEN", "UNSENT", "SENT", "SPARED", "CACHE HITS"):
         table.add_column(heading)
     for report in reports:
-        table.add_row(report.mountpoint, report.source, report.state.value, *_figures(report))
+        row = (report.mountpoint, report.source, report.state.value, *_figures(report))
+        table.add_row(*map(output.plain, row))
     return table
 
 
@@ -77,11 +78,11 @@ def in_full(report: Report) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     since = time.strftime(", since %Y-%m-%d %H:%M", time.localtime(report.since)) if report.since else ""
-    table.add_row("mount point", report.mountpoint)
-    table.add_row("source", report.source)
+    table.add_row("mount point", output.plain(report.mountpoint))
+    table.add_row("source", output.plain(report.source))
     table.add_row("state", f"{report.state.value}{since}")
     for name, text in _details(report):
-        table.add_row(name, text)
+        table.add_row(name, output.plain(text))
     return table
 
 
@@ -105,8 +106,8 @@ def _details(report: Report) -> Iterator[tuple[str, str]]:
     for each in details.get("uploads", ()):
         yield "sending", _sending(each)
     for waits in report.pending:
-        what = f"{waits.object} ({format_size(waits.unsent)}) {waits.state}"
-        reason = f": {waits.error}" if waits.error else ""
+        what = output.plain(f"{waits.object} ({format_size(waits.unsent)}) {waits.state}")
+        reason = output.plain(f": {waits.error}") if waits.error else ""
         yield "unsent", what + output.shortened(reason, _LABEL + len(what))
     for each in details.get("conflicts", ()):
         yield "conflict", f"{each['object']} was changed elsewhere; what was written here is {each['copy']}"

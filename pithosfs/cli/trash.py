@@ -63,7 +63,7 @@ def put(args: argparse.Namespace) -> int:
         goal = ObjectRef(TRASH, _free_name(target.client, target.name))
         _move(target.client, target.ref, goal)
         target.changed(TRASH)
-    print(f"{target.ref} is {goal} now")
+    output.say(f"{target.ref} is {goal} now")
     return ExitCode.OK
 
 
@@ -96,7 +96,7 @@ def show(args: argparse.Namespace) -> int:
                 objects, size, newest = found.get(top, (0, 0, 0))
                 found[top] = (objects + 1, size + entry.size, max(newest, entry.modified_ns))
     if not found:
-        print("the trash is empty")
+        output.say("the trash is empty")
         return ExitCode.OK
     rows = [
         (output.moment(newest)[:19], str(objects), output.size(size), name)
@@ -115,7 +115,7 @@ def restore(args: argparse.Namespace) -> int:
             raise CommandError(f"{target.text} is there already")
         _move(target.client, ObjectRef(TRASH, name), target.ref)
         target.changed(TRASH)
-    print(f"{target.ref} is back")
+    output.say(f"{target.ref} is back")
     return ExitCode.OK
 
 
@@ -124,7 +124,7 @@ def empty(args: argparse.Namespace) -> int:
     with targets.connected(arguments.connection(args)) as client:
         entries = history.below(client, ObjectRef(TRASH, "")).values()
         if not entries:
-            print("the trash is empty")
+            output.say("the trash is empty")
             return ExitCode.OK
         size = sum(each.size for each in entries)
         confirm.ask(
@@ -132,5 +132,5 @@ def empty(args: argparse.Namespace) -> int:
         )
         client.delete_container(TRASH, contents=True)
         targets.show_changes(client, (TRASH,))
-    print(f"the trash is empty; it took {output.size(size)} of the quota")
+    output.say(f"the trash is empty; it took {output.size(size)} of the quota")
     return ExitCode.OK

@@ -74,7 +74,7 @@ def _goal(top: ObjectRef, source: Path) -> ObjectRef:
 def report(done: str, moved: str, totals: Totals) -> int:
     """Say what a transfer did; the exit code."""
     spared = totals.size - totals.moved
-    print(
+    output.say(
         f"{done} {output.size(totals.size)} in {output.count(totals.files, 'file')}:"
         f" {output.size(totals.moved)} {moved}, {output.size(spared)} were there already"
         f" ({output.count(totals.skipped, 'file')} unchanged)"

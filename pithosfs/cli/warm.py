@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             list(pool.map(lambda path: _read(path, told, stopped), files))
         finally:
             stopped.set()  # with Ctrl-C: whoever still reads shall not read to the end
-    print(f"{output.size(total)} of {output.count(len(files), 'file')} are in the cache")
+    output.say(f"{output.size(total)} of {output.count(len(files), 'file')} are in the cache")
     return ExitCode.OK
 
 

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from pithosfs.cli import tables
+from pithosfs.cli import output, tables
 from pithosfs.cli.reports import Report
 from pithosfs.options import format_size
 
@@ -54,7 +54,7 @@ def _frame(reports: Sequence[Report], in_full: bool, speeds: Speeds, now: float)
         return Text("nothing is mounted")
     lines = [_speed_text(report, speeds.of(report, now)) for report in reports]
     table = tables.in_full(reports[0]) if in_full else tables.overview(reports)
-    return Group(table, *(Text(line) for line in (*lines, *tables.remedies(reports)) if line))
+    return Group(table, *(Text(output.plain(line)) for line in (*lines, *tables.remedies(reports)) if line))
 
 
 def _speed_text(report: Report, speed: tuple[float, float] | None) -> str:

@@ -170,6 +170,26 @@ def test_an_error_of_many_lines_becomes_one(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == "pithosfs mount: first second\n"
 
 
+def test_a_log_has_one_line_for_a_message_whatever_the_names_in_it(tmp_path: Path) -> None:
+    program = """
+import logging, sys
+from pathlib import Path
+from pithosfs.cli import logs
+logs.start("info", Path(sys.argv[1]))
+logging.warning("%s cannot be sent", "a\\n\\x1b[2J\\x9b")
+try:
+    raise ValueError("\\x1b")
+except ValueError:
+    logging.exception("trouble")
+"""
+    log = tmp_path / "log"
+    subprocess.run([sys.executable, "-c", program, log], check=True)
+    text = log.read_text()
+    assert text.splitlines()[0].endswith("WARNING root: a\\n\\x1b[2J\\x9b cannot be sent")
+    assert text.splitlines()[-1] == "ValueError: \\x1b"
+    assert all(char.isprintable() for char in text.replace("\n", ""))
+
+
 def test_a_port_that_is_taken_is_told_and_leaves_no_store_behind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

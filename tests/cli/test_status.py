@@ -164,6 +164,18 @@ class TestTables:
         done = place.pithosfs("status", place.mountpoint / "file", check=False)
         assert "mnt\\377\\303/file; it lies in the mount" in done.stderr
 
+    def test_no_name_gives_orders_to_a_terminal(self, place: Place) -> None:
+        place.mount("--reason", "because of \x1b[2J")
+        place.unsent.write_text("a\x1b[2J é\n")
+        for words in (["status", place.mountpoint], ["pending"]):
+            text = place.pithosfs(*words).stdout
+            assert "a\\x1b[2J é" in text
+            assert "because of \\x1b[2J" in text
+            assert "\x1b" not in text
+        conflicts = [{"object": "pithos/b\n", "copy": "pithos/\x9b"}]
+        assert "pithos/b\\n was" in shown(tables.in_full(report(conflicts=conflicts)))
+        assert "/m\\x1bnt " in shown(tables.overview([report(mountpoint="/m\x1bnt")]))
+
 
 class TestSpeeds:
     def test_between_two_looks(self) -> None:

@@ -234,6 +234,30 @@ def test_trash_and_back(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
     assert mounted.site.server.store("trash").names() == []
 
 
+def test_no_name_gives_orders_to_a_terminal(mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path) -> None:
+    """What others made is shown on one line, in characters only."""
+    name = f"{mounted.name} \x1b]0;owned\x07\x9b2J\u202e\tOK é"
+    shown = f"{mounted.name} \\x1b]0;owned\\x07\\x9b2J\\u202e\\tOK é"
+    store = mounted.site.server.store("pithos")
+    for content in (b"before", b"content"):
+        store.put(f"{name}/x", content)
+        time.sleep(1.1)  # purge takes whole seconds
+    (tmp_path / "down" / name / "x").mkdir(parents=True)
+    said = [
+        pithosfs.run("download", f"pithos/{name}", f"{tmp_path}/down/").stderr,
+        pithosfs.refused("du", f"pithos/{name}/y")[1],
+        pithosfs.refused("du", f"pithos/{name}", f"--{name}")[1],
+        pithosfs("restore", f"pithos/{name}", "--at", next_second(), "--to", f"pithos/{name}2", "--dry-run"),
+        pithosfs.run("purge", f"pithos/{name}/x", answer="n\n").stderr,
+        pithosfs("trash", "put", f"pithos/{name}"),
+        pithosfs("trash", "list"),
+    ]
+    for each in said:
+        assert shown in each
+        assert all(char.isprintable() for char in each.replace("\n", "")), each
+    pithosfs("trash", "empty", "--yes")
+
+
 def test_what_comes_from_the_trash_goes_to_the_container_whatever_the_working_directory(
     mounted: MountedDisk, pithosfs: Pithosfs
 ) -> None:
