@@ -96,7 +96,8 @@ def draw(table: RenderableType) -> None:
     from rich.console import Console
 
     # a program that reads this wants whole lines, whatever their length
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
+    width = None if sys.stdout.isatty() else 10_000
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as drawn:
         console.print(table, end="")
     for line in drawn.get().removesuffix("\n").split("\n"):

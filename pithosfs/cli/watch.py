@@ -19,7 +19,7 @@ _INTERVAL = 1.0
 
 def watch(find: Callable[[], Sequence[Report]], in_full: bool) -> None:
     """Show what ``find`` finds, once a second, until Ctrl-C."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     speeds = Speeds()
     try:
         with Live(console=console, auto_refresh=False) as live:

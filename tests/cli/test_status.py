@@ -164,6 +164,12 @@ class TestTables:
         done = place.pithosfs("status", place.mountpoint / "file", check=False)
         assert "mnt\\377\\303/file; it lies in the mount" in done.stderr
 
+    def test_no_name_is_taken_for_an_emoji(self, place: Place) -> None:
+        place.mount()
+        place.unsent.write_text("a:smile:[b]\n")
+        for words in (["status", place.mountpoint], ["pending"]):
+            assert "a:smile:[b] " in place.pithosfs(*words).stdout
+
     def test_no_name_gives_orders_to_a_terminal(self, place: Place) -> None:
         place.mount("--reason", "because of \x1b[2J")
         place.unsent.write_text("a\x1b[2J é\n")
