@@ -89,7 +89,8 @@ class Admin:
     def resolve(self, path: str) -> dict[str, Any]:
         """Which object ``path`` is or would be, and at which endpoint; what waits of it is done now.
 
-        ``past``: what is shown there is not that object, but what it was.
+        ``past``: what is shown there is not that object, but what it was; ``read_only``: nobody is to
+        change it through this mount.
         """
         node, left = self._namespace.resolve(path)
         ref = node.ref
@@ -104,6 +105,7 @@ class Admin:
             "container": ref.container,
             "name": ref.name,
             "past": self._source.until is not None,
+            "read_only": self._options.read_only,
         }
 
     # -- figures -----------------------------------------------------------------------------------

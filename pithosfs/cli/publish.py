@@ -38,6 +38,7 @@ def add(commands: arguments.Subparsers) -> None:
 def publish(args: argparse.Namespace) -> int:
     """Publish and print the link."""
     with targets.opened(args, args.path) as target:
+        targets.require_writable(target)
         targets.require_file(target)
         output.say(sharing.publish(target.client, target.ref))
         target.changed()
@@ -47,6 +48,7 @@ def publish(args: argparse.Namespace) -> int:
 def unpublish(args: argparse.Namespace) -> int:
     """End the link."""
     with targets.opened(args, args.path) as target:
+        targets.require_writable(target)
         sharing.unpublish(target.client, target.ref)
         target.changed()
     return ExitCode.OK

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Say what would go, ask, destroy."""
     before = time.time_ns() if args.before is None else times.parse(args.before)
     with targets.opened(args, args.path, whole_container=True) as target:
+        targets.require_writable(target)
         if target.name:
             targets.require_file(target)
         found = (

@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """Find out what was there and bring it back."""
     with targets.opened(args, args.path, whole_container=True) as target:
         goal = target if args.to is None else targets.beside(target, args.to)
+        if not args.dry_run:
+            targets.require_writable(goal)
         if args.version is not None:
             _restore_file(args, target, args.version, goal)
         elif args.at is None:

@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--none goes with neither --read nor --write", ExitCode.USAGE)
     with targets.opened(args, args.path) as target:
         if args.none or args.read is not None or args.write is not None:
+            targets.require_writable(target)
             sharing.share(target.client, target.ref, _wanted(args, target))
             target.changed()
         found = sharing.permissions(target.client, target.ref)

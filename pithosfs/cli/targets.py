@@ -44,7 +44,8 @@ _TIMEOUT = 60.0
 class Target:
     """An object, or a directory of objects, and the client of its account.
 
-    ``text`` is the PATH as it was given, ``entry`` the mount it lies in.
+    ``text`` is the PATH as it was given, ``entry`` the mount it lies in.  ``only_looked_at`` says what to do
+    instead of changing it through a mount with ``--read-only``; "" where it may be changed.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Target:
     connection: Connection
     ref: ObjectRef
     entry: registry.Entry | None = None
+    only_looked_at: str = ""
 
     @property
     def container(self) -> str:
@@ -133,11 +135,12 @@ def opened(
     given = args if place is None else _with(args, found["settings"])
     settings = arguments.connection(given)
     with connected(settings) as client:
+        instead = _instead(found, client)
         if place is not None:
             client = _of_mount(client, found, place[0])
         ref = ObjectRef(found["container"], found["name"])
         with storage_asked(settings):
-            yield Target(text, client, settings, ref, place[0] if place else None)
+            yield Target(text, client, settings, ref, place[0] if place else None, instead)
 
 
 def beside(target: Target, text: str) -> Target:
@@ -151,6 +154,7 @@ def beside(target: Target, text: str) -> Target:
         text=text,
         ref=ObjectRef(found["container"], found["name"]),
         entry=place[0] if place else None,
+        only_looked_at=_instead(found, target.client),
     )
 
 
@@ -178,6 +182,16 @@ def _found(
     return found
 
 
+def _instead(found: dict[str, Any], client: Client) -> str:
+    """What to do about a PATH in a mount with ``--read-only`` that shall be changed; "" for any other."""
+    if not found.get("read_only"):
+        return ""
+    # The same name in one's own account is another object: that one must not be deleted by good advice.
+    others = found["account"] != client.account_id or "account" in found["settings"]
+    account = f" with --account {found['account']}" if others else ""
+    return f"name {ObjectRef(found['container'], found['name'])}{account}, or mount it without --read-only"
+
+
 def _of_mount(client: Client, found: dict[str, Any], entry: registry.Entry) -> Client:
     if found["endpoint"] != client.endpoint:
         raise CommandError(
@@ -187,6 +201,14 @@ def _of_mount(client: Client, found: dict[str, Any], entry: registry.Entry) -> C
     if found["account"] == client.account_id:
         return client
     return Client(client.transport, client.endpoint, found["account"])
+
+
+def require_writable(target: Target) -> None:
+    """Raises CommandError if the target lies in a mount that its user wants to look at only."""
+    if target.only_looked_at:
+        raise CommandError(
+            f"{target.text} is in a mount with --read-only: {target.only_looked_at}", ExitCode.USAGE
+        )
 
 
 def require_file(target: Target) -> None:

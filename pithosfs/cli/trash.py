@@ -59,6 +59,7 @@ def add(commands: arguments.Subparsers) -> None:
 def put(args: argparse.Namespace) -> int:
     """Move an object, or a directory with all below it, to the trash."""
     with targets.opened(args, args.path) as target:
+        targets.require_writable(target)
         target.client.create_container(TRASH)
         goal = ObjectRef(TRASH, _free_name(target.client, target.name))
         _move(target.client, target.ref, goal)
@@ -111,6 +112,7 @@ def restore(args: argparse.Namespace) -> int:
     name = args.name.strip("/")
     goal = args.to or f"{arguments.connection(args).container}/{name}"
     with targets.opened(args, goal, in_store=args.to is None) as target:
+        targets.require_writable(target)
         if history.below(target.client, target.ref):
             raise CommandError(f"{target.text} is there already")
         _move(target.client, ObjectRef(TRASH, name), target.ref)

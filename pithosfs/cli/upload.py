@@ -39,6 +39,7 @@ def add(commands: arguments.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Find out what goes where, send it, say what it took."""
     with targets.opened(args, args.path, whole_container=True) as target:
+        targets.require_writable(target)
         target.client.container(target.container)  # a missing one is said once, not for each file
         items: list[LocalItem] = []
         left_out: list[str] = []

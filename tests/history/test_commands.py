@@ -520,6 +520,42 @@ def test_a_mount_of_the_past_is_no_way_to_change_the_present(mounted: MountedDis
     assert len(json.loads(pithosfs("versions", name, "--json"))) == 2
 
 
+def test_a_mount_to_look_at_is_no_way_to_change_anything(mounted: MountedDisk, tmp_path: Path) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"first")
+    when = next_second()
+    path.write_bytes(b"second")
+    mount = mounted.second_mount("--read-only")
+    pithosfs = Pithosfs(dict(mount.environment))
+    seen, name = mount.mountpoint / mounted.name / "file", f"pithos/{mounted.object(path)}"
+    for words in (
+        ["trash", "put", seen],
+        ["trash", "restore", "x", "--to", seen],
+        ["purge", seen, "--yes"],
+        ["restore", seen, "--at", when],
+        ["restore", name, "--at", when, "--to", seen],
+        ["publish", seen],
+        ["unpublish", seen],
+        ["share", seen, "--read", "*"],
+        ["share", seen, "--none"],
+        ["upload", __file__, seen],
+    ):
+        assert pithosfs.refused(*words) == (
+            2,
+            f"pithosfs {words[0]}: {seen} is in a mount with --read-only:"
+            f" name {name}, or mount it without --read-only",
+        )
+    assert path.read_bytes() == b"second"
+    assert len(json.loads(pithosfs("versions", seen, "--json"))) == 2
+    assert "nobody else" in pithosfs("share", seen)
+    assert "would bring back" in pithosfs("restore", seen, "--at", when, "--dry-run")
+    pithosfs("du", seen)
+    pithosfs("download", seen, tmp_path / "down")
+    pithosfs("restore", seen, "--at", when, "--to", f"{name}-then")  # which is changed by its name
+    pithosfs("trash", "put", name)
+    assert mounted.store.names(mounted.object(path)) == [f"{mounted.object(path)}-then"]
+
+
 @pytest.mark.parametrize("command", ["warm", "refresh"])
 def test_commands_about_a_mount_want_something_in_one(
     mounted: MountedDisk, pithosfs: Pithosfs, command: str

@@ -84,6 +84,22 @@ def test_a_shared_tree_is_mounted_with_the_rights_given(
     assert (mounted.path / "read only" / "file").read_bytes() == b"content of alice"
 
 
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_advice_about_a_mount_to_look_at_says_whose_object_is_meant(
+    mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str, all_of_them: bool
+) -> None:
+    """By the name alone it would be bob's own."""
+    (mounted.path / "file").write_bytes(b"content of alice")
+    pithosfs("share", mounted.path / "file", "--write", "bob")
+    if all_of_them:
+        top = other.mount("/", "--shared", "--read-only") / alice / "pithos"
+    else:
+        top = other.mount("pithos", "--account", alice, "--read-only")
+    code, line = other.pithosfs.refused("upload", __file__, top / mounted.name / "file")
+    name = f"pithos/{mounted.name}/file"
+    assert (code, f"--read-only: name {name} with --account {alice}, or mount it" in line) == (2, True), line
+
+
 def test_what_may_not_be_written_is_refused_before_it_is_written(
     mounted: MountedDisk, pithosfs: Pithosfs, other: Bob, alice: str
 ) -> None:
