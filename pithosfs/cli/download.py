@@ -10,6 +10,7 @@ from pithosfs import moments, names, trees
 from pithosfs.cli import arguments, progress, targets, times
 from pithosfs.cli.exits import CommandError, ExitCode
 from pithosfs.cli.upload import report
+from pithosfs.errors import NotFound
 
 _DESCRIPTION = """\
 Download the file or directory PATH, several files at a time.
@@ -42,7 +43,12 @@ def run(args: argparse.Namespace) -> int:
         inside = goal / names.to_path((target.name or target.container).rpartition("/")[2])
         if args.goal.endswith("/") or goal.name in ("", ".."):
             goal = inside
-        items = trees.stored_items(target.client, target.ref, goal, until)
+        try:
+            items = trees.stored_items(target.client, target.ref, goal, until)
+        except NotFound:
+            if until is not None:
+                targets.require_container(target, until)
+            raise
         if target.name and not items:
             raise CommandError(f"there is no {target.ref}", ExitCode.NOT_FOUND)
         is_file = len(items) == 1 and items[0].path == goal and not items[0].node.is_directory

@@ -99,6 +99,7 @@ def _restore_at(args: argparse.Namespace, target: Target, moment: int, goal: Tar
     try:
         found = history.plan(target.client, target.ref, moment // moments.SECOND, goal.ref)
     except NotFound:
+        targets.require_container(target, moment // moments.SECOND)
         if not target.name:
             raise
     if found is None or _is_file(found):

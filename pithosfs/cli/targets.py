@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pithosfs import control, mountpoints, registry
+from pithosfs import control, moments, mountpoints, registry
 from pithosfs.api import Client, connect
 from pithosfs.attributes import Kind, kind_of
 from pithosfs.cli import arguments
@@ -215,6 +215,23 @@ def require_file(target: Target) -> None:
     """Raises CommandError if the target is a directory."""
     if is_directory(target.client, target.ref):
         raise CommandError(f"{target.text} is a directory: name a file", ExitCode.USAGE)
+
+
+def require_container(target: Target, until: int) -> None:
+    """Raises NotFound if there is no such container, CommandError if there was none at second ``until``."""
+    try:
+        target.client.container(target.container)
+    except NotFound as error:
+        raise NotFound(f"there is no container {target.container}", error.status) from None
+    try:
+        target.client.list_page(target.container, limit=1, until=until)
+    except NotFound:
+        # The store's "path does not exist" does not tell which, and that it is the time that is wrong.
+        when = moments.name_of(until * moments.SECOND)
+        raise CommandError(
+            f"there was no container {target.container} yet at {when}: give a later time with --at",
+            ExitCode.NOT_FOUND,
+        ) from None
 
 
 def is_directory(client: Client, ref: ObjectRef) -> bool:

@@ -152,6 +152,20 @@ def test_a_version_that_is_none_is_named(mounted: MountedDisk, pithosfs: Pithosf
     assert (code, "is a container: say from when with --at" in said) == (2, True)
 
 
+def test_a_time_before_the_container_is_told_as_such(
+    mounted: MountedDisk, pithosfs: Pithosfs, tmp_path: Path
+) -> None:
+    path = mounted.path / "file"
+    path.write_bytes(b"content")
+    line = "there was no container pithos yet at 2020-01-01T00:00:00: give a later time with --at"
+    for named in ("pithos", path, mounted.path):
+        assert pithosfs.refused("restore", named, "--at", "2020-01-01") == (5, f"pithosfs restore: {line}")
+        down = pithosfs.refused("download", named, tmp_path / "down", "--at", "2020-01-01")
+        assert down == (5, f"pithosfs download: {line}")
+    nowhere = pithosfs.refused("restore", "nowhere", "--at", "2020-01-01")
+    assert nowhere == (5, "pithosfs restore: there is no container nowhere")
+
+
 def test_nothing_is_put_in_the_place_of_something_else(mounted: MountedDisk, pithosfs: Pithosfs) -> None:
     path = mounted.path / "x"
     path.write_bytes(b"file")
