@@ -208,12 +208,28 @@ def _own_tokens(
     if token_file and token_command:
         raise ConfigError("give either --token-file or --token-command, not both")
     if token_file:
+        _refuse_what_is_no_file(token_file)
         return FileTokens(token_file)
     if token_command:
         return CommandTokens(token_command)
     if environ.get(TOKEN_VARIABLE, "").strip():
         return VariableTokens(environ[TOKEN_VARIABLE])
     return None
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """ConfigError for a directory, or a device (it may never end); a pipe is what ``<(…)`` of a shell is."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # reading it tells, and it may come yet
+    if stat.S_ISDIR(mode):
+        raise ConfigError(f"--token-file: {path} is a directory, name the file in it")
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise ConfigError(
+            f"--token-file: {path} is a device or the like: name a file that holds the token,"
+            " or a program that prints it with --token-command"
+        )
 
 
 def _default_path(environ: Mapping[str, str]) -> Path:

@@ -420,6 +420,23 @@ def test_readable_tokens_are_warned_of(home: Home, caplog: pytest.LogCaptureFixt
         ]
 
 
+def test_a_token_file_that_is_none(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    home.write(TWO, mode=0o600)
+    for path in ("/dev/null", "/dev/zero"):
+        with pytest.raises(ConfigError, match=f"{path} is a device or the like: name a file that holds the"):
+            home.load(token_file=Path(path))
+    with pytest.raises(ConfigError, match=f"{home.path} is a directory, name the file in it"):
+        home.load(token_file=home.path)
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b"token\n")
+        os.close(writer)
+        assert home.load(token_file=Path(f"/dev/fd/{reader}")).token.read() == ["token"]
+    finally:
+        os.close(reader)
+    assert not caplog.records
+
+
 def test_a_home_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="KAMAKI_CONFIG names ~nobody at all/rc, but there is no such user"):
         load(environ={"KAMAKI_CONFIG": "~nobody at all/rc"})
