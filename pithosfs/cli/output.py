@@ -75,7 +75,8 @@ def show(
 ) -> None:
     """A table on stdout; columns named in ``right`` are aligned to the right.
 
-    ``cut``: what the last column has beyond a line's width is left out.
+    ``cut``: what the last column has beyond a line's width is left out, and stands below the table in full,
+    once however many rows have it.
     """
     from rich.table import Table
 
@@ -84,11 +85,15 @@ def show(
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     lines = [[plain(cell) for cell in row] for row in rows]
     before = sum(2 + max(map(len, column)) for column in list(zip(headings, *lines, strict=True))[:-1])
+    in_full: dict[str, None] = {}  # in their order
     for line in lines:
-        if cut:
-            line[-1] = shortened(line[-1], before)
+        if cut and (short := shortened(line[-1], before)) != line[-1]:
+            in_full[line[-1]] = None
+            line[-1] = short
         table.add_row(*line)
     draw(table)
+    for text in ("", *in_full) if in_full else ():
+        say(text)
 
 
 def draw(table: RenderableType) -> None:

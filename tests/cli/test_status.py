@@ -145,16 +145,28 @@ class TestTables:
             assert lines == [each.rstrip() for each in lines]
 
     def test_a_long_reason_is_cut_but_no_name(self, place: Place) -> None:
-        place.mount("--reason", "the server says " + "no " * 200)
+        reason = "the server says " + "no " * 200 + "; ask it why"
+        place.mount("--reason", reason)
         place.unsent.write_text("a\n" + "b" * 120 + "\n")
         for words in (["status", place.mountpoint], ["pending"]):
-            short, long = place.pithosfs(*words).stdout.splitlines()[-2:]
+            lines = place.pithosfs(*words).stdout.splitlines()
+            if words[0] == "pending":  # what was cut is below, in full, and once
+                assert lines[3:] == ["", f"failed: {reason}"]
+                lines = lines[:3]
+            short, long = lines[-2:]
             assert short.endswith("…")
             if words[0] == "status":
                 assert len(short) == 100
             assert "b" * 120 in long
             assert "failed: the server says no no" in long
             assert long.endswith("…")
+
+    def test_what_fits_is_not_repeated_nor_is_the_name(self, place: Place) -> None:
+        place.mount("--reason", "a/b: quota exceeded (413)")
+        place.unsent.write_text("a/b\n")
+        lines = place.pithosfs("pending").stdout.splitlines()
+        assert len(lines) == 2
+        assert lines[1].endswith(f" {place.mountpoint}  failed: quota exceeded (413)")
 
     def test_a_name_that_is_no_text_is_shown_as_ls_does(self, place: Place) -> None:
         place.mountpoint = place.mountpoint.with_name(os.fsdecode(b"mnt\xff\xc3"))

@@ -61,6 +61,14 @@ def edited(scene: Scene) -> tuple[Mount, bytes]:
     return mount, LARGE[: BLOCK + 10] + b"edited" + LARGE[BLOCK + 16 :]
 
 
+def test_what_a_mount_has_left_is_listed_with_what_becomes_of_it(scene: Scene) -> None:
+    mount = unsent(scene, one=SMALL, two=SMALL)
+    kill(mount)
+    lines = scene.run("pending", "--cache-dir", mount.cache).stdout.splitlines()
+    assert len(lines) == 5
+    assert lines[-1] == "not sent: the mount that had it has ended; the next one sends it"
+
+
 def test_nothing_is_pending(scene: Scene) -> None:
     mount = scene.mount()
     done = scene.run("pending", "--cache-dir", mount.cache)
