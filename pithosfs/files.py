@@ -255,7 +255,8 @@ class Files:
 
         None if no such file is in use: what was pending of it has been sent.
         """
-        file = next((each for each in self.all() if str(each.ref) == name), None)
+        found = [each for each in self.all() if str(each.ref) == name]
+        file = next((each for each in found if each.dirty), found[0] if found else None)
         if file is None:
             return None
 

@@ -18,6 +18,9 @@ _SENT = 1000
 class InUse:
     """One file a name; a file that lost its name is no longer here, but may have handles.
 
+    One that others have replaced, and somebody has opened again since, leaves its name to that; what it
+    has not sent is kept and sent as before.
+
     ``lock`` is reentrant, for who does several of these things at one moment.
     Order: before a file's own lock, and before the tree's.
     """
@@ -41,9 +44,9 @@ class InUse:
         return sent if sent is not None and is_older(node, sent) else node
 
     def all(self) -> list[OpenFile]:
-        """Every file that has a name."""
+        """Every file that has a name, and those whose names lead to what others made of them by now."""
         with self.lock:
-            return list(self._files.values())
+            return list(self._places)
 
     def below(self, ref: ObjectRef) -> list[OpenFile]:
         """The files below a directory, in a fixed order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -517,3 +518,45 @@ def test_a_file_that_is_emptied_after_a_lost_answer_is_empty_by_its_next_name(bu
     stack.fs.handles.release(writer.number)
     assert stack.read("/other") == b""
     assert stack.get("other") == b""
+
+
+def with_a_writer_of_what_others_replaced(build: Build, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """Others wrote an open file, and somebody opened theirs; then the first handle was written to."""
+    monkeypatch.setattr("pithosfs.users._READING", 0.0)
+    stack = build(ttl=0.0)
+    stack.put("file", b"before")
+    writer = stack.fs.open("/file", write=True)
+    stack.put("file", b"theirs, longer")
+    reader = stack.fs.open("/file")
+    assert stack.read_handle(reader.number) == b"theirs, longer"
+    stack.fs.handles.write(writer.number, 0, b"ours")
+    return stack
+
+
+def test_what_is_written_to_a_version_that_was_replaced_is_sent_at_the_end_of_the_mount(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = with_a_writer_of_what_others_replaced(build, monkeypatch)
+    stack.files.sending.adopt_open()
+    assert not stack.files.outbox.drain(10)
+    (copy,) = conflicts(stack)
+    assert stack.get(copy) == b"oursre"
+    assert stack.get("file") == b"theirs, longer"
+
+
+def test_or_kept_if_it_cannot_be_sent(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = with_a_writer_of_what_others_replaced(build, monkeypatch)
+    first.wire.refuse()
+    first.files.stop()
+    dies(first)
+    second = build(directory=first.staging.root.parent, container=first.container)
+    second.files.recover()
+    assert not second.files.outbox.drain(10)
+    (copy,) = conflicts(second)
+    assert second.get(copy) == b"oursre"
+
+
+def test_that_is_what_is_exported(build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stack = with_a_writer_of_what_others_replaced(build, monkeypatch)
+    path, _ = stack.files.export(f"{stack.container}/file", tmp_path) or (tmp_path, None)
+    assert path.read_bytes() == b"oursre"
