@@ -263,12 +263,14 @@ class Removals:
     def _end(self, ref: ObjectRef, removal: _Removal) -> None:
         if removal.noted:
             self._journal.forget(removal.key)
-        with self._lock:
-            removal.ended = True
-            self._waiting.pop(ref, None)
-            self._lock.notify_all()
-        removal.settled()
-        removal.freed()
+        try:  # before anybody goes on: what is noted of the name is of this removal
+            removal.settled()
+            removal.freed()
+        finally:
+            with self._lock:
+                removal.ended = True
+                self._waiting.pop(ref, None)
+                self._lock.notify_all()
 
     def outcome(self, ref: ObjectRef) -> bool:
         """Wait until it is known what becomes of a removed name; False if that is certain."""

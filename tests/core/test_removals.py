@@ -139,6 +139,25 @@ def test_finish_waits_for_one_under_way(store: Store, make: Callable[..., Remova
     removals.stop()
 
 
+def test_nobody_goes_on_before_all_is_noted_of_its_end(store: Store, make: Callable[..., Removals]) -> None:
+    """A new file of the name, removed in its turn, would lose what is noted of it."""
+    removals = make()
+    noting, go = threading.Event(), threading.Event()
+
+    def note() -> bool:
+        noting.set()
+        return go.wait(10)
+
+    add(removals, store, NODE, note)
+    assert noting.wait(10)
+    finishing = InThread(lambda: removals.finish(NODE.ref))
+    time.sleep(0.05)
+    assert finishing.is_alive()
+    go.set()
+    finishing.result()
+    removals.stop()
+
+
 def test_finish_says_why_not_and_it_is_tried_again(
     store: Store, make: Callable[..., Removals], monkeypatch: pytest.MonkeyPatch
 ) -> None:
