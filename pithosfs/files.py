@@ -280,6 +280,7 @@ class Files:
         count = 0
         found = list(self.services.staging.adopt())
         void = {key for _, entry, _ in found for key in entry.get("replaces", ())}
+        found.sort(key=lambda each: bool(each[1].get("removed")))  # those after the files they give way to
         for key, entry, scratch in found:
             if key in void:  # its name was taken by another file, just before the mount died
                 self.services.staging.forget(key)
@@ -299,7 +300,14 @@ class Files:
     def _recover(self, key: str, entry: dict[str, Any], scratch: Scratch) -> None:
         removed = unpack_removal(entry)
         if removed:
-            self.departures.resume(key, removed)
+            file = self.find(removed[-1].ref)
+            if file is None:
+                self.departures.resume(key, removed)
+                return
+            # It took the name over, just before the mount died, and overwrites what may be there.
+            file.inherit(removed)
+            persist(file)
+            self.services.staging.forget(key)
             return
         file = OpenFile.recover(self.services, key, entry, scratch)
         self._put_and_show(file, place_of(file.ref))

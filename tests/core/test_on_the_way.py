@@ -560,3 +560,35 @@ def test_that_is_what_is_exported(build: Build, monkeypatch: pytest.MonkeyPatch,
     stack = with_a_writer_of_what_others_replaced(build, monkeypatch)
     path, _ = stack.files.export(f"{stack.container}/file", tmp_path) or (tmp_path, None)
     assert path.read_bytes() == b"oursre"
+
+
+def test_what_took_a_removed_name_just_before_a_crash_is_not_deleted(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal has the removal, and what was renamed onto the name: one looks, the other is sent."""
+    first = build(write_back=60.0, outbox=False)
+    first.put("file", b"old")
+    first.ls()
+    first.write("/other", b"new")
+    first.wire.refuse("DELETE")
+    first.fs.open("/file")
+    first.fs.hide("/file", "/.fuse_hidden0000000000000001")
+    eventually(lambda: first.files.removals.waiting()[0].error)
+
+    def die(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(first.files.removals, "_end", die)
+    with pytest.raises(RuntimeError):
+        first.fs.rename("/other", "/file")
+    dies(first)
+    second = build(directory=first.staging.root.parent, container=first.container, outbox=False)
+    held = second.wire.hold("DELETE", "/file")
+    second.files.recover()
+    eventually(lambda: held.arrived.is_set() or not second.files.removals)
+    second.files.start()
+    assert not second.files.outbox.drain(10)
+    held.release()
+    eventually(lambda: not second.files.removals)
+    assert second.get("file") == b"new"
+    assert not list(second.staging.directory.glob("*.json"))
