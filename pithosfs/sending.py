@@ -207,8 +207,8 @@ class Sending:
                 persist(file)
                 if not file.users.handles and file not in self.outbox:
                     self.outbox.queue(file, self._write_back or 0.0)
-            elif not file.users.handles:
-                self.hold(file)  # times or mode were changed while it was sent
+            else:
+                self.hold(file)  # if times or mode were changed while it was sent
             self._in_use.show_sent(file)
         if conflict is not None:
             raise conflict

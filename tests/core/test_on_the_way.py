@@ -10,6 +10,7 @@ import pytest
 
 from pithosfs.errors import Interrupted, Stale, Unavailable
 from pithosfs.nodes import Node
+from pithosfs.openfile import OpenFile
 from pithosfs.transport import Request
 from tests.core.conftest import Build
 from tests.core.stack import Stack
@@ -592,3 +593,23 @@ def test_what_took_a_removed_name_just_before_a_crash_is_not_deleted(
     eventually(lambda: not second.files.removals)
     assert second.get("file") == b"new"
     assert not list(second.staging.directory.glob("*.json"))
+
+
+def test_a_mode_set_at_the_end_of_a_commit_is_sent_though_somebody_reads_the_file(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the moment in which all was on the server and that in which nothing is to be sent any more."""
+    stack.write("/file", b"x")
+    stack.fs.open("/file")
+    forget = stack.files.outbox.forget
+
+    def just_before(file: OpenFile) -> None:
+        monkeypatch.setattr(stack.files.outbox, "forget", forget)
+        stack.fs.set_attributes("/file", mode=0o600)
+        forget(file)
+
+    monkeypatch.setattr(stack.files.outbox, "forget", just_before)
+    stack.write("/file", b"y")
+    assert stack.files.outbox.waiting()
+    assert not stack.files.outbox.drain(10)
+    assert "mode=0600" in stack.client.head(stack.container, "file").entry.content_type
