@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -58,11 +59,13 @@ class Admin:
         return self._files.outbox.waiting() + self._files.removals.waiting()
 
     def drain(self, timeout: float | None) -> list[Pending]:
-        """Send everything now; returns what could not be sent."""
-        began = time.monotonic()
-        self._files.removals.drain(timeout)
-        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
-        return self._files.outbox.drain(left) + self._files.removals.waiting()
+        """Send and delete everything now; returns what could not be."""
+        # At once: neither waits for the other, and what the store is stuck with must not cost all the time.
+        deleting = threading.Thread(target=self._files.removals.drain, args=(timeout,), daemon=True)
+        deleting.start()
+        left = self._files.outbox.drain(timeout)
+        deleting.join()
+        return left + self._files.removals.waiting()
 
     def export(self, name: str, folder: str) -> dict[str, Any] | None:
         """Make what is pending of the object ``name`` a file below ``folder``; where, and what it lacks.

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from pithosfs import outbox as outbox_module
+from pithosfs.admin import Admin
 from pithosfs.errors import QuotaExceeded, Stale, Unavailable
 from pithosfs.outbox import Outbox
+from pithosfs.pending import TO_BE_DELETED
 from tests.core.conftest import Build
 from tests.core.stack import Stack
 from tests.core.threads import InThread
@@ -332,3 +334,27 @@ def test_what_was_closed_after_a_file_that_takes_long_does_not_wait_for_it() -> 
     finally:
         go.set()
         outbox.stop()
+
+
+def test_files_are_sent_though_a_removal_is_stuck(build: Build) -> None:
+    """As umount asks for both, and has so much time for them."""
+    stack = build(write_back=60.0)
+    stack.put("removed", b"x")
+    stack.ls()
+    stack.write("/file", b"content")
+    held = stack.wire.hold("DELETE")
+    stack.fs.open("/removed")
+    stack.fs.hide("/removed", "/.fuse_hidden0000000000000001")
+    held.wait()
+    admin = Admin(
+        stack.client,
+        None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        stack.services,
+        stack.namespace,
+        stack.files,
+    )
+    left = admin.drain(2.0)
+    held.release()
+    assert [each.state for each in left] == [TO_BE_DELETED]
+    assert stack.get("file") == b"content"
