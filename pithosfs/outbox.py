@@ -56,6 +56,7 @@ class _Waiting:
     refused: bool = False  # the error was such that waiting does not help
     busy: bool = False  # being sent
     again: bool = False  # put in once more while it was being sent
+    hurried: bool = False  # a drain waits for it
     round: int = 0  # the drain in which it failed last
     before: _Lot | None = None  # those it is being sent before
 
@@ -166,6 +167,8 @@ class Outbox:
                 return  # closed or touched again: it is sent when it was to be
             if found.why is not Why.FAILED or why is Why.FAILED:
                 found.why = why
+                if found.hurried and error is None:
+                    seconds = 0.0
                 self._place(found, seconds, self._lot(seconds) if why is Why.QUEUED else None)
             found.again = found.busy
             if error is not None:
@@ -249,6 +252,7 @@ class Outbox:
             mine = self._round
             asked = list(self._waiting.values())
             for each in asked:
+                each.hurried = True
                 self._place(each, 0.0)
             self._changed.notify_all()
             while any(self._is_left(each) and (each.busy or each.round < mine) for each in asked):
@@ -256,6 +260,8 @@ class Outbox:
                 if left is not None and left <= 0:
                     break
                 self._ended.wait(left)
+            for each in asked:
+                each.hurried = False
         return self.waiting()
 
     def _is_left(self, item: _Waiting) -> bool:

@@ -358,3 +358,41 @@ def test_files_are_sent_though_a_removal_is_stuck(build: Build) -> None:
     held.release()
     assert [each.state for each in left] == [TO_BE_DELETED]
     assert stack.get("file") == b"content"
+
+
+def test_drain_sends_what_is_closed_again_while_it_is_sent_without_a_pause(build: Build) -> None:
+    """``echo >> log; umount`` while the line before is being sent: it is not put off as by any close."""
+    stack = build(write_back=60.0)
+    stack.write("/log", b"one")
+    held = stack.wire.hold("PUT")
+    draining = InThread(lambda: stack.files.outbox.drain(None))
+    held.wait()
+    stack.write("/log", b"two")
+    held.release()
+    draining.result()
+    assert stack.get("log") == b"two"
+
+
+def test_what_is_closed_twice_is_sent_once_as_it_was_last(build: Build) -> None:
+    stack = build(write_back=60.0)
+    stack.write("/file", b"one")
+    stack.write("/file", b"two")
+    assert len(stack.files.outbox.waiting()) == 1
+    assert not stack.files.outbox.drain(10)
+    assert stack.get("file") == b"two"
+    assert stack.wire.count("PUT") == 1
+    assert not list(stack.staging.directory.glob("*.json"))
+
+
+def test_what_is_closed_again_after_it_failed_is_tried_as_it_was_to_be(build: Build) -> None:
+    stack = build(write_back=0.0)
+    stack.wire.refuse("PUT")
+    stack.write("/file", b"one")
+    eventually(lambda: stack.files.outbox.waiting()[0].attempts >= 2)
+    stack.write("/file", b"two")
+    (waiting,) = stack.files.outbox.waiting()
+    assert waiting.attempts >= 2
+    assert waiting.error == "the network is down"
+    stack.wire.reset()
+    assert not stack.files.outbox.drain(10)
+    assert stack.get("file") == b"two"
