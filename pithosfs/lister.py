@@ -25,12 +25,14 @@ class Arrival:
     """A listing on its way.
 
     ``pages`` have come so far; ``stamp`` is the container's, if it has been the
-    same for all of them and nothing else can hide in that second.
+    same for all of them and nothing else can hide in that second.  ``of_another``:
+    it tells of a directory whose name another one has by now.
     """
 
     future: Future[None] = field(default_factory=Future)
     pages: int = 0
     stamp: str | None = None
+    of_another: bool = False
 
     def came(self, page: Page) -> None:
         """One page more."""

@@ -169,7 +169,7 @@ class Namespace:
         """
         if not directory.is_directory:
             raise NotADirectory(f"{directory.ref} is no directory")
-        ref = directory.ref
+        ref, since = directory.ref, time.monotonic()
         while True:
             with self._lock:
                 listing = self._listings.get(ref)
@@ -191,8 +191,10 @@ class Namespace:
                     raise
                 break  # what was known stays readable while the network is away
             with self._lock:
+                if self._unlisted.is_gone(ref, since):
+                    raise NotFound(f"{ref} was moved away while it was listed", 404)
                 listing = self._listings.get(ref)
-            if listing is not None:
+            if listing is not None and not arrival.of_another:
                 break
         listing.used = time.monotonic()
         if not reading:
@@ -311,12 +313,14 @@ class Namespace:
     def _submit(self, ref: ObjectRef, tree: Subtree | None, arrival: Arrival) -> None:
         def work() -> None:
             error: BaseException | None = None
+            began = time.monotonic()
             try:
                 self._refresh(ref, tree, arrival)
             except BaseException as caught:
                 error = caught
             with self._lock:
                 self._arriving.pop(ref, None)
+                arrival.of_another = self._unlisted.is_of_another(ref, began)
             if error is None:
                 arrival.future.set_result(None)
             else:
@@ -490,8 +494,8 @@ class Namespace:
         """A subtree was moved: its listings go along."""
         with self._lock:
             self._walks.renamed(old, new)
-            for ref in (old, new):
-                self._unlisted.replaced(ref)
+            self._unlisted.replaced(old, gone=True)
+            self._unlisted.replaced(new)
             for ref in [each for each in self._listings if each.is_below(new)]:
                 del self._listings[ref]  # of what was there before
             for ref in self._inodes.names_below(old):

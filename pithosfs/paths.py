@@ -122,7 +122,11 @@ class Paths:
         self.changed.now(directory.ref)
         if directory.exists or not directory.ref.name or directory.ref == self._namespace.top.ref:
             return
-        if not self._namespace.children(directory):
+        try:
+            empty = not self._namespace.children(directory)
+        except NotFound:
+            return  # it was moved away meanwhile, and made for that
+        if empty:
             made = self._namespace.make_marker(directory.ref, directory.attributes, only_new=False)
             self._namespace.put(*place_of(directory.ref), made)
 

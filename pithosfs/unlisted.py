@@ -7,6 +7,7 @@ would undo it.  Not thread-safe: the namespace's lock is held around every call.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node
@@ -20,7 +21,8 @@ class Unlisted:
 
     def __init__(self) -> None:
         self._changes: dict[ObjectRef, dict[str, tuple[float, Node | None]]] = {}
-        self._others: dict[ObjectRef, float] = {}  # directories that are others since then (monotonic)
+        # Directories that are others since then (monotonic), and whether there is none.
+        self._others: dict[ObjectRef, tuple[float, bool]] = {}
 
     def changed(
         self, directory: ObjectRef, component: str, node: Node | None, at: float | None = None
@@ -49,17 +51,27 @@ class Unlisted:
                 children[component] = node
         return late
 
-    def replaced(self, directory: ObjectRef) -> None:
-        """What has this name from now on, with all below it, is another directory, or none."""
+    def replaced(self, directory: ObjectRef, *, gone: bool = False) -> None:
+        """What has this name from now on, with all below it, is another directory, or none (``gone``)."""
         self._others.pop(directory, None)
-        self._others[directory] = time.monotonic()
+        self._others[directory] = (time.monotonic(), gone)
         if len(self._others) > _LIMIT:
             self._others.pop(next(iter(self._others)))
 
     def is_of_another(self, directory: ObjectRef, began: float) -> bool:
         """Whether a listing of ``directory``, asked for at ``began``, tells of what had its name before."""
-        while self._others.get(directory, began) <= began:
+        return any(at > began for _, at, _ in self._at_and_above(directory))
+
+    def is_gone(self, directory: ObjectRef, since: float) -> bool:
+        """Whether ``directory``, which was there at ``since``, was moved away, or one above it replaced."""
+        return any(
+            at > since and (gone or each != directory) for each, at, gone in self._at_and_above(directory)
+        )
+
+    def _at_and_above(self, directory: ObjectRef) -> Iterator[tuple[ObjectRef, float, bool]]:
+        while True:
+            if directory in self._others:
+                yield directory, *self._others[directory]
             if not directory.container:
-                return False
+                return
             directory = directory.parent
-        return True

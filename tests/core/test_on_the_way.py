@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pithosfs.errors import Interrupted, Stale, Unavailable
+from pithosfs.errors import Interrupted, NotFound, Stale, Unavailable
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 from pithosfs.transport import Request
 from tests.core.conftest import Build
-from tests.core.stack import Stack
+from tests.core.stack import Held, Stack
 from tests.core.test_files import conflicts, dies, next_mount
+from tests.core.threads import InThread
 from tests.support.waiting import eventually
 
 TEMPORARY = "/.file.a8Xk2P"
@@ -613,3 +614,76 @@ def test_a_mode_set_at_the_end_of_a_commit_is_sent_though_somebody_reads_the_fil
     assert stack.files.outbox.waiting()
     assert not stack.files.outbox.drain(10)
     assert "mode=0600" in stack.client.head(stack.container, "file").entry.content_type
+
+
+def listed_slowly(stack: Stack, directory: str) -> tuple[Held, InThread]:
+    """A program reads a directory; the answer was given, and is on its way."""
+    node = stack.fs.node(directory)
+    held = stack.wire.hold_answer("GET", "")
+    reading = InThread(lambda: sorted(stack.namespace.children(node, reading=True)))
+    held.wait()
+    return held, reading
+
+
+@pytest.mark.parametrize("which", ["/dir", "/dir/sub"])
+def test_a_directory_that_is_moved_away_while_it_is_listed_is_not_shown_empty(
+    stack: Stack, which: str
+) -> None:
+    """What its old name has then is nothing: a copy of it, or a backup, would lack all its files."""
+    stack.put("dir", b"", "application/directory")
+    stack.put("dir/sub", b"", "application/directory")
+    stack.put("dir/sub/file", b"content")
+    stack.ls(), stack.ls("/dir")
+    stack.namespace._listings.pop(stack.ref(which[1:]), None)
+    held, reading = listed_slowly(stack, which)
+    stack.fs.rename("/dir", "/new")
+    held.release()
+    with pytest.raises(NotFound):
+        reading.result()
+    assert stack.ls("/new/sub") == ["file"]
+
+
+def test_a_directory_that_is_replaced_while_it_is_listed_is_shown_as_it_is_now(build: Build) -> None:
+    """The other one was listed before, so something is known of it, but it is old; and again and again."""
+    stack = build(ttl=0.0)
+    stack.put("new", b"", "application/directory")
+    stack.put("dir", b"", "application/directory")
+    stack.ls(), stack.ls("/dir"), stack.ls("/new")
+    held, reading = listed_slowly(stack, "/new")
+    for name in ("one", "two"):
+        stack.put(f"new/{name}", b"theirs")
+        stack.namespace.moved(stack.ref("dir"), stack.ref("new"))
+        answered, held = held, stack.wire.hold_answer("GET", "")
+        answered.release()
+        held.wait()
+    held.release()
+    assert reading.result() == ["one", "two"]
+
+
+def test_a_directory_made_anew_while_it_is_listed_is_empty(stack: Stack) -> None:
+    """mv dir new; mkdir dir."""
+    stack.put("dir", b"", "application/directory")
+    stack.put("dir/file", b"content")
+    stack.ls()
+    stack.namespace._listings.pop(stack.ref("dir"), None)
+    held, reading = listed_slowly(stack, "/dir")
+    stack.fs.rename("/dir", "/new")
+    stack.fs.mkdir("/dir", 0o755)
+    held.release()
+    assert reading.result() == []
+
+
+def test_a_directory_that_is_moved_away_when_its_last_file_was_removed_is_not_made(build: Build) -> None:
+    """Nobody had made it, so it is looked whether it must be now."""
+    stack = build(ttl=0.0)
+    stack.put("dir/file", b"content")
+    stack.ls("/dir")
+    stack.wire.reset()
+
+    def meanwhile(request: Request) -> None:
+        if request.method == "GET" and stack.wire.count("DELETE"):
+            stack.namespace.moved(stack.ref("dir"), stack.ref("new"))
+
+    stack.wire.before = meanwhile
+    stack.fs.unlink("/dir/file")
+    assert stack.wire.count("PUT") == 0
