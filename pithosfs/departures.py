@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pithosfs.blocks import ZERO_HASH
-from pithosfs.errors import NotFound, PithosError
+from pithosfs.errors import NotFound, PithosError, StoreError
 from pithosfs.inuse import InUse
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, Place, place_of
@@ -203,6 +203,15 @@ class Departures:
             return False
         file.inherit(before)
         return True
+
+    def delete(self, node: Node) -> None:
+        """Delete an object for who waits for it; after a lost answer only if it is still there."""
+        try:
+            self._delete(node.ref)
+        except StoreError as error:
+            if not error.maybe_done:
+                raise
+            self._delete_if_one_of([node])
 
     def deleted(self, node: Node) -> None:
         """The object has been deleted here."""

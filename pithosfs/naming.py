@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from pithosfs import attributes, names
 from pithosfs.api import Client
@@ -24,7 +25,6 @@ from pithosfs.namespace import Namespace, directory_attributes
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 from pithosfs.paths import Paths
-from pithosfs.removals import delete
 
 
 class Naming:
@@ -112,7 +112,8 @@ class Naming:
             if file.node is None or self._files.removals.keeps_up():
                 self._files.departures.hide(file, directory.ref, component, certain=True)
             else:
-                self._files.removals.now(lambda: self._delete(node.ref))
+                there = replace(file.node, ref=node.ref)
+                self._files.removals.now(lambda: self._files.departures.delete(there))
                 self._files.departures.deleted(node)
             self._namespace.drop(directory.ref, component)
         self._paths.left(directory)
@@ -167,7 +168,7 @@ class Naming:
             if unsent is not None:
                 self._files.departures.hide(unsent, directory.ref, component, certain=True)
             elif node.ref.name and node.exists:
-                self._delete(node.ref)
+                self._files.departures.delete(node)
             self._files.departures.deleted(node)
             self._namespace.drop(directory.ref, component)
         self._paths.left(directory)
@@ -176,9 +177,6 @@ class Naming:
         """The directory of a name, its last component, and what it leads to."""
         directory, component = self._namespace.find_parent(path)
         return directory, component, self._namespace.child(directory, component)
-
-    def _delete(self, ref: ObjectRef) -> None:
-        delete(self._client_of(ref), ref)
 
 
 def _only_containers(ref: ObjectRef, path: str) -> None:

@@ -402,8 +402,11 @@ class Removals:
 
 
 def delete(client: Client, ref: ObjectRef) -> None:
-    """Delete one object; one that is gone already is no error."""
+    """Delete one object; one that is gone already is no error.
+
+    After a lost answer what is there may be somebody else's: then it is not deleted unseen (``maybe_done``).
+    """
     try:
-        client.delete(ref.container, ref.name)
+        client.delete(ref.container, ref.name, lost_within=_FRESH)
     except NotFound:
         log.info("%s was deleted by somebody else meanwhile", ref)

@@ -9,7 +9,9 @@
   growing, random pauses, if sending it twice is the same as once.  By default
   that is GET, HEAD, PUT, DELETE and POST; the caller excludes single requests
   (``repeatable=False``: MOVE, COPY, recursive DELETE), which are only repeated
-  when the server cannot have got them (no connection, or 429).  A connection
+  when the server cannot have got them (no connection, or 429); or, after a lost
+  answer, those that come late (``lost_within``: a DELETE, which might take what
+  others have made meanwhile).  A connection
   the server closed while it was idle is replaced at once.  An error after a
   lost answer says so (``maybe_done``): a repeated PUT under a condition may
   find its own success, a repeated DELETE nothing.
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import random
 import re
 import threading
@@ -70,7 +73,8 @@ class Request:
     """A request: an absolute, percent-encoded ``url`` and what goes with it.
 
     ``label`` names its object in messages.  ``timeout`` is in seconds, None
-    for the transport's own.  Statuses in ``allow`` are returned, not raised.
+    for the transport's own.  Once an answer was lost it is sent again only
+    ``lost_within`` seconds after the first time.  Statuses in ``allow`` are returned, not raised.
     ``expected`` is the length the body of a successful answer must have; then
     it is never decoded, for an object may be stored compressed.  ``check``
     looks at status and headers of a successful answer and raises
@@ -84,6 +88,7 @@ class Request:
     label: str = ""
     timeout: float | None = None
     repeatable: bool | None = None
+    lost_within: float = math.inf
     allow: frozenset[int] = frozenset()
     expected: int | None = None
     check: Callable[[int, Mapping[str, str]], None] | None = None
@@ -261,12 +266,13 @@ class _Sending:
         self._repeats_left = transport.retries
         self._redirects = 0
         self._maybe_done = False
+        self._too_late = False  # it was not repeated for that reason
+        self._started = time.monotonic()
         self._token: str | None = None
         self._refused: set[str] = set()
 
     def run(self, take: Callable[[_Held, Answer], T]) -> T:
         """Send until ``take`` accepts an answer; raises StoreError."""
-        started = time.monotonic()
         breaker = self._transport.server(self._url).breaker
         probing = False
         try:
@@ -280,7 +286,7 @@ class _Sending:
                     self._after(failure)
         except errors.StoreError as error:
             if self._shows_server_gone(error):
-                breaker.failed(error, started, probing=probing)
+                breaker.failed(error, self._started, probing=probing)
             self._transport.stats.failed(error)
             error.maybe_done = self._maybe_done
             raise
@@ -289,7 +295,7 @@ class _Sending:
         """Whether ``error`` means more than that one answer was lost."""
         unanswered = error.status == 0 and isinstance(error, errors.Unavailable)
         alone = self._maybe_done and not self._request.may_repeat
-        return unanswered and (isinstance(error, errors.TimedOut) or not alone)
+        return unanswered and not self._too_late and (isinstance(error, errors.TimedOut) or not alone)
 
     def _set_limits(self, *, probing: bool) -> None:
         seconds = self._request.timeout or self._transport.timeout
@@ -369,11 +375,15 @@ class _Sending:
         allowed = self._request.may_repeat or not failure.sent
         if failure.final or not allowed:
             raise failure.error from failure
-        if failure.stale and not self._repeats:
-            # Only the first one: were every connection closed like this, it would not be idleness.
+        # Only the first one: were every connection closed like this, it would not be idleness.
+        was_idle = failure.stale and not self._repeats
+        pause = 0.0 if was_idle else self._pause_for(failure)
+        if self._maybe_done and time.monotonic() + pause - self._started > self._request.lost_within:
+            self._too_late = True
+            raise failure.error from failure
+        if was_idle:
             self._repeats += 1
             return
-        pause = self._pause_for(failure)
         if self._repeats_left <= 0 or pause >= self._patience.left():
             raise failure.error from failure
         self._repeats += 1

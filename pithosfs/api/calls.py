@@ -11,6 +11,7 @@ is there.  So such a one is never sent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,7 @@ class Calls:
         body: Body | None = None,
         timeout: float | None = None,
         repeatable: bool | None = None,
+        lost_within: float = math.inf,
         allow: frozenset[int] = frozenset(),
         expected: int | None = None,
         check: Callable[[int, Mapping[str, str]], None] | None = None,
@@ -68,6 +70,7 @@ class Calls:
             label="/".join(each for each in (container, name) if each) or "the account",
             timeout=timeout,
             repeatable=repeatable,
+            lost_within=lost_within,
             allow=allow,
             expected=expected,
             check=check,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pithosfs.connections import Answer, Connection, Failure
 from pithosfs.errors import Interrupted, NotFound, Stale, Unavailable
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
@@ -687,3 +691,60 @@ def test_a_directory_that_is_moved_away_when_its_last_file_was_removed_is_not_ma
     stack.wire.before = meanwhile
     stack.fs.unlink("/dir/file")
     assert stack.wire.count("PUT") == 0
+
+
+def loses_the_answer_to_a_deletion(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """And not at once: so much later that others may have written there."""
+    monkeypatch.setattr("pithosfs.removals._FRESH", 0.0)
+    real, lost = Connection.exchange, threading.Event()
+
+    def exchange(self: Connection, method: str, *others: Any) -> Answer:
+        answer = real(self, method, *others)
+        if method == "DELETE" and not lost.is_set():
+            lost.set()
+            then()
+            raise Failure(Unavailable("the answer is lost"))
+        return answer
+
+    monkeypatch.setattr(Connection, "exchange", exchange)
+
+
+@pytest.mark.parametrize("what", ["file", "open", "directory"])
+def test_what_others_make_when_the_answer_to_a_removal_was_lost_stays(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It was carried out; then the same name is made on another machine; then it would be repeated."""
+    stack.put("name", b"", "application/directory" if what == "directory" else "text/plain")
+    stack.ls()
+    loses_the_answer_to_a_deletion(monkeypatch, lambda: stack.put("name", b"theirs"))
+    if what == "file":
+        stack.fs.unlink("/name")
+    elif what == "directory":
+        stack.fs.rmdir("/name")
+    else:
+        stack.fs.open("/name")
+        stack.fs.hide("/name", "/.fuse_hidden0000000000000001")
+        eventually(lambda: stack.wire.count("DELETE"))
+        stack.files.removals.drain(10)
+        eventually(lambda: not stack.files.removals)
+    assert stack.get("name") == b"theirs"
+    eventually(lambda: stack.ls() == ["name"])
+
+
+def test_what_is_there_still_when_the_answer_to_a_removal_was_lost_is_removed(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy has lost the request, not the answer."""
+    stack.write("/file", b"content")
+    monkeypatch.setattr("pithosfs.removals._FRESH", 0.0)
+    real, lost = Connection.exchange, threading.Event()
+
+    def exchange(self: Connection, method: str, *others: Any) -> Answer:
+        if method == "DELETE" and not lost.is_set():
+            lost.set()
+            raise Failure(Unavailable("the request is lost"))
+        return real(self, method, *others)
+
+    monkeypatch.setattr(Connection, "exchange", exchange)
+    stack.fs.unlink("/file")
+    assert stack.names() == []
