@@ -143,11 +143,7 @@ class Guard:
     def _look_after(self, commit: _Commit) -> None:
         later = 0.0
         try:
-            if not self._is_alone(commit):
-                if self._may_be_told_yet(commit):
-                    later = _MOMENT
-                else:
-                    self._look(commit)
+            later = self._look(commit)
         except PithosError as error:
             later = self._tried_again(commit, error)
         except Exception:
@@ -172,8 +168,8 @@ class Guard:
         """Whether the numbers that are missing may be those of our requests that are still under way."""
         return time.monotonic() < commit.patience and not self._ledger.settled(commit.after)
 
-    def _is_alone(self, commit: _Commit) -> bool:
-        """Whether the numbers show that nobody else wrote since before the commit."""
+    def _look(self, commit: _Commit) -> float:
+        """Find out what was replaced; returns in how many seconds to look again, 0.0 if all is known."""
         foreign = self._ledger.foreign(commit.before, commit.version)
         log.debug(
             "version %d of %s: %d numbers since %d are not ours",
@@ -182,16 +178,23 @@ class Guard:
             foreign,
             commit.before.top,
         )
-        if foreign:
-            return False
+        if not foreign:
+            self._tell_quiet(commit)
+            return 0.0
+        if self._may_be_told_yet(commit):
+            return _MOMENT
+        self._ask(commit)
+        return 0.0
+
+    def _tell_quiet(self, commit: _Commit) -> None:
+        """The numbers show that nobody else wrote since before the commit, and maybe for longer."""
         chain = self._chain
         if chain is None or self._ledger.foreign(chain, commit.version):
             chain = self._chain = commit.before
             self._chain_began = self._ledger.unbroken_since(chain.top)
         self._quiet(self._chain_began, self._ledger.began(commit.version))
-        return True
 
-    def _look(self, commit: _Commit) -> None:
+    def _ask(self, commit: _Commit) -> None:
         """Ask what was replaced, and keep what was somebody else's."""
         client = self._client_of(commit.ref)
         try:
