@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -21,9 +22,21 @@ HIDDEN = "/.fuse_hidden0000000000000001"
 TEMPORARY = "/.file.a8Xk2P"
 
 
-def refuses_a_rename_onto_open(stack: Stack, old: str, new: str, hidden: str = HIDDEN) -> None:
-    """As libfuse does it; the MOVE does not arrive."""
-    stack.wire.refuse("MOVE")
+def refuses_a_rename_onto_open(
+    stack: Stack,
+    old: str,
+    new: str,
+    hidden: str = HIDDEN,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> None:
+    """As libfuse does it; the MOVE does not arrive.  ``meanwhile`` is called when it is about to be sent."""
+
+    def tap(request: Request) -> None:
+        if request.method == "MOVE":
+            meanwhile()
+            raise Unavailable("the network is down")
+
+    stack.wire.before = tap
     assert stack.fs.hide(new, hidden)
     with pytest.raises(Unavailable):
         stack.fs.rename(old, new)
@@ -115,17 +128,9 @@ def test_a_file_closed_while_the_rename_onto_it_fails_has_its_bytes(build: Build
     stack.ls()
     stack.write("/file", b"content")
     reader = stack.fs.open("/file")
-
-    def leaves(request: Request) -> None:
-        if request.method == "MOVE":
-            stack.fs.handles.release(reader.number)
-            raise Unavailable("the network is down")
-
-    stack.wire.before = leaves
-    stack.fs.hide("/file", HIDDEN)
-    with pytest.raises(Unavailable):
-        stack.fs.rename("/other", "/file")
-    stack.wire.reset()
+    refuses_a_rename_onto_open(
+        stack, "/other", "/file", meanwhile=lambda: stack.fs.handles.release(reader.number)
+    )
     assert stack.read("/file") == b"content"
 
 
@@ -136,17 +141,11 @@ def test_a_file_closed_while_the_rename_onto_it_fails_is_sent(stack: Stack) -> N
     writer = stack.fs.open("/file", write=True, truncate=True)
     stack.fs.handles.write(writer.number, 0, b"two")
 
-    def leaves(request: Request) -> None:
-        if request.method == "MOVE":
-            stack.fs.handles.flush(writer.number)
-            stack.fs.handles.release(writer.number)
-            raise Unavailable("the network is down")
+    def leaves() -> None:
+        stack.fs.handles.flush(writer.number)
+        stack.fs.handles.release(writer.number)
 
-    stack.wire.before = leaves
-    stack.fs.hide("/file", HIDDEN)
-    with pytest.raises(Unavailable):
-        stack.fs.rename("/other", "/file")
-    stack.wire.reset()
+    refuses_a_rename_onto_open(stack, "/other", "/file", meanwhile=leaves)
     eventually(lambda: stack.get("file") == b"two", 5.0)
 
 
