@@ -25,6 +25,13 @@ from tests.support.waiting import eventually
 TEMPORARY = "/.file.a8Xk2P"
 
 
+def writes_without_an_answer(stack: Stack, path: str, data: bytes) -> None:
+    """The server has the file, and nobody is told."""
+    stack.wire.lose_answer("PUT", path)
+    with pytest.raises(Unavailable):
+        stack.write(path, data)
+
+
 def test_what_is_moved_into_an_emptied_directory_is_not_deleted(stack: Stack) -> None:
     """Removals below the *target* of a directory's rename are still on their way."""
     stack.fs.mkdir("/target", 0o755)
@@ -156,9 +163,7 @@ def test_an_empty_file_stays_empty_when_its_commit_fails_after_a_lost_answer(bui
     """What an earlier file of its name had there must not become its content."""
     stack = build(outbox=False)
     stack.ls()
-    stack.wire.lose_answer("PUT", "/file")
-    with pytest.raises(Unavailable):
-        stack.write("/file", b"old")
+    writes_without_an_answer(stack, "/file", b"old")
     stack.wire.refuse("HEAD")  # so the one that may be there is not deleted yet
     stack.fs.unlink("/file")
     eventually(lambda: stack.files.removals.waiting()[0].error)
@@ -181,9 +186,7 @@ def test_a_removal_deletes_what_was_sent_over_the_file_without_an_answer(build: 
     stack = build(outbox=False)
     stack.write("/first", b"")
     stack.write("/file", b"one")
-    stack.wire.lose_answer("PUT", "/file")
-    with pytest.raises(Unavailable):
-        stack.write("/file", b"two")
+    writes_without_an_answer(stack, "/file", b"two")
     stack.wire.reset()
     stack.wire.refuse("DELETE", "/file")
     stack.fs.hide("/file", "/.fuse_hidden0000000000000001")  # as libfuse does if it is open
@@ -197,9 +200,7 @@ def test_a_removal_deletes_what_was_sent_over_the_file_without_an_answer(build: 
 def test_a_rename_that_fails_leaves_nothing_of_what_may_have_been_there(build: Build) -> None:
     stack = build(outbox=False)
     stack.write("/other", b"other")
-    stack.wire.lose_answer("PUT", "/file")
-    with pytest.raises(Unavailable):
-        stack.write("/file", b"old")
+    writes_without_an_answer(stack, "/file", b"old")
     stack.wire.refuse()
     stack.fs.unlink("/file")
     stack.files.removals.drain(10)
@@ -499,9 +500,7 @@ def with_a_file_sent_without_an_answer(build: Build) -> Stack:
     """It was empty; what was written to it then is there, but nobody was told."""
     stack = build(outbox=False)
     stack.write("/file", b"")
-    stack.wire.lose_answer("PUT", "/file")
-    with pytest.raises(Unavailable):
-        stack.write("/file", b"content")
+    writes_without_an_answer(stack, "/file", b"content")
     stack.wire.reset()
     assert stack.get("file") == b"content"
     return stack
