@@ -372,15 +372,15 @@ class Removals:
         except Exception as caught:
             log.exception("deleting %s failed", ref)
             error = PithosError(f"internal error: {caught}")
-        found.error = error
         if error is None:
+            found.error = None
             if not found.nothing:
                 self._worked = time.monotonic()
             self._end(ref, found)
             return
         self._note(found)
-        with self._lock:
-            found.busy, found.failures = False, found.failures + 1
+        with self._lock:  # at once: who has seen the error asks for another attempt, which is not this one
+            found.busy, found.failures, found.error = False, found.failures + 1, error
             found.due = time.monotonic() + found.pause
             found.pause = min(_LONGEST_PAUSE, found.pause * 2)
             self._lock.notify_all()
