@@ -131,6 +131,16 @@ def test_nothing_comes_between_that_can_be_before_or_after(
     assert errors == {("k1", "it"): "", ("k2", "it"): "", ("l", "it"): ""}
 
 
+def test_what_is_seen_late_counts_from_when_the_server_had_it(
+    load: Load, run: Any, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = load("store").Store
+    wait_for = store.wait_for
+    monkeypatch.setattr(store, "wait_for", lambda *words: wait_for(*words) + 1000)
+    assert run("a", load("tools").Raw) == {("a", "raw"): ""}
+    assert bench.results[0].returned <= bench.results[0].seconds < 1000
+
+
 def test_one_of_them_can_be_alone(load: Load, run: Any) -> None:
     log: list[str] = []
     errors = run("c", logged(load, log, "it"))

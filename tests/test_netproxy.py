@@ -141,6 +141,21 @@ def test_what_others_ask_for_is_left_out(proxy: NetProxy, client: urllib3.PoolMa
     assert sum(count.down for count in counts.values()) < sum(each.down for each in proxy.counts().values())
 
 
+def test_it_is_known_since_when_nothing_is_changed(proxy: NetProxy, client: urllib3.PoolManager) -> None:
+    began = time.monotonic()
+    assert proxy.settled("mine", began + 1) <= began
+    client.request("PUT", proxy.url + "/v1/account/mine/object", body=b"content")
+    changed = time.monotonic()
+    client.request("GET", proxy.url + "/v1/account/mine/object")
+    client.request("PUT", proxy.url + "/v1/account/other/object", body=b"content")
+    assert began < proxy.settled("mine", changed + 1) <= changed
+    assert proxy.settled("mine", began) <= began
+    with socket.create_connection(("127.0.0.1", proxy.port)) as slow:
+        slow.sendall(b"PUT /v1/account/mine/object HTTP/1.1\r\nContent-Length: 7\r\n\r\n")
+        eventually(lambda: len(proxy.requests()) == 4)
+        assert proxy.settled("mine", changed + 1000) == pytest.approx(changed + 1000)
+
+
 def test_bytes_are_counted_with_heads(proxy: NetProxy, client: urllib3.PoolManager) -> None:
     client.request("PUT", proxy.url + OBJECT, body=CONTENT)
     count = proxy.counts()["object PUT"]

@@ -68,6 +68,13 @@ class Proxy:
             total.down += count["down"]
         return total
 
+    def settled(self, target: str, by: float) -> float:
+        """Since when, until ``by``, nothing was under way that changes anything (both monotonic seconds).
+
+        Of requests since the last reset in whose target the pattern ``target`` is found.
+        """
+        return float(self._order(do="settled", target=target, by=by))
+
     def _order(self, **words: Any) -> Any:
         pipe = self._process.child.stdin
         if pipe:

@@ -31,8 +31,9 @@ The systems take turns: each does a workload before any does the next. Those tha
 ({together}) a system does one right after the other, as somebody would
 who goes on at once: what a mount has seen it trusts for seconds only, and the others' turns may take longer.
 
-Times are seconds until the server's listing shows exactly what was written (in brackets: until the program
-came back). Every content is then read back from the server and compared by hash: where workloads belong
+Times are seconds until exactly what was written is on the server (in brackets: until the program came back):
+to the last answer to a request that changed anything, of those sent before the server's listing showed all.
+Every content is then read back from the server and compared by hash: where workloads belong
 together after the last of them, in the version that was there before the next began. Requests and bytes are
 those that passed the proxy between mount and server, heads included, without those of mounting. Each system
 writes content of its own, for the server stores equal blocks once.

@@ -176,12 +176,12 @@ class Bench:
         answer = workload.run(case)
         came_back = time.monotonic()
         result.returned = result.seconds = came_back - began
+        mine = _of(case.store.container)
         if expected:
             first_seen = case.store.wait_for(expected, case.corpus.sizes.patience)
-            checked_late = first_seen - came_back > 0.02
-            result.seconds = (first_seen if checked_late else came_back) - began
+            result.seconds = max(came_back, self.proxy.settled(mine, first_seen)) - began
         time.sleep(SETTLE)
-        result.traffic = self.proxy.traffic(_of(case.store.container))
+        result.traffic = self.proxy.traffic(mine)
         result.cpu = case.system.cost().cpu - spent
         return answer
 

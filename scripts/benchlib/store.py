@@ -231,7 +231,7 @@ class Store:
                 return asked
             if asked > end:
                 raise Failed(f"not on the server after {patience:.0f} s: {wrong[0]} ({len(wrong)} in all)")
-            time.sleep(max(0.05, 4 * (time.monotonic() - asked)))  # do not burden what is measured
+            time.sleep(max(0.1, 8 * (time.monotonic() - asked)))  # do not burden what is measured
 
     def versions(self, expected: Mapping[str, Content | None]) -> dict[str, int]:
         """What is there now of what is expected, by name: the version to :meth:`verify`, now or later."""

@@ -189,6 +189,14 @@ class NetProxy:
         """Every request since the last :meth:`reset` (the newest 200,000), as in the log."""
         return self._ask(lambda: [exchange.record() for exchange in self._exchanges])
 
+    def settled(self, target: str, by: float) -> float:
+        """Since when nothing was under way, until ``by``, that changes something where ``target`` is found.
+
+        Both in seconds of the monotonic clock; ``by`` itself if something still was.  Of requests since the
+        last :meth:`reset` (the newest 200,000), each until the last byte of its answer left the server.
+        """
+        return self._ask(lambda: self._settled(re.compile(target), by - self._began)) + self._began
+
     def connections(self) -> int:
         """How many connections were opened since the last :meth:`reset`."""
         return self._ask(lambda: self._connections)
@@ -337,6 +345,14 @@ class NetProxy:
                 count.down += exchange.down
         return found
 
+    def _settled(self, target: re.Pattern[str], by: float) -> float:
+        changes = [
+            each
+            for each in self._exchanges
+            if each.began < by and each.method not in {"GET", "HEAD"} and target.search(each.target)
+        ]
+        return min(by, max((each.ended or by for each in changes), default=0.0))
+
     def _forget(self) -> None:
         self._counts.clear()
         self._exchanges.clear()
@@ -390,6 +406,8 @@ def steer(proxy: NetProxy, order: dict[str, Any]) -> Any:
             return proxy.connections()
         case "requests":
             return proxy.requests()
+        case "settled":
+            return proxy.settled(order.get("target", ""), order["by"])
         case "reset":
             proxy.reset()
         case "down":
