@@ -141,6 +141,29 @@ def test_what_is_seen_late_counts_from_when_the_server_had_it(
     assert bench.results[0].returned <= bench.results[0].seconds < 1000
 
 
+def test_what_takes_long_is_done_once(
+    load: Load, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    workloads, report = load("workloads").WORKLOADS, load("report")
+    chosen = [each for each in workloads if each.key in ("b", "c", "e")]
+    took = bench._timed
+
+    def timed(case: Any, workload: Any, expected: Any, result: Any) -> Any:
+        answer = took(case, workload, expected, result)
+        result.seconds = {"b": 1.0, "c": load("runner").LONG, "e": 1.0}[workload.key]
+        return answer
+
+    monkeypatch.setattr(type(bench), "_timed", lambda self, *words: timed(*words))
+    bench.run(load("network").NETWORKS["0"], [logged(load, log, "it")], chosen, 3)
+    results = report.Results.of(bench.sizes, "it", bench.results, bench.totals, bench.in_turn)
+    assert results.rounds == {("0", "b"): 1, ("0", "c"): 1, ("0", "e"): 3}
+    assert len(bench.totals) == 1
+    report.write_page(tmp_path / "page.md", results, [], "scripts/bench", "a server", [])
+    text = (tmp_path / "page.md").read_text()
+    assert "median of 3 rounds. What takes long was done once: b, c (RTT 0 ms)." in text
+
+
 def test_one_of_them_can_be_alone(load: Load, run: Any) -> None:
     log: list[str] = []
     errors = run("c", logged(load, log, "it"))

@@ -22,7 +22,7 @@ from .environment import REPOSITORY, find_kamaki, find_rclone
 from .mounts import Mount, PithosFS, PithosFSWriteBack, Rclone, custom
 from .network import NETWORKS, proxied
 from .processes import Failed, say
-from .runner import Bench
+from .runner import LONG, Bench
 from .store import Place
 from .tools import Kamaki, Raw
 from .workloads import WORKLOADS, Workload
@@ -72,7 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="KEYS", default=keys, help=f"some of the workloads {keys}, or none")
     parser.add_argument("--networks", metavar="NAMES", help=f"some of {', '.join(NETWORKS)} (ms, +Mbit/s)")
     parser.add_argument("--systems", metavar="NAMES", help=f"some of {', '.join(SYSTEMS)}")
-    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="repeat all, report medians")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=1,
+        metavar="N",
+        help=f"report medians of so many; what takes all systems together {LONG:.0f} s is done once",
+    )
     parser.add_argument(
         "--growth", metavar="NAMES", help=f"some of the growth curves {', '.join(growth.PARTS)}, or none"
     )
@@ -126,8 +132,7 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> int:
         ) as proxy:
             bench = Bench(place, proxy, work, _sizes(options), options.profile)
             for network in networks if workloads else []:
-                for _ in range(options.rounds):
-                    bench.run(network, systems, workloads)
+                bench.run(network, systems, workloads, options.rounds)
             points = _growth(bench, options, systems, ours)
     results = report.Results.of(bench.sizes, ours.name, bench.results, bench.totals, bench.in_turn)
     report.print_tables(results, points)

@@ -66,6 +66,7 @@ class Results:
     results: dict[tuple[str, str, str], Result]  # by workload, system, network
     totals: list[Total]
     in_turn: list[InTurn]
+    rounds: dict[tuple[str, str], int]  # how often it was done, by network and workload
 
     @classmethod
     def of(
@@ -80,7 +81,9 @@ class Results:
         groups: dict[tuple[str, str, str], list[Result]] = {}
         for each in results:
             groups.setdefault((each.workload, each.system, each.network), []).append(each)
-        return cls(sizes, ours, {key: _median(group) for key, group in groups.items()}, totals, in_turn)
+        rounds = {(network, workload): len(group) for (workload, _, network), group in groups.items()}
+        medians = {key: _median(group) for key, group in groups.items()}
+        return cls(sizes, ours, medians, totals, in_turn, rounds)
 
     def get(self, workload: str, system: str, network: str) -> Result | None:
         """One result, if it was measured."""
@@ -309,6 +312,8 @@ def write_page(
         "\n".join(f"- {line}" for line in [server, *machine()]),
         SCENE.format(sizes=sizes, mib=sizes.big >> 20, together=_together()),
     ]
+    if max(results.rounds.values(), default=1) > 1:
+        parts.append(_repeated(results))
     if path.stem == NAME and path.with_stem(COST_NAME).exists():
         parts.append(SEE_COST)
     parts += [f"![{title}]({name})" for title, name in pictures]
@@ -334,6 +339,18 @@ def _together() -> str:
     """The workloads that belong together, in words."""
     groups = [[each.key for each in group] for group in sequences(WORKLOADS)]
     return "; ".join(" and ".join([", ".join(keys[:-1]), keys[-1]]) for keys in groups if len(keys) > 1)
+
+
+def _repeated(results: Results) -> str:
+    """How often what was done, in words."""
+    once = []
+    for network in results.networks():
+        keys = [key for (name, key), rounds in results.rounds.items() if name == network.name and rounds == 1]
+        once += [f"{', '.join(keys)} ({describe_network(network)})"] if keys else []
+    rounds = max(results.rounds.values())
+    return f"Shown is the median of {rounds} rounds." + (
+        f" What takes long was done once: {'; '.join(once)}." if once else ""
+    )
 
 
 def shown_command(words: Sequence[str]) -> str:
