@@ -98,8 +98,12 @@ class Files:
         return self._in_use.all()
 
     def below(self, ref: ObjectRef) -> list[OpenFile]:
-        """The files in use below a directory, in a fixed order."""
+        """The files in use below a directory, in the order of their names."""
         return self._in_use.below(ref)
+
+    def replaced(self, ref: ObjectRef) -> list[OpenFile]:
+        """The files in use that had this name until others replaced them."""
+        return self._in_use.replaced(ref)
 
     # -- coming ---------------------------------------------------------------------------------
 
@@ -218,16 +222,19 @@ class Files:
     ) -> None:
         """The file is ``ref`` now; ``node`` is what the server has there."""
         with self._in_use.lock:
+            led_to = self._in_use.is_led_to(file)
             place = self._in_use.drop(file, file.ref)
             if place is not None:
                 self._namespace.unpin(*place)
             for name in (file.ref, ref):
                 self._in_use.forget_sent(name)
             file.moved(ref, node)
-            if file.users or file.dirty:
+            if led_to and (file.users or file.dirty):
                 self._in_use.put(file, (directory, component))
                 if file.dirty:
                     self._in_use.show(file)
+            elif file.users or file.dirty:
+                self._in_use.put_beside(file, (directory, component))
         if not file.dirty:
             self.outbox.forget(file)
         elif file.journalled:

@@ -19,7 +19,8 @@ class InUse:
     """One file a name; a file that lost its name is no longer here, but may have handles.
 
     One that others have replaced, and somebody has opened again since, leaves its name to that; what it
-    has not sent is kept and sent as before.
+    has not sent is kept and sent as before.  Where the name is changed here, it goes along: both versions
+    are to be beside each other.
 
     ``lock`` is reentrant, for who does several of these things at one moment.
     Order: before a file's own lock, and before the tree's.
@@ -49,9 +50,20 @@ class InUse:
             return list(self._places)
 
     def below(self, ref: ObjectRef) -> list[OpenFile]:
-        """The files below a directory, in a fixed order."""
+        """The files below a directory, as :meth:`all` has them, in the order of their names."""
         with self.lock:
-            return [self._files[each] for each in sorted(self._files) if each.is_below(ref)]
+            found = [each for each in self._places if each.ref.is_below(ref)]
+        return sorted(found, key=lambda each: each.ref)
+
+    def replaced(self, ref: ObjectRef) -> list[OpenFile]:
+        """Those of this name that others have replaced."""
+        with self.lock:
+            return [each for each in self._places if each.ref == ref and not self.is_led_to(each)]
+
+    def is_led_to(self, file: OpenFile) -> bool:
+        """Whether its name leads to the file."""
+        with self.lock:
+            return self._files.get(file.ref) is file
 
     def place(self, file: OpenFile) -> Place | None:
         """Where it is shown."""
@@ -64,6 +76,11 @@ class InUse:
         """Its name leads to ``file`` from here on."""
         with self.lock:
             self._files[file.ref] = file
+            self._places[file] = place
+
+    def put_beside(self, file: OpenFile, place: Place) -> None:
+        """``file`` is kept, though its name leads to what others made of it."""
+        with self.lock:
             self._places[file] = place
 
     def drop(self, file: OpenFile, ref: ObjectRef) -> Place | None:

@@ -92,8 +92,11 @@ class Renames:
     def _file(self, file: OpenFile, from_: Place, target: Node | None, ref: ObjectRef, place: Place) -> Node:
         if target is not None and target.is_directory:
             raise IsADirectory(f"{target.ref} is a directory")
-        replaced = self._files.find(ref)
-        with self._files.still(file, replaced), self._files.removals.taken_over(ref) as removed:
+        replaced, beside = self._files.find(ref), self._files.replaced(file.ref)
+        with (
+            self._files.still(file, replaced, *beside),
+            self._files.removals.taken_over(ref) as removed,
+        ):
             before = self._files.departures.may_have(ref)
             if before:
                 removed = None  # what may be there is what this file is going to overwrite
@@ -109,6 +112,8 @@ class Renames:
             file.inherit(before)
             displaced = self._files.departures.displaced(ref)
             self._files.renamed(file, ref, there, *place)
+            for each in beside:  # with what others had replaced, which is still written
+                self._files.renamed(each, ref, None if each.node is None else each.node.at(ref), *place)
             self._files.departures.forget(displaced)  # not before the journal has what takes its place
             self._files.departures.left_behind(unsure, from_)
             shown = file.view() if file.dirty or there is None else there

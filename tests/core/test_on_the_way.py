@@ -567,6 +567,38 @@ def test_that_is_what_is_exported(build: Build, monkeypatch: pytest.MonkeyPatch,
     assert path.read_bytes() == b"oursre"
 
 
+@pytest.mark.parametrize("is_read", [True, False])
+@pytest.mark.parametrize(
+    ("moved", "to", "now"), [("dir", "moved", "moved/file"), ("dir/file", "dir/new", "dir/new")]
+)
+def test_what_is_written_to_a_version_that_was_replaced_goes_along_with_its_name(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, moved: str, to: str, now: str, is_read: bool
+) -> None:
+    """Others wrote an open file, and somebody opened theirs; then its directory, or the file, was renamed."""
+    monkeypatch.setattr("pithosfs.users._READING", 0.0)
+    stack.put("dir", b"", "application/directory")
+    stack.put("dir/file", b"before")
+    writer = stack.fs.open("/dir/file", write=True)
+    stack.put("dir/file", b"theirs, longer")
+    stack.namespace.forget()
+    reader = stack.fs.open("/dir/file")
+    if not is_read:
+        stack.fs.handles.release(reader.number)
+    stack.fs.handles.write(writer.number, 0, b"ours")
+    stack.fs.rename(f"/{moved}", f"/{to}")
+    stack.fs.handles.write(writer.number, 6, b" and on")
+    with pytest.raises(Stale):
+        stack.fs.handles.flush(writer.number)
+    stack.fs.handles.release(writer.number)
+    assert stack.get(now) == stack.read(f"/{now}") == b"theirs, longer"
+    (copy,) = conflicts(stack)
+    assert copy.startswith(f"{now} (conflict ")
+    assert stack.get(copy) == stack.read(f"/{copy}") == b"oursre and on"
+    assert sorted(stack.names()) == sorted([now.partition("/")[0], now, copy])
+    if is_read:
+        assert stack.read_handle(reader.number) == b"theirs, longer"
+
+
 def test_what_took_a_removed_name_just_before_a_crash_is_not_deleted(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
