@@ -279,9 +279,8 @@ class Connection:
     def exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: Body | None, patience: Patience
     ) -> Answer:
-        """Send a request and read the head of the answer; raises :class:`Failure`."""
-        patience.attempt()
-        timed = self._connect(patience)
+        """Send a request, after :meth:`connect`, and read the head of the answer; raises :class:`Failure`."""
+        timed = self.connect(patience)
         timed.patience = patience
         reused, self.used = self.used, True
         length = None if body is None else size_of(body)
@@ -308,7 +307,8 @@ class Connection:
         host = f"[{self._http.host}]" if ":" in self._http.host else self._http.host
         return host if self._http.port == self._http.default_port else f"{host}:{self._http.port}"
 
-    def _connect(self, patience: Patience) -> _TimedSocket:
+    def connect(self, patience: Patience) -> _TimedSocket:
+        """Have a connection to the server; raises :class:`Failure`."""
         if self._timed is not None and self._http.sock is not None:
             return self._timed
         try:

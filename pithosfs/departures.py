@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pithosfs.blocks import ZERO_HASH
-from pithosfs.errors import NotFound, PithosError, StoreError
+from pithosfs.errors import NotFound, PithosError, StoreError, TooLate
 from pithosfs.inuse import InUse
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, Place, place_of
@@ -27,6 +27,9 @@ from pithosfs.removals import Removals
 from pithosfs.services import Services
 
 log = logging.getLogger(__name__)
+
+#: How often what is there is looked at, and its deletion tried again, before it has failed.
+_LOOKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Departures:
             there, unheard, nodes = replace(node, ref=ref), file.unheard(), None
             self._note_removed(there)
             self._namespace.pin(*place)
-            delete = partial(self._delete, ref)
+            delete = partial(self._delete_or_look, [*unheard, there])
             again = partial(self._delete_if_one_of, [*unheard, there])
             freed = partial(self._in_use.unpin, ref, place)
 
@@ -205,13 +208,8 @@ class Departures:
         return True
 
     def delete(self, node: Node) -> None:
-        """Delete an object for who waits for it; after a lost answer only if it is still there."""
-        try:
-            self._delete(node.ref)
-        except StoreError as error:
-            if not error.maybe_done:
-                raise
-            self._delete_if_one_of([node])
+        """Delete an object for who waits for it."""
+        self._delete_or_look([node])
 
     def deleted(self, node: Node) -> None:
         """The object has been deleted here."""
@@ -248,18 +246,35 @@ class Departures:
 
     def _delete_if_one_of(self, nodes: list[Node]) -> None:
         """Delete an object if it is what was removed here."""
-        if not nodes:
-            return
+        if nodes and self._is_there_still(nodes):
+            self._delete_or_look(nodes)
+
+    def _delete_or_look(self, nodes: list[Node]) -> None:
+        """Delete an object, which is one of ``nodes``; if that fails at first, only if it still is."""
+        for _ in range(_LOOKS):
+            try:
+                self._delete(nodes[-1].ref)
+            except StoreError as error:
+                if not error.maybe_done and not isinstance(error, TooLate):
+                    raise
+            else:
+                return
+            if not self._is_there_still(nodes):
+                return
+        self._delete(nodes[-1].ref)
+
+    def _is_there_still(self, nodes: list[Node]) -> bool:
+        """Whether what is there is one of ``nodes``, by which something was removed here."""
         ref = nodes[-1].ref
         try:
             there = of_entry(ref, self._services.fetcher.info(Origin(ref, 0)).entry)
         except NotFound:
-            return
+            return False
         if any(_is_still(node, there) for node in nodes):
-            self._delete(ref)
-            return
+            return True
         log.warning("%s was removed here, but changed by somebody else since: it stays", ref)
         self._namespace.forget(ref.parent)
+        return False
 
 
 class _OfThread(threading.local):

@@ -91,6 +91,10 @@ class TimedOut(Unavailable):
     """No answer within the time allowed."""
 
 
+class TooLate(Unavailable):
+    """The request failed, and was not repeated: that would have come later than its sender can answer for."""
+
+
 class ProtocolError(StoreError):
     """An answer that is no Pithos answer (wrong length, wrong range, not JSON), or one we cannot use."""
 

@@ -404,9 +404,10 @@ class Removals:
 def delete(client: Client, ref: ObjectRef) -> None:
     """Delete one object; one that is gone already is no error.
 
-    After a lost answer what is there may be somebody else's: then it is not deleted unseen (``maybe_done``).
+    Where that failed at first, what is there may be somebody else's by now: then it is not deleted unseen
+    (TooLate; after a lost answer also any other error that is ``maybe_done``).
     """
     try:
-        client.delete(ref.container, ref.name, lost_within=_FRESH)
+        client.delete(ref.container, ref.name, repeat_within=_FRESH)
     except NotFound:
         log.info("%s was deleted by somebody else meanwhile", ref)

@@ -9,9 +9,9 @@
   growing, random pauses, if sending it twice is the same as once.  By default
   that is GET, HEAD, PUT, DELETE and POST; the caller excludes single requests
   (``repeatable=False``: MOVE, COPY, recursive DELETE), which are only repeated
-  when the server cannot have got them (no connection, or 429); or, after a lost
-  answer, those that come late (``lost_within``: a DELETE, which might take what
-  others have made meanwhile).  A connection
+  when the server cannot have got them (no connection, or 429); or those that
+  would come late (``repeat_within``: a DELETE, which might take what others have
+  made meanwhile; the error is TooLate).  A connection
   the server closed while it was idle is replaced at once.  An error after a
   lost answer says so (``maybe_done``): a repeated PUT under a condition may
   find its own success, a repeated DELETE nothing.
@@ -73,8 +73,8 @@ class Request:
     """A request: an absolute, percent-encoded ``url`` and what goes with it.
 
     ``label`` names its object in messages.  ``timeout`` is in seconds, None
-    for the transport's own.  Once an answer was lost it is sent again only
-    ``lost_within`` seconds after the first time.  Statuses in ``allow`` are returned, not raised.
+    for the transport's own.  It is sent again no later than ``repeat_within``
+    seconds after it was first to be sent.  Statuses in ``allow`` are returned, not raised.
     ``expected`` is the length the body of a successful answer must have; then
     it is never decoded, for an object may be stored compressed.  ``check``
     looks at status and headers of a successful answer and raises
@@ -88,7 +88,7 @@ class Request:
     label: str = ""
     timeout: float | None = None
     repeatable: bool | None = None
-    lost_within: float = math.inf
+    repeat_within: float = math.inf
     allow: frozenset[int] = frozenset()
     expected: int | None = None
     check: Callable[[int, Mapping[str, str]], None] | None = None
@@ -266,7 +266,7 @@ class _Sending:
         self._repeats_left = transport.retries
         self._redirects = 0
         self._maybe_done = False
-        self._too_late = False  # it was not repeated for that reason
+        self._failed: errors.StoreError | None = None  # the attempt before
         self._started = time.monotonic()
         self._token: str | None = None
         self._refused: set[str] = set()
@@ -283,6 +283,7 @@ class _Sending:
                 try:
                     return self._attempt(take)
                 except Failure as failure:
+                    self._failed = failure.error
                     self._after(failure)
         except errors.StoreError as error:
             if self._shows_server_gone(error):
@@ -295,7 +296,8 @@ class _Sending:
         """Whether ``error`` means more than that one answer was lost."""
         unanswered = error.status == 0 and isinstance(error, errors.Unavailable)
         alone = self._maybe_done and not self._request.may_repeat
-        return unanswered and not self._too_late and (isinstance(error, errors.TimedOut) or not alone)
+        late = isinstance(error, errors.TooLate)
+        return unanswered and not late and (isinstance(error, errors.TimedOut) or not alone)
 
     def _set_limits(self, *, probing: bool) -> None:
         seconds = self._request.timeout or self._transport.timeout
@@ -314,6 +316,9 @@ class _Sending:
         connection = server.pool.acquire(self._patience)
         held = _Held(request, server.pool, connection)
         try:
+            self._patience.attempt()
+            connection.connect(self._patience)
+            self._check_not_late()
             self._transport.stats.sent(request.method, size_of(request.body))
             answer = held.answer = connection.exchange(
                 request.method, _target(self._url), headers, request.body, self._patience
@@ -325,6 +330,12 @@ class _Sending:
         except BaseException:
             held.give_back()
             raise
+
+    def _check_not_late(self) -> None:
+        """Raise TooLate unless this is the first attempt, or may still be made."""
+        before = self._failed
+        if before is not None and time.monotonic() - self._started > self._request.repeat_within:
+            raise errors.TooLate(str(before), before.status)
 
     def _judge(self, answer: Answer) -> None:
         """Raise Failure unless the answer is a success, or allowed."""
@@ -378,9 +389,6 @@ class _Sending:
         # Only the first one: were every connection closed like this, it would not be idleness.
         was_idle = failure.stale and not self._repeats
         pause = 0.0 if was_idle else self._pause_for(failure)
-        if self._maybe_done and time.monotonic() + pause - self._started > self._request.lost_within:
-            self._too_late = True
-            raise failure.error from failure
         if was_idle:
             self._repeats += 1
             return

@@ -195,18 +195,18 @@ class Client(Listings, Writing):
         return written_of(answer)
 
     def delete(
-        self, container: str, name: str, *, recursive: bool = False, lost_within: float = math.inf
+        self, container: str, name: str, *, recursive: bool = False, repeat_within: float = math.inf
     ) -> None:
         """Delete an object, with ``recursive`` all below it as well; its history stays.
 
-        If an answer is lost it is sent again, but no later than ``lost_within`` seconds after the first
-        time: by then the object may be another one.  The error says ``maybe_done``.
+        If that fails it is sent again, but no later than ``repeat_within`` seconds after the first
+        time: by then the object may be another one.  The error is TooLate.
         """
         wire.path_of(container, name)
         if recursive:
             self._send("DELETE", container, name, query=[_SUBTREE], timeout=LONG_TIMEOUT, repeatable=False)
         else:
-            self._delete_once_or_found_gone(container, name, lost_within)
+            self._delete_once_or_found_gone(container, name, repeat_within)
 
     def purge(self, container: str, name: str | None, until: int) -> None:
         """Destroy history up to ``until`` (seconds).
@@ -240,10 +240,10 @@ class Client(Listings, Writing):
             self._send("POST", container, name, flags=["update"], headers=headers)
 
     def _delete_once_or_found_gone(
-        self, container: str, name: str | None, lost_within: float = math.inf
+        self, container: str, name: str | None, repeat_within: float = math.inf
     ) -> None:
         try:
-            self._send("DELETE", container, name, lost_within=lost_within)
+            self._send("DELETE", container, name, repeat_within=repeat_within)
         except NotFound as error:
             if not error.maybe_done:
                 raise

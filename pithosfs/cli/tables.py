@@ -26,6 +26,7 @@ _WORDS = {
     "Unavailable": "server out of reach",
     "FailedFast": "server out of reach",
     "TimedOut": "no answer in time",
+    "TooLate": "no answer in time",
     "Unauthorized": "token refused",
     "Forbidden": "not allowed to this account",
     "QuotaExceeded": "quota full",

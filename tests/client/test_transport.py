@@ -638,6 +638,19 @@ def test_retry_after_is_respected(serve: Serve, connect: Connect) -> None:
     assert time.monotonic() - started >= 1
 
 
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_what_must_not_come_late_is_not_repeated_then(serve: Serve, connect: Connect, status: int) -> None:
+    server = serve(say(status, b"", Retry_After="1"), say(), say(status), say())
+    client = connect()
+    with pytest.raises(errors.TooLate) as caught:
+        client.send(Request("DELETE", server.url, repeat_within=0))
+    assert (caught.value.status, caught.value.maybe_done) == (status, status == 502)
+    assert len(server.requests) == 1
+    client.send(get(server.url))
+    client.send(Request("DELETE", server.url, repeat_within=10))
+    assert [each.method for each in server.requests] == ["DELETE", "GET", "DELETE", "DELETE"]
+
+
 @pytest.mark.parametrize("when", ["3600", "Wed, 01 Jan 2120 00:00:00 GMT"])
 def test_a_retry_after_beyond_the_time_allowed_fails_at_once(
     serve: Serve, connect: Connect, when: str

@@ -15,7 +15,7 @@ from pithosfs.connections import Answer, Connection, Failure
 from pithosfs.errors import Interrupted, NotFound, Stale, Unavailable
 from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
-from pithosfs.transport import Request
+from pithosfs.transport import Request, _Status
 from tests.core.conftest import Build
 from tests.core.stack import Held, Stack
 from tests.core.test_files import conflicts, dies, next_mount
@@ -724,30 +724,36 @@ def test_a_directory_that_is_moved_away_when_its_last_file_was_removed_is_not_ma
     assert stack.wire.count("PUT") == 0
 
 
-def loses_the_answer_to_a_deletion(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
-    """And not at once: so much later that others may have written there."""
+def fails_to_delete(
+    monkeypatch: pytest.MonkeyPatch, how: str, then: Callable[[], object] = lambda: None
+) -> None:
+    """Once; and it is repeated so much later that others may have written there."""
     monkeypatch.setattr("pithosfs.removals._FRESH", 0.0)
-    real, lost = Connection.exchange, threading.Event()
+    real, failed = Connection.exchange, threading.Event()
 
     def exchange(self: Connection, method: str, *others: Any) -> Answer:
-        answer = real(self, method, *others)
-        if method == "DELETE" and not lost.is_set():
-            lost.set()
-            then()
-            raise Failure(Unavailable("the answer is lost"))
-        return answer
+        if method != "DELETE" or failed.is_set():
+            return real(self, method, *others)
+        failed.set()
+        if how == "the answer is lost":
+            real(self, method, *others)
+        then()
+        if how == "refused":
+            raise _Status(Unavailable("busy", 503), pause=0.1, sent=True, final=False)
+        raise Failure(Unavailable(how), sent=how != "no connection")
 
     monkeypatch.setattr(Connection, "exchange", exchange)
 
 
+@pytest.mark.parametrize("how", ["the answer is lost", "refused", "no connection"])
 @pytest.mark.parametrize("what", ["file", "open", "directory"])
-def test_what_others_make_when_the_answer_to_a_removal_was_lost_stays(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, what: str
+def test_what_others_make_before_a_removal_is_repeated_stays(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, what: str, how: str
 ) -> None:
-    """It was carried out; then the same name is made on another machine; then it would be repeated."""
+    """The same name is made on another machine, then it would be repeated."""
     stack.put("name", b"", "application/directory" if what == "directory" else "text/plain")
     stack.ls()
-    loses_the_answer_to_a_deletion(monkeypatch, lambda: stack.put("name", b"theirs"))
+    fails_to_delete(monkeypatch, how, lambda: stack.put("name", b"theirs"))
     if what == "file":
         stack.fs.unlink("/name")
     elif what == "directory":
@@ -762,20 +768,11 @@ def test_what_others_make_when_the_answer_to_a_removal_was_lost_stays(
     eventually(lambda: stack.ls() == ["name"])
 
 
-def test_what_is_there_still_when_the_answer_to_a_removal_was_lost_is_removed(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["the request is lost", "refused", "no connection"])
+def test_what_is_there_still_when_a_removal_is_repeated_is_removed(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """A proxy has lost the request, not the answer."""
     stack.write("/file", b"content")
-    monkeypatch.setattr("pithosfs.removals._FRESH", 0.0)
-    real, lost = Connection.exchange, threading.Event()
-
-    def exchange(self: Connection, method: str, *others: Any) -> Answer:
-        if method == "DELETE" and not lost.is_set():
-            lost.set()
-            raise Failure(Unavailable("the request is lost"))
-        return real(self, method, *others)
-
-    monkeypatch.setattr(Connection, "exchange", exchange)
+    fails_to_delete(monkeypatch, how)
     stack.fs.unlink("/file")
     assert stack.names() == []
