@@ -93,7 +93,7 @@ class Admin:
         """Which object ``path`` is or would be, and at which endpoint; what waits of it is done now.
 
         ``past``: what is shown there is not that object, but what it was; ``read_only``: nobody is to
-        change it through this mount.
+        change it through this mount; ``own_account`` is whose mount it is.
         """
         node, left = self._namespace.resolve(path)
         ref = node.ref
@@ -105,6 +105,7 @@ class Admin:
         return {
             "endpoint": self._client.endpoint,
             "account": ref.account or self._client.account_id,
+            "own_account": self._client.account_id,
             "container": ref.container,
             "name": ref.name,
             "past": self._source.until is not None,

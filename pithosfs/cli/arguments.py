@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -174,6 +175,12 @@ def connection(args: argparse.Namespace) -> Connection:
 def _refuse_directory(path: Path | None, what: str) -> None:
     if path is not None and path.is_dir():
         raise ConfigError(f"{what}: {path} is a directory, name the file in it")
+
+
+def as_typed(settings: Mapping[str, object]) -> str:
+    """Options that lead to an account, as they are typed: ``--cloud okeanos --account UUID``."""
+    given = ((each.name, settings[each.key]) for each in CONNECTION_OPTIONS if each.key in settings)
+    return " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in given)
 
 
 def account_settings(args: argparse.Namespace, connection: Connection) -> dict[str, str]:

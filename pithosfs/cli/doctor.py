@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import email.utils
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -75,18 +76,19 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
     where = f"cloud {connection.cloud}" if connection.cloud else f"{connection.endpoint}"
     yield ok("settings", f"{where}, token from {connection.token.name}")
     yield from (warn("settings", each) for each in said)
-    yield from _server(connection, args.container)
+    yield from _server(connection, args)
 
 
 # -- the server ----------------------------------------------------------------------
 
 
-def _server(connection: Connection, container: str | None) -> Iterator[Check]:
+def _server(connection: Connection, args: argparse.Namespace) -> Iterator[Check]:
     """Each check needs the one before it: the first that fails is the last."""
+    name = connection.container if args.container is None else args.container
     steps: tuple[Callable[[Client], Check], ...] = (
         _account,
         _clock,
-        lambda client: _container(client, connection.container if container is None else container),
+        lambda client: _container(client, name, arguments.as_typed(vars(args))),
     )
     from pithosfs.api import connect
 
@@ -136,11 +138,12 @@ def _clock(client: Client) -> Check:
     return ok("clock", "agrees with the server's")
 
 
-def _container(client: Client, name: str) -> Check:
+def _container(client: Client, name: str, options: str) -> Check:
     try:
         info = client.container(name)
     except NotFound:
-        remedy = f"make it with: pithosfs mount --create {name} MOUNTPOINT"
+        words = ("pithosfs mount --create", options, shlex.quote(name), "MOUNTPOINT")
+        remedy = f"make it with: {' '.join(filter(None, words))}"
         return fail("container", f"there is no container {name}", remedy)
     except ProtocolError as error:
         return fail("container", str(error))

@@ -35,8 +35,8 @@ def add(commands: arguments.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List, count and show."""
-    past = f"add it up with: du -sh --apparent-size {shlex.quote(args.path)}"
-    with targets.opened(args, args.path, whole_container=True, past=past) as target:
+    by_itself = f"add it up with: du -sh --apparent-size {shlex.quote(args.path)}"
+    with targets.opened(args, args.path, whole_container=True, past=lambda _: by_itself) as target:
         client = target.client
         entries = history.below(client, target.ref).values()
         if target.name and not entries:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -31,6 +32,9 @@ from pithosfs.options import CONNECTION_OPTIONS
 from pithosfs.past import PAST_DIRECTORY
 
 PATH_HELP = "a path in a mounted directory, or CONTAINER/NAME"
+
+#: What to do about a PATH that shows the past, told the name of what it is the past of.
+Remedy = Callable[[str], str]
 
 #: Seconds a mount may take to say what a path is.
 _PATIENCE = 30.0
@@ -120,7 +124,7 @@ def opened(
     *,
     whole_container: bool = False,
     in_store: bool = False,
-    past: str = "",
+    past: Remedy | None = None,
 ) -> Iterator[Target]:
     """The target of ``text``; its connections are closed afterwards.
 
@@ -128,14 +132,15 @@ def opened(
     CONTAINER/NAME, whatever directory this is.  ``past`` says what to do about a PATH below ``.pithos``,
     or in a mount with ``--at``.
     """
-    if not past and "at" in args:
-        past = "name the file itself, and the time with --at"
+    past = past or (_by_name_and_time if "at" in args else _by_name)
     place = None if in_store else locate(text, past)
-    found = _found(text, place, whole_container, past)
+    found = _found(text, place, whole_container)
+    if found.get("past"):
+        raise _past_error(text, past(_named(found, args)))
     given = args if place is None else _with(args, found["settings"])
     settings = arguments.connection(given)
     with connected(settings) as client:
-        instead = _instead(found, client)
+        instead = _instead(_named(found, args)) if found.get("read_only") else ""
         if place is not None:
             client = _of_mount(client, found, place[0])
         ref = ObjectRef(found["container"], found["name"])
@@ -146,21 +151,22 @@ def opened(
 def beside(target: Target, text: str) -> Target:
     """Another target of the same account, over the same connections.  Raises CommandError."""
     place = locate(text)
-    found = _found(text, place, True, "")
+    found = _found(text, place, whole_container=True)
     if place is not None and found["account"] != target.client.account_id:
         raise CommandError(f"{target.text} and {text} are of different accounts", ExitCode.USAGE)
+    name = _quoted(found)  # which leads to the target's account, whatever that takes
+    if found.get("past"):
+        raise _past_error(text, _by_name(name))
     return replace(
         target,
         text=text,
         ref=ObjectRef(found["container"], found["name"]),
         entry=place[0] if place else None,
-        only_looked_at=_instead(found, target.client),
+        only_looked_at=_instead(name) if found.get("read_only") else "",
     )
 
 
-def _found(
-    text: str, place: tuple[registry.Entry, str] | None, whole_container: bool, past: str
-) -> dict[str, Any]:
+def _found(text: str, place: tuple[registry.Entry, str] | None, whole_container: bool) -> dict[str, Any]:
     """Container and name of a PATH; in a mount its account, server and settings as well."""
     if place is None:
         found: dict[str, Any] = _store_form(text)
@@ -176,20 +182,32 @@ def _found(
         raise CommandError(f"{text} is a container: name something in it", ExitCode.USAGE)
     if not found["container"]:
         raise CommandError(f"{text} is a whole account: name a container in it", ExitCode.USAGE)
-    if found.get("past"):
-        # Commands are about the object as it is now: a mount of yesterday must not be a way to delete it.
-        raise _past_error(text, past or f"name {ObjectRef(found['container'], found['name'])} instead")
     return found
 
 
-def _instead(found: dict[str, Any], client: Client) -> str:
-    """What to do about a PATH in a mount with ``--read-only`` that shall be changed; "" for any other."""
-    if not found.get("read_only"):
-        return ""
-    # The same name in one's own account is another object: that one must not be deleted by good advice.
-    others = found["account"] != client.account_id or "account" in found["settings"]
-    account = f" with --account {found['account']}" if others else ""
-    return f"name {ObjectRef(found['container'], found['name'])}{account}, or mount it without --read-only"
+def _quoted(found: dict[str, Any]) -> str:
+    return shlex.quote(str(ObjectRef(found["container"], found["name"])))
+
+
+def _named(found: dict[str, Any], args: argparse.Namespace) -> str:
+    """How what a PATH in a mount leads to is named without the mount, by a command that got ``args``.
+
+    The same name in one's own account is another object: that one must not be deleted by good advice.
+    """
+    try:
+        known = arguments.account_settings(args, arguments.connection(args))
+    except ConfigError:
+        known = {}
+    needed = {key: value for key, value in found["settings"].items() if known.get(key) != value}
+    if found["account"] != found.get("own_account"):
+        needed["account"] = found["account"]
+    options = arguments.as_typed(needed)
+    return f"{_quoted(found)} with {options}" if options else _quoted(found)
+
+
+def _instead(name: str) -> str:
+    """What to do about a PATH in a mount with ``--read-only`` that shall be changed."""
+    return f"name {name}, or mount it without --read-only"
 
 
 def _of_mount(client: Client, found: dict[str, Any], entry: registry.Entry) -> Client:
@@ -279,7 +297,15 @@ def _is_storage(settings: Connection) -> bool:
     return True
 
 
-def locate(text: str, past: str = "") -> tuple[registry.Entry, str] | None:
+def _by_name(name: str) -> str:
+    return f"name {name} instead"
+
+
+def _by_name_and_time(name: str) -> str:
+    return f"name {name}, and the time with --at"
+
+
+def locate(text: str, past: Remedy = _by_name) -> tuple[registry.Entry, str] | None:
     """The running mount a PATH lies in, and the path from its top; None for ``CONTAINER/NAME``.
 
     ``past`` says what to do about a PATH below ``.pithos``.
@@ -295,7 +321,7 @@ def locate(text: str, past: str = "") -> tuple[registry.Entry, str] | None:
 
 def in_mount(text: str) -> tuple[registry.Entry, str]:
     """The same for commands that want a mount, whatever the account has."""
-    place = _place(text, "only they can ask it", "")
+    place = _place(text, "only they can ask it", _by_name)
     if place is None:
         raise CommandError(
             f"{text} lies in no mounted directory: name something that is mounted (pithosfs status lists it)",
@@ -304,7 +330,7 @@ def in_mount(text: str) -> tuple[registry.Entry, str]:
     return place
 
 
-def _place(text: str, elsewhere: str, past: str) -> tuple[registry.Entry, str] | None:
+def _place(text: str, elsewhere: str, past: Remedy) -> tuple[registry.Entry, str] | None:
     located = mountpoints.locate(text)
     mount = mountpoints.mount_at(located) or mountpoints.mount_above(located)
     if mount is None or not mount.is_ours:
@@ -318,18 +344,19 @@ def _place(text: str, elsewhere: str, past: str) -> tuple[registry.Entry, str] |
         )
     inside = located.removeprefix(mount.path).strip("/")
     if inside.split("/")[0] == PAST_DIRECTORY:
-        raise _past_error(text, past or f"name {_present(mount.path, inside)} instead")
+        raise _past_error(text, past(_present(mount.path, inside)))
     return entry, inside
 
 
 def _past_error(text: str, remedy: str) -> CommandError:
+    # Commands are about the object as it is now: a mount of yesterday must not be a way to delete it.
     return CommandError(f"{text} is the past, which stays as it is: {remedy}", ExitCode.USAGE)
 
 
 def _present(top: str, inside: str) -> str:
     """What is now what ``.pithos/at/TIME/NAME`` was."""
     _, kind, *then = [*inside.split("/"), ""]
-    return str(Path(top, *then[1:])) if kind == "at" and then else "the file itself"
+    return shlex.quote(str(Path(top, *then[1:]))) if kind == "at" and then else "the file itself"
 
 
 def _store_form(text: str) -> dict[str, str]:

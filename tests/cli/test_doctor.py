@@ -113,7 +113,8 @@ def test_https_where_there_is_none(user: User, server: Server) -> None:
 def test_a_container_that_is_missing(user: User, server: Server) -> None:
     line = user.asks("--config", server.config, "pictures", code=1)["container"]
     assert line == (
-        "FAIL there is no container pictures; make it with: pithosfs mount --create pictures MOUNTPOINT"
+        "FAIL there is no container pictures; make it with:"
+        f" pithosfs mount --create --config {server.config} pictures MOUNTPOINT"
     )
 
 

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -532,6 +533,25 @@ def test_a_mount_of_the_past_is_no_way_to_change_the_present(mounted: MountedDis
     assert pithosfs("warm", then) == "5B of 1 file are in the cache\n"
     assert path.read_bytes() == b"second"
     assert len(json.loads(pithosfs("versions", name, "--json"))) == 2
+
+
+def test_advice_about_a_mount_of_the_past_works_as_it_is_given(mounted: MountedDisk, tmp_path: Path) -> None:
+    """The command alone would take other settings, and so another object, or none."""
+    path = mounted.path / "a file"
+    path.write_bytes(b"first")
+    when, elsewhere = next_second(), tmp_path / "its config"
+    shutil.copy(mounted.mount.environment["KAMAKI_CONFIG"], elsewhere)
+    mount = mounted.second_mount("--config", str(elsewhere), "--at", when)
+    pithosfs = Pithosfs(dict(mount.environment))
+    then, name = mount.mountpoint / mounted.name / "a file", f"'pithos/{mounted.object(path)}'"
+    code, line = pithosfs.refused("versions", then)
+    assert (code, line.partition(" it is: ")[2]) == (2, f"name {name} with --config '{elsewhere}' instead")
+    words = shlex.split(line.partition(" it is: name ")[2].replace(" with ", " ").removesuffix(" instead"))
+    assert len(json.loads(pithosfs("versions", *words, "--json"))) == 1
+    line = pithosfs.refused("download", then, tmp_path)[1]
+    assert line.endswith(f"name {name} with --config '{elsewhere}', and the time with --at")
+    line = pithosfs.refused("restore", *words, "--at", when, "--to", then)[1]
+    assert line.endswith(f": name {name} instead")  # it is of the account the first one is of
 
 
 def test_a_mount_to_look_at_is_no_way_to_change_anything(mounted: MountedDisk, tmp_path: Path) -> None:
