@@ -46,12 +46,12 @@ class FileSystem:
     ) -> None:
         self.namespace = namespace
         self.files = files
-        self.handles = Handles(files)
         self.read_only = read_only
         self._services = services
         self._client_of = client_of
         self._times = Times(client_of, namespace, services.store)
         self._paths = Paths(namespace, files, self._times)
+        self.handles = Handles(files, self._paths.hidden.left)
         self._metadata = Metadata(services, namespace, files, self._paths)
         self._naming = Naming(namespace, files, self._paths, client_of)
         self._renames = Renames(namespace, files, self._paths, client_of)

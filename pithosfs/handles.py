@@ -42,10 +42,14 @@ class Handle:
 
 
 class Handles:
-    """The open handles of a mount; BadHandle for a number that is none, or not opened for what is asked."""
+    """The open handles of a mount; BadHandle for a number that is none, or not opened for what is asked.
 
-    def __init__(self, files: Files) -> None:
+    ``left`` is told of each file whose last handle is gone.
+    """
+
+    def __init__(self, files: Files, left: Callable[[OpenFile], None]) -> None:
         self._files = files
+        self._left = left
         self._open: dict[int, Handle] = {}
         self._numbers = itertools.count(1)
         self.pages = Pages()
@@ -71,6 +75,8 @@ class Handles:
         handle = self._open.pop(number, None)
         if handle is not None:
             self._files.closed(handle.file)
+            if not handle.file.users.handles:
+                self._left(handle.file)
 
     def write_to(self, file: OpenFile) -> bool:
         """Whether a program has the file open for writing."""

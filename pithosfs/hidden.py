@@ -12,7 +12,7 @@ from collections import deque
 
 from pithosfs.openfile import OpenFile
 
-#: Seconds a file is still found by such a name when libfuse is done with it: by who looked it up just before.
+#: Seconds a file is still found by such a name when nobody has it open: by who looked it up just before.
 _LINGER = 5.0
 
 
@@ -22,11 +22,12 @@ class Hidden:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._files: dict[str, OpenFile] = {}
-        self._forgotten: deque[tuple[float, str]] = deque()  # since when (monotonic), name
+        self._lingering: deque[tuple[float, str]] = deque()  # since when (monotonic), name
 
     def put(self, path: str, file: OpenFile) -> None:
         """``path`` leads to ``file``."""
         with self._lock:
+            self._sweep()
             self._files[_name(path)] = file
 
     def find(self, path: str) -> OpenFile | None:
@@ -34,18 +35,39 @@ class Hidden:
         return self._files.get(_name(path)) if self._files else None
 
     def forget(self, path: str) -> bool:
-        """The last handle of the file is gone; who looked its old name up may still come.
+        """libfuse is done with the file; who looked its old name up may still come.
 
         False for an ordinary path.
         """
-        name, now = _name(path), time.monotonic()
+        name = _name(path)
         with self._lock:
-            while self._forgotten and self._forgotten[0][0] < now - _LINGER:
-                self._files.pop(self._forgotten.popleft()[1], None)
+            self._sweep()
             if name not in self._files:
                 return False
-            self._forgotten.append((now, name))
+            self._lingering.append((time.monotonic(), name))
             return True
+
+    def left(self, file: OpenFile) -> None:
+        """The last handle of a file is gone, maybe of a hidden one.
+
+        Of one whose directory was removed, too, libfuse does not say that it is done with it: it finds no
+        path for it any more.
+        """
+        if not self._files:
+            return
+        with self._lock:
+            self._sweep()
+            now = time.monotonic()
+            self._lingering.extend((now, name) for name, each in self._files.items() if each is file)
+
+    def _sweep(self) -> None:
+        """Drop those whose time is over; one that was opened again lingers again when that is closed."""
+        before = time.monotonic() - _LINGER
+        while self._lingering and self._lingering[0][0] < before:
+            name = self._lingering.popleft()[1]
+            file = self._files.get(name)
+            if file is not None and not file.users.handles:
+                del self._files[name]
 
 
 def _name(path: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 
 import pytest
 
@@ -264,6 +266,58 @@ def test_a_removed_open_file_keeps_its_attributes(stack: Stack) -> None:
     assert stack.fs.xattr("/.fuse_hidden0000000000000001", "user.b") == b"2"
     assert stack.fs.xattrs("/file") == {}
     stack.fs.handles.release(handle.number)
+
+
+def test_of_a_file_removed_with_its_directory_nothing_is_left(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libfuse finds no name for it any more when it is closed, and does not say that it is done with it."""
+    left = []
+    for number in range(2):
+        monkeypatch.setattr("pithosfs.hidden._LINGER", 60.0)
+        stack.fs.mkdir("/dir", 0o755)
+        stack.write("/dir/file", b"content")
+        handle, hidden = stack.fs.open("/dir/file", write=True), f"/dir/.fuse_hidden000000000000000{number}"
+        assert stack.fs.hide("/dir/file", hidden)
+        stack.fs.rmdir("/dir")
+        stack.fs.handles.write(handle.number, 0, b"C")
+        assert stack.fs.node(hidden).size == 7
+        assert stack.read_handle(handle.number) == b"Content"
+        left.append(weakref.ref(handle.file))
+        stack.fs.handles.release(handle.number)
+        assert stack.fs.node(hidden).size == 7  # for who looked it up just before
+        monkeypatch.setattr("pithosfs.hidden._LINGER", 0.0)
+    stack.write("/file", b"another")
+    handle = stack.fs.open("/file")
+    assert stack.fs.hide("/file", "/.fuse_hidden0000000000000003")
+    gc.collect()
+    assert [each() for each in left] == [None, None]
+    stack.fs.handles.release(handle.number)
+    eventually(lambda: not stack.files.removals)
+    assert stack.names() == []
+    assert not stack.files.all()
+    assert not any(stack.staging.directory.glob("*.*"))
+
+
+def test_a_hidden_file_that_is_opened_again_keeps_its_name_until_it_is_closed(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pithosfs.hidden._LINGER", 0.0)
+    hidden = ["/.fuse_hidden0000000000000001", "/.fuse_hidden0000000000000002"]
+    for number, each in enumerate(hidden):
+        stack.write(f"/file{number}", b"content")
+        handle = stack.fs.open(f"/file{number}")
+        assert stack.fs.hide(f"/file{number}", each)
+        if number == 0:
+            again = stack.fs.open(each)
+        stack.fs.handles.release(handle.number)
+        stack.fs.forget_hidden(each)
+    assert stack.fs.node(hidden[0]).size == 7
+    assert stack.read_handle(again.number) == b"content"
+    stack.fs.handles.release(again.number)
+    stack.fs.forget_hidden("/another")  # all whose time is over go with that
+    with pytest.raises(NotFound):
+        stack.fs.node(hidden[0])
 
 
 def test_a_directory_is_not_hidden(stack: Stack) -> None:
