@@ -43,5 +43,6 @@ class Pending:
 
     @property
     def reason(self) -> str:
-        """State and error in one."""
-        return f"{self.state}: {self.error}" if self.error else self.state
+        """State and error in one; without the object's name, which stands beside it."""
+        error = (self.error or "").replace(f"{self.object}: ", "", 1)
+        return f"{self.state}: {error}" if error else self.state

@@ -117,7 +117,7 @@ def _show(lines: list[_Line]) -> None:
             output.size(each.unsent),
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.since)),
             each.mount or "-",
-            each.reason.replace(f"{each.object}: ", "", 1),  # as the first column says
+            each.reason,
         )
         for each in lines
     ]

@@ -92,7 +92,8 @@ def _show(reports: list[Report], in_full: bool) -> None:
         output.say("nothing is mounted")
         return
     output.draw(tables.in_full(reports[0]) if in_full else tables.overview(reports))
-    for line in tables.remedies(reports):
+    cut = tables.cut_reasons(reports[0]) if in_full else []
+    for line in (*([""] if cut else []), *cut, *tables.remedies(reports)):
         output.say(line)
 
 

@@ -106,14 +106,26 @@ def _details(report: Report) -> Iterator[tuple[str, str]]:
     )
     for each in details.get("uploads", ()):
         yield "sending", _sending(each)
-    for waits in report.pending:
-        what = output.plain(f"{waits.object} ({format_size(waits.unsent)}) {waits.state}")
-        reason = output.plain(f": {waits.error}") if waits.error else ""
+    for what, reason in _waiting(report):
         yield "unsent", what + output.shortened(reason, _LABEL + len(what))
     for each in details.get("conflicts", ()):
         yield "conflict", f"{each['object']} was changed elsewhere; what was written here is {each['copy']}"
     if errors := details.get("errors"):
         yield "errors", _errors(errors)
+
+
+def cut_reasons(report: Report) -> list[str]:
+    """Why files wait, where :func:`in_full` has room for the beginning only: each once, whole."""
+    cut = (
+        reason for what, reason in _waiting(report) if output.shortened(reason, _LABEL + len(what)) != reason
+    )
+    return list(dict.fromkeys(cut))
+
+
+def _waiting(report: Report) -> Iterator[tuple[str, str]]:
+    """What waits in a mount, and why, as it is shown."""
+    for each in report.pending:
+        yield output.plain(f"{each.object} ({format_size(each.unsent)}) "), output.plain(each.reason)
 
 
 def _errors(counts: dict[str, int]) -> str:

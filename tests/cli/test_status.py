@@ -150,10 +150,8 @@ class TestTables:
         place.unsent.write_text("a\n" + "b" * 120 + "\n")
         for words in (["status", place.mountpoint], ["pending"]):
             lines = place.pithosfs(*words).stdout.splitlines()
-            if words[0] == "pending":  # what was cut is below, in full, and once
-                assert lines[3:] == ["", f"failed: {reason}"]
-                lines = lines[:3]
-            short, long = lines[-2:]
+            assert lines[-2:] == ["", f"failed: {reason}"]  # what was cut, in full, and once
+            short, long = lines[-4:-2]
             assert short.endswith("…")
             if words[0] == "status":
                 assert len(short) == 100
@@ -167,6 +165,9 @@ class TestTables:
         lines = place.pithosfs("pending").stdout.splitlines()
         assert len(lines) == 2
         assert lines[1].endswith(f" {place.mountpoint}  failed: quota exceeded (413)")
+        line = place.pithosfs("status", place.mountpoint).stdout.splitlines()[-1]
+        assert line.startswith("unsent ")
+        assert line.endswith(" failed: quota exceeded (413)")
 
     def test_a_name_that_is_no_text_is_shown_as_ls_does(self, place: Place) -> None:
         place.mountpoint = place.mountpoint.with_name(os.fsdecode(b"mnt\xff\xc3"))
