@@ -123,6 +123,7 @@ class Admin:
         return {
             "source": str(self._source),
             "server": self._client.endpoint,
+            "server_answered": stats.answered,
             "account": self._client.account_id,
             "read_only": self._options.read_only,
             "started": self._started,

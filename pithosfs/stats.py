@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Counters at one moment; ``errors`` by the name of the error raised."""
+    """Counters at one moment; ``errors`` by the name of the error raised.
+
+    ``answered`` is when a server did last, in seconds since 1970; 0 if none has.
+    """
 
     requests: Mapping[str, int]
     bytes_up: int
     bytes_down: int
     retries: int
     errors: Mapping[str, int]
+    answered: float
 
 
 class Stats:
@@ -27,6 +32,7 @@ class Stats:
         self._requests: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._up = self._down = self._retries = 0
+        self._answered = 0.0
 
     def sent(self, method: str, body: int) -> None:
         """Count one request with ``body`` bytes."""
@@ -37,6 +43,7 @@ class Stats:
     def received(self, count: int) -> None:
         """Count bytes of an answer's body."""
         with self._lock:
+            self._answered = time.time()
             self._down += count
 
     def retried(self) -> None:
@@ -52,4 +59,11 @@ class Stats:
     def snapshot(self) -> Snapshot:
         """The counters now."""
         with self._lock:
-            return Snapshot(dict(self._requests), self._up, self._down, self._retries, dict(self._errors))
+            return Snapshot(
+                dict(self._requests),
+                self._up,
+                self._down,
+                self._retries,
+                dict(self._errors),
+                self._answered,
+            )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +18,10 @@ from pithosfs.pending import Pending
 
 #: Seconds a mount, or a server, may take to answer before it is shown as hanging.
 _PATIENCE = 3.0
+#: Seconds after which a server of which nothing was heard is asked whether it is there.
+_QUIET = 10.0
+#: When servers, by URL and account, answered this process: who watches does not ask each second.
+_answered: dict[tuple[str, str], float] = {}
 #: Errors of file operations that tell of a server out of reach.
 _UNREACHED = ("Unavailable", "FailedFast", "TimedOut")
 
@@ -24,7 +30,7 @@ class State(StrEnum):
     """What a mount is doing."""
 
     READY = "ready"
-    OFFLINE = "offline"  # it answers, but requests fail and its server does not answer
+    OFFLINE = "offline"  # it answers, but its server does not
     HANGS = "hangs"  # the process lives but does not answer
     DEAD = "dead"  # the process is gone, its mount point is not
     ENDING = "ending"  # unmounted, the process still has work or open files
@@ -115,14 +121,22 @@ def _ask(entry: registry.Entry) -> tuple[State, dict[str, Any]]:
 
 
 def _is_online(details: dict[str, Any]) -> bool:
-    """Whether requests of the mount have not failed, or its server answers again."""
-    waits = any(Pending.unpack(each).error for each in details.get("pending", ()))
-    if not waits and not any(each in details.get("errors", {}) for each in _UNREACHED):
+    """Whether the mount's server has answered lately, and no request has failed, or it answers now."""
+    if "server" not in details:
         return True
-    return "server" not in details or _answers(details["server"], details.get("account", ""))
+    about = (details["server"], details.get("account", ""))
+    waits = any(Pending.unpack(each).error for each in details.get("pending", ()))
+    failed = waits or any(each in details.get("errors", {}) for each in _UNREACHED)
+    heard = max(details.get("server_answered", math.inf), _answered.get(about, 0.0))
+    if not failed and time.time() - heard < _QUIET:
+        return True
+    answers = _ask_server(*about)
+    if answers:
+        _answered[about] = time.time()
+    return answers
 
 
-def _answers(server: str, account: str) -> bool:
+def _ask_server(server: str, account: str) -> bool:
     """Whether something works there; it gets no token, so that it need not prove who it is."""
     from pithosfs.transport import Request, Transport  # slow to load, and seldom needed
 

@@ -18,7 +18,7 @@ waits to be sent, what did not have to be sent, how often the cache helped.
 With a MOUNTPOINT, all that is known about this one.
 
 Exit code 1 if the mount asked for, or one of them, hangs, is dead or offline (its
-requests fail, and its server does not answer).
+server does not answer).
 
 Example:
   pithosfs status

@@ -6,13 +6,14 @@ import io
 import os
 import re
 import signal
+import time
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from pithosfs import cli
-from pithosfs.cli import prometheus, tables
+from pithosfs.cli import prometheus, reports, tables
 from pithosfs.cli.reports import Report, State
 from pithosfs.cli.watch import Speeds, _speed_text
 from pithosfs.pending import Pending
@@ -137,6 +138,39 @@ class TestTables:
         server.process.send_signal(signal.SIGCONT)
         done = place.pithosfs("status", place.mountpoint)
         assert re.search(r"^state +ready.*^errors .*out of reach: ", done.stdout, re.MULTILINE | re.DOTALL)
+
+    def test_a_server_that_died_while_nothing_was_asked_of_it(
+        self,
+        place: Place,
+        server: Server,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        place.environment["KAMAKI_CONFIG"] = str(server.config)
+        place.pithosfs("mount", "pithos", place.mountpoint)
+        for name, value in place.environment.items():
+            monkeypatch.setenv(name, value)
+        stopped, going = signal.SIGSTOP, signal.SIGCONT
+        for sign, quiet, code, state in (
+            (stopped, 600, 0, "ready"),
+            (stopped, 0, 1, "offline"),
+            (going, 0, 0, "ready"),
+        ):
+            server.process.send_signal(sign)
+            monkeypatch.setattr(reports, "_QUIET", quiet)
+            seen = cli.main(["status", str(place.mountpoint)])
+            server.process.send_signal(going)
+            text = capsys.readouterr().out
+            assert (seen, bool(re.search(rf"^state +{state}", text, re.MULTILINE))) == (code, True), text
+
+    def test_who_watches_asks_the_server_only_now_and_then(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+        monkeypatch.setattr(reports, "_ask_server", lambda *about: not asked.append(about))
+        details = {"server": "http://never-asked", "account": "a", "server_answered": time.time() - 3600}
+        assert all(reports._is_online(details) for _ in range(3))
+        assert len(asked) == 1
+        assert reports._is_online({**details, "errors": {"TimedOut": 1}})
+        assert len(asked) == 2
 
     def test_no_line_ends_in_blanks(self, place: Place) -> None:
         place.mount()
