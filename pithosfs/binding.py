@@ -288,8 +288,8 @@ class Binding(mfusepy.FUSE):  # type: ignore[misc]
         return int(self.operations.read(fip.contents.fh, offset, _view(buf, size)))
 
     def write(self, path: bytes | None, buf: Any, size: int, offset: int, fip: Any) -> int:
-        """Write straight from libfuse's buffer."""
-        return int(self.operations.write(fip.contents.fh, offset, _view(buf, size)))
+        """Write straight from libfuse's buffer; of a mapped page no flags come along."""
+        return int(self.operations.write(fip.contents.fh, offset, _view(buf, size), fip.contents.flags))
 
     def getxattr(self, path: bytes, name: bytes, value: Any, size: int) -> int:
         """One extended attribute; the kernel asks before each write for one that no file here has."""

@@ -109,7 +109,6 @@ class FileSystem:
         *,
         read: bool = True,
         write: bool = False,
-        append: bool = False,
         truncate: bool = False,
     ) -> Handle:
         """Open a file."""
@@ -122,7 +121,7 @@ class FileSystem:
         except BaseException:
             self.files.done(file)
             raise
-        handle = self.handles.add(file, read=read, write=write, append=append)
+        handle = self.handles.add(file, read=read, write=write)
         handle.private = private
         handle.unchanged = self.handles.pages.still_right(file)
         return handle
@@ -163,7 +162,6 @@ class FileSystem:
         mode: int,
         *,
         read: bool = True,
-        append: bool = False,
         truncate: bool = False,
         exclusive: bool = False,
     ) -> Handle:
@@ -174,8 +172,8 @@ class FileSystem:
         except Exists:
             if exclusive:
                 raise
-            return self.open(path, read=read, write=True, append=append, truncate=truncate)
-        return self.handles.add(file, read=read, write=True, append=append)
+            return self.open(path, read=read, write=True, truncate=truncate)
+        return self.handles.add(file, read=read, write=True)
 
     # -- changing --------------------------------------------------------------------------------
 

@@ -33,7 +33,6 @@ class Handle:
     file: OpenFile
     readable: bool
     writable: bool
-    append: bool
     readahead: Readahead
     #: The kernel's cached pages of this file are still right.
     unchanged: bool = False
@@ -56,10 +55,10 @@ class Handles:
 
     # -- coming and going -----------------------------------------------------------------------
 
-    def add(self, file: OpenFile, *, read: bool, write: bool, append: bool = False) -> Handle:
+    def add(self, file: OpenFile, *, read: bool, write: bool) -> Handle:
         """A handle of a file that is in use (``Files.use``), and is so by the handle from here on."""
         self._files.opened(file)
-        handle = Handle(next(self._numbers), file, read, write, append, Readahead(file.block_size))
+        handle = Handle(next(self._numbers), file, read, write, Readahead(file.block_size))
         self._open[handle.number] = handle
         return handle
 
@@ -111,10 +110,10 @@ class Handles:
 
     # -- changing -----------------------------------------------------------------------------------
 
-    def write(self, number: int, offset: int, data: Buffer) -> int:
-        """Write all of ``data``."""
-        handle = self._writable(number)
-        return handle.file.append(data) if handle.append else handle.file.write(offset, data)
+    def write(self, number: int, offset: int, data: Buffer, *, append: bool = False) -> int:
+        """Write all of ``data``: at ``offset``, or at the end wherever that is by now."""
+        file = self._writable(number).file
+        return file.append(data) if append else file.write(offset, data)
 
     def truncate(self, number: int, size: int) -> None:
         """Change the file's size."""

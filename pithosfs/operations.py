@@ -444,7 +444,6 @@ class Operations:
             path,
             read=access != os.O_WRONLY,
             write=access != os.O_RDONLY,
-            append=bool(flags & os.O_APPEND),
             truncate=bool(flags & os.O_TRUNC),
         )
         self._tell(info, handle)
@@ -459,7 +458,6 @@ class Operations:
             path,
             mode,
             read=info.flags & os.O_ACCMODE != os.O_WRONLY,
-            append=bool(info.flags & os.O_APPEND),
             truncate=bool(info.flags & os.O_TRUNC),  # others may have made one just now
             exclusive=bool(info.flags & os.O_EXCL),
         )
@@ -479,9 +477,9 @@ class Operations:
         return self._handles.read_into(number, offset, view)
 
     @border
-    def write(self, number: int, offset: int, view: memoryview) -> int:
-        """Write all of ``view``."""
-        return self._handles.write(number, offset, view)
+    def write(self, number: int, offset: int, view: memoryview, flags: int = 0) -> int:
+        """Write all of ``view``; ``flags`` are those the handle has now, 0 for pages of a memory map."""
+        return self._handles.write(number, offset, view, append=bool(flags & os.O_APPEND))
 
     @border
     def flush(self, number: int) -> None:

@@ -657,11 +657,11 @@ def test_copies_move_no_bytes(stack: Stack) -> None:
 
 def test_appending_handles_never_overwrite_each_other(stack: Stack) -> None:
     stack.write("/log", b"")
-    first = stack.fs.open("/log", write=True, append=True)
-    second = stack.fs.open("/log", write=True, append=True)
+    first = stack.fs.open("/log", write=True)
+    second = stack.fs.open("/log", write=True)
     for number in range(10):
-        stack.fs.handles.write(first.number, 0, f"a{number}".encode())
-        stack.fs.handles.write(second.number, 0, f"b{number}".encode())
+        stack.fs.handles.write(first.number, 0, f"a{number}".encode(), append=True)
+        stack.fs.handles.write(second.number, 0, f"b{number}".encode(), append=True)
     for handle in (first, second):
         stack.fs.handles.flush(handle.number)
         stack.fs.handles.release(handle.number)

@@ -134,10 +134,10 @@ def test_a_hashmap_of_another_size_than_the_listing_told_is_not_believed(stack: 
         return answer
 
     stack.wire.send = send  # type: ignore[method-assign]
-    handle = stack.fs.open("/file", write=True, append=True)
+    handle = stack.fs.open("/file", write=True)
     try:
         assert stack.fs.handles.node(handle.number).size == len(data)
-        stack.fs.handles.write(handle.number, len(data), b"appended")
+        stack.fs.handles.write(handle.number, len(data), b"appended", append=True)
         stack.fs.handles.flush(handle.number)
     except PithosError:
         pass  # to say so is fine

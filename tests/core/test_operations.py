@@ -47,8 +47,8 @@ def test_a_file_that_is_created_to_append_to_is_appended_to(
     second = with_flags(os.O_WRONLY | os.O_APPEND)
     calls.create("/file", 0o644, first)
     calls.open("/file", second)
-    calls.write(second.fh, 0, memoryview(b"one"))
-    calls.write(first.fh, 0, memoryview(b"two"))
+    calls.write(second.fh, 0, memoryview(b"one"), second.flags)
+    calls.write(first.fh, 0, memoryview(b"two"), first.flags)
     for info in (first, second):
         calls.flush(info.fh)
         calls.release(info.fh)

@@ -31,6 +31,21 @@ def test_shared_write_reaches_the_file(disk: Disk) -> None:
     assert (disk.path / "file").read_bytes() == model
 
 
+def test_shared_write_of_a_file_open_for_appending_stays_in_its_place(disk: Disk) -> None:
+    model = bytearray(noise(10_000))
+    (disk.path / "file").write_bytes(model)
+    with opened(disk.path / "file", os.O_RDWR | os.O_APPEND) as fd, mmap.mmap(fd, 0) as view:
+        view[100:106] = b"mapped"
+        view.flush()
+        os.write(fd, b"appended")
+        view[200:206] = b"mapped"
+    model[100:106] = model[200:206] = b"mapped"
+    model += b"appended"
+    assert (disk.path / "file").read_bytes() == model
+    disk.remount(fresh_cache=True)
+    assert (disk.path / "file").read_bytes() == model
+
+
 def test_shared_write_is_seen_by_reads_at_once(path: Path) -> None:
     (path / "file").write_bytes(bytes(20_000))
     with opened(path / "file") as fd, mmap.mmap(fd, 0) as view, opened(path / "file", os.O_RDONLY) as other:

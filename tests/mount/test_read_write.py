@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 import random
@@ -128,6 +129,18 @@ def test_append_goes_to_the_end_whatever_the_position(path: Path) -> None:
             os.write(other, b"+two")
         os.write(fd, b"+three")
     assert (path / "file").read_bytes() == b"start+one+two+three"
+
+
+def test_appending_begins_and_ends_while_a_file_is_open(path: Path) -> None:
+    (path / "file").write_bytes(b"start")
+    with opened(path / "file", os.O_RDWR | os.O_APPEND) as fd:
+        os.write(fd, b"+one")
+        fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+        os.pwrite(fd, b"S", 0)
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, b"+two")
+    assert (path / "file").read_bytes() == b"Start+one+two"
 
 
 def test_append_across_a_block_border(disk: Disk) -> None:
