@@ -147,12 +147,12 @@ def showable(component: str) -> bool:
 
 
 def is_text(name: str) -> bool:
-    """Whether the name can be bytes at all: JSON can also write halves of characters."""
+    """Whether the name can be bytes of a path at all: JSON can also write halves of characters, and NUL."""
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in name
 
 
 def _bytes(component: str) -> int:

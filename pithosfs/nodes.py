@@ -193,28 +193,28 @@ class TreeBuilder:
             _show(self.directories[here], names.to_path(""), node)
 
     def _marker(self, here: ObjectRef, node: Node, component: str) -> None:
-        children = self.directories[here]
-        name = names.to_path(component)
-        found = children.get(name)
-        if found is not None and not found.is_directory:
-            children[names.distinct(name, children)] = found
-        children[name] = node
+        _show_directory(self.directories[here], names.to_path(component), node)
         self.directories.setdefault(node.ref, {})
 
     def _directory_in(self, children: dict[str, Node], ref: ObjectRef, component: str) -> None:
         name = names.to_path(component)
         found = children.get(name)
-        if found is None:
-            children[name] = virtual_directory(ref)
-        elif not found.is_directory:
-            del children[name]
-            children[name] = virtual_directory(ref)
-            children[names.distinct(name, children)] = found
+        if found is None or not found.is_directory:
+            _show_directory(children, name, virtual_directory(ref))
+
+
+def _show_directory(children: dict[str, Node], component: str, node: Node) -> None:
+    """Put a directory into another one, in place of what was known of it; a file makes way for it."""
+    before = children.pop(component, None)
+    _show(children, component, node)
+    if before is not None and not before.is_directory:
+        _show(children, component, before)
 
 
 def _show(children: dict[str, Node], component: str, node: Node) -> None:
     """Put ``node`` into a directory, under ``component`` or what is free beside it."""
-    if names.showable(component):
-        children[names.distinct(component, children)] = node
+    free = names.distinct(component, children)
+    if names.showable(free):
+        children[free] = node
     else:
         log.warning("object %s… cannot be shown: its name is too long", str(node.ref)[:80])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pithosfs import rescue, wire
+from pithosfs import names, rescue, wire
 from pithosfs.errors import PithosError, ProtocolError
 from pithosfs.journal import pack_content, pack_node, unpack_content, unpack_node
 from pithosfs.names import ObjectRef
@@ -34,7 +34,7 @@ def mixed(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
 
 ENTRIES = mixed(
     name=st.text(min_size=1, max_size=30)
-    | st.sampled_from(["a/b", "/", "a//b", "..", "a\0b", "\ud800", "a/../b"]),
+    | st.sampled_from(["a/b", "/", "a//b", "..", "a\0b", "\ud800", "a/../b", "x" * 1025 + "/y"]),
     bytes=st.integers(0, 2**80),
     content_type=st.text(max_size=40),
     x_object_hash=st.sampled_from([HASH, "x", "A" * 64, ""]),
@@ -72,7 +72,8 @@ def test_any_listing(items: list[dict[str, Any]]) -> None:
             builder.add_entries([entry])
     for children in builder.directories.values():
         for component, node in children.items():
-            assert component not in ("", ".", "..") and "/" not in component
+            assert component not in ("", ".", "..") and "/" not in component and "\0" not in component
+            assert names.showable(component)
             assert inode_number(node) > 0
 
 

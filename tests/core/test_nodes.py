@@ -91,10 +91,24 @@ def test_a_leading_slash_hides_nothing_else() -> None:
     assert tree(entry("/a"), entry("//b"), entry("c")) == {"": {"c": "c"}}
 
 
+def test_what_no_path_can_hold_hides_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    """One such name in a directory, and the kernel shows nothing of it."""
+    long = "\U0001f600" * 300
+    odd = [f"{long}/b", f"{long}/c/d", "a\0b", "\0", "a\0/b"]
+    assert tree(entry("a"), *map(entry, odd), entry("d", DIRECTORY, 0))[""] == {"a": "a", "d": "d/"}
+    assert tree(entry(long, DIRECTORY, 0), entry("a"))[""] == {"a": "a"}
+    assert "cannot be shown" in caplog.text
+
+
+def test_a_file_that_has_no_room_beside_a_directory_of_its_name_hides_nothing_else() -> None:
+    name = "x" * names.MAX_SHOWN
+    assert tree(entry(name), entry(f"{name}/a"), entry("b"))[""] == {name: f"{name}/?", "b": "b"}
+
+
 def test_one_level_of_a_listing() -> None:
     builder = TreeBuilder(ObjectRef("box", "top"))
     builder.add_entries([entry("top/a"), entry("top/d", DIRECTORY, 0)])
-    builder.add_subdirs(["top/a/", "top/d/", "top/e/", "top//"])
+    builder.add_subdirs(["top/a/", "top/d/", "top/e/", "top//", f"top/{'x' * 1025}/"])
     children = builder.directories[builder.top]
     assert set(children) == {"a", "a‛", "d", "e", "‛"}
     assert children["d"].exists and not children["e"].exists
