@@ -223,11 +223,11 @@ def json_of(body: bytes | bytearray, label: str) -> Any:
 
 
 def number(value: object, what: str) -> int:
-    """A whole number, not negative, that may come as text."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+    """A whole number, not negative, of 63 bits, as the kernel and databases take; it may come as text."""
     if isinstance(value, str) and value.isascii() and value.strip().isdigit() and len(value) < 20:
-        return int(value)
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
     raise ProtocolError(f"the answer's {what} is not a number")
 
 

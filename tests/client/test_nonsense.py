@@ -74,6 +74,7 @@ def test_any_listing(items: list[dict[str, Any]]) -> None:
         for component, node in children.items():
             assert component not in ("", ".", "..") and "/" not in component and "\0" not in component
             assert names.showable(component)
+            assert max(node.size, node.version) < 2**63
             assert inode_number(node) > 0
 
 
