@@ -195,6 +195,8 @@ class Scratch:
         if self._small is not None:
             return bytes(self._small)
         handle = self._file()
+        if not os.fstat(handle).st_nlink:
+            raise NoSpace(f"cannot keep unsent data: somebody has removed {self._path}")
         for index in self._blocks:
             self._save(index)
         try:

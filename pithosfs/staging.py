@@ -23,6 +23,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -50,28 +51,51 @@ class Staging:
         self.root = root
         self.memory = memory or Memory(Room(SMALL_ROOM), Room(BLOCK_ROOM))
         self.directory = root / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Held before others can see it: they take over what nobody holds.
-        unseen = root / f".{self.directory.name}"
-        unseen.mkdir(mode=0o700)
-        self._held = _hold(unseen)
-        unseen.rename(self.directory)
-        self._names = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._held, self._names = self._make_directory()
+        self._making = threading.Lock()
         self._tried: set[str] = set()  # keys of entries that something is kept beside
+
+    def _make_directory(self) -> tuple[int | None, int]:
+        """Its lock, and itself opened."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Held before others can see it: they take over what nobody holds.
+        unseen = self.root / f".{self.directory.name}"
+        unseen.mkdir(mode=0o700)
+        held = _hold(unseen)
+        unseen.rename(self.directory)
+        return held, os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _make_again_if_removed(self) -> None:
+        """It lies below a cache, which people remove: what is to be kept from now on needs it again."""
+        with self._making:
+            if self._held is None or os.fstat(self._held).st_nlink:
+                return
+            try:
+                held, names = self._make_directory()
+            except OSError:
+                return  # who needs it says why
+            log.warning("%s was removed while it was in use: beginning it anew", self.directory)
+            for new, old in ((held, self._held), (names, self._names)):
+                if new is not None:
+                    os.dup2(new, old, inheritable=False)  # whoever uses it goes on with the new one
+                    os.close(new)
 
     def scratch(self) -> Scratch:
         """An empty scratch."""
+        self._make_again_if_removed()
         return Scratch(self.directory, self.memory)
 
     def close(self) -> None:
         """Remove the directory if nothing promised is left in it."""
-        if self._held is None:
+        with self._making:
+            held, self._held = self._held, None  # it is not made again from here on
+        if held is None:
             return
-        if not any(each.suffix in (".json", ".damaged") for each in self.directory.iterdir()):
-            shutil.rmtree(self.directory, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # somebody has removed all of it
+            if not any(each.suffix in (".json", ".damaged") for each in self.directory.iterdir()):
+                shutil.rmtree(self.directory, ignore_errors=True)
         os.close(self._names)
-        os.close(self._held)
-        self._held = None
+        os.close(held)
 
     # -- the journal ---------------------------------------------------------------------
 
@@ -85,6 +109,7 @@ class Staging:
 
     def _write(self, key: str, entry: dict[str, Any], *, durable: bool) -> None:
         path, new = self._path(key, "json"), False
+        self._make_again_if_removed()
         try:
             new = _put(path, {"format": FORMAT, **entry}, durable=durable)
             if durable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,6 +170,30 @@ def test_a_damaged_journal_entry_is_set_aside_and_the_others_are_delivered(scene
     assert all(scene.store.get(name) == SMALL for name in scene.store.names())
     assert len(list(mount.cache.rglob("*.damaged"))) == 1
     assert "set aside" in mount.log.read_text()
+
+
+def remove_cache(mount: Mount) -> None:
+    """All of it, though the mount may just be writing there."""
+    away = mount.cache.with_suffix(".away")
+    mount.cache.rename(away)
+    shutil.rmtree(away)
+
+
+def test_a_mount_goes_on_when_its_cache_directory_is_removed(scene: Scene) -> None:
+    mount = scene.mount()
+    top = mount.mountpoint
+    (top / "before").write_bytes(LARGE)
+    remove_cache(mount)
+    assert (top / "before").read_bytes() == LARGE
+    scene.proxy.faults(refuse(503))
+    with refused(errno.EIO):
+        (top / "file").write_bytes(LARGE)
+    kill(mount)
+    scene.resume(mount)
+    assert scene.store.get("file") == LARGE
+    remove_cache(mount)
+    mount.unmount()
+    assert mount.process.returncode == 0
 
 
 # -- one cache directory, two mounts ----------------------------------------------------------------

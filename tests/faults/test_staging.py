@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -157,6 +158,42 @@ def test_an_entry_that_cannot_be_written_leaves_what_was_there(
     names = {path.name for path in staging.directory.iterdir()}
     assert names == {"lock"} | ({"a" * 32 + ".json"} if before else set())
     assert [unpack_bytes(each.entry or {})[1] for each in entries(tmp_path)] == [b"before"] * before
+
+
+def test_a_directory_that_was_removed_is_there_again(tmp_path: Path) -> None:
+    """It is somewhere below ~/.cache, which people empty."""
+    root = tmp_path / "root"
+    staging = Staging(root, Memory(Room(0), Room(0)))
+    shutil.rmtree(root)
+    scratch = staging.scratch()
+    scratch.write(0, b"later")
+    staging.record("a" * 32, pack_bytes(scratch.key, scratch.persist()))
+    shutil.rmtree(root)
+    staging.record("b" * 32, pack_bytes(None, b"latest"))
+    assert [each.held for each in entries(root)] == [True]
+    assert not list(Staging(root).adopt()), "it is in use"
+    assert staging._held is not None
+    os.close(staging._held)  # as the end of a process does
+    assert [key for key, _, _ in Staging(root).adopt()] == ["b" * 32]
+
+
+def test_data_that_was_removed_is_not_promised(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, Memory(Room(0), Room(0)))
+    scratch = staging.scratch()
+    scratch.write(0, b"data")
+    shutil.rmtree(staging.directory)
+    staging.scratch()  # another file is opened
+    with pytest.raises(NoSpace, match="somebody has removed"):
+        scratch.persist()
+    view = memoryview(bytearray(4))
+    scratch.read_into(0, view)
+    assert bytes(view) == b"data"
+
+
+def test_nothing_is_left_to_remove_where_somebody_has_removed_it(tmp_path: Path) -> None:
+    staging = Staging(tmp_path / "root")
+    shutil.rmtree(tmp_path / "root")
+    staging.close()
 
 
 def test_everything_is_private(tmp_path: Path) -> None:
