@@ -22,7 +22,7 @@ from typing import TypeVar
 from pithosfs import attributes, names, transfer
 from pithosfs.api import Client
 from pithosfs.attributes import Attributes, Kind, kind_of
-from pithosfs.errors import IsADirectory, NotADirectory, PithosError
+from pithosfs.errors import InvalidArgument, IsADirectory, NotADirectory, PithosError
 from pithosfs.history import below
 from pithosfs.names import ObjectRef
 from pithosfs.nodes import Node, TreeBuilder, of_entry
@@ -315,6 +315,8 @@ def _fetch(client: Client, item: StoredItem, told: Told, totals: Totals) -> None
         totals.skip(node.size)
     elif node.kind is Kind.SYMLINK:
         target = bytes(client.read(node.ref.container, node.ref.name, 0, node.size, node.version or None))
+        if not target or b"\0" in target:
+            raise InvalidArgument(f"{node.ref} is a link to what no path can be")
         if item.path.is_symlink():
             item.path.unlink()
         item.path.symlink_to(os.fsdecode(target))

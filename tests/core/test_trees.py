@@ -128,6 +128,22 @@ def test_a_file_that_vanishes_while_a_tree_is_listed_does_not_stop_the_others(
     assert "tree/a" in stack.names()
 
 
+@pytest.mark.parametrize("target", [b"a\0b", b""], ids=["a NUL", "nothing"])
+def test_a_link_to_what_is_no_path_does_not_stop_the_others(
+    stack: Stack, tmp_path: Path, target: bytes
+) -> None:
+    for name in "abcdefgh":
+        stack.put(f"tree/{name}", b"content", content_type="text/plain; mtime=-999999999999")
+    link(stack, "tree/link", Path("before"))
+    assert not down(stack, "tree", tmp_path / "down").failed
+    stack.put("tree/0", b"content")
+    stack.put("tree/link", target, content_type="inode/symlink")
+    (failed,) = down(stack, "tree", tmp_path / "down").failed
+    assert "link" in failed
+    assert (tmp_path / "down" / "link").readlink() == Path("before")
+    assert (tmp_path / "down" / "0").read_bytes() == b"content"
+
+
 def test_nobody_gets_a_setuid_program_by_a_download(stack: Stack, tmp_path: Path) -> None:
     stack.put("tree/program", b"content", "text/plain; mode=6755")
     stack.put("tree/dir", b"", "application/directory; mode=2755")
