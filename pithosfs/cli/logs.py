@@ -6,6 +6,7 @@ import contextlib
 import logging
 import logging.handlers
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,23 @@ class _Collector(logging.Handler):
         self._said.append(record.getMessage())
 
 
+class _File(logging.handlers.WatchedFileHandler):
+    """A file that is opened anew when it was moved away.
+
+    That it cannot be written is no reason for anything else to fail: what cannot be logged is lost.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
 def _handler(file: Path | None) -> logging.Handler:
     if file is None:
         return logging.StreamHandler()
     os.close(os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
-    return logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+    return _File(file, encoding="utf-8", errors="backslashreplace")

@@ -190,6 +190,25 @@ except ValueError:
     assert all(char.isprintable() for char in text.replace("\n", ""))
 
 
+def test_a_log_goes_on_when_it_can_be_written_again(tmp_path: Path) -> None:
+    program = """
+import logging, shutil, sys
+from pathlib import Path
+from pithosfs.cli import logs
+log = Path(sys.argv[1])
+logs.start("info", log)
+shutil.rmtree(log.parent)
+logging.warning("this is lost")
+log.parent.mkdir()
+logging.warning("this is not")
+"""
+    log = tmp_path / "logs" / "log"
+    log.parent.mkdir()
+    done = subprocess.run([sys.executable, "-c", program, log], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert log.read_text().endswith("WARNING root: this is not\n")
+
+
 def test_a_port_that_is_taken_is_told_and_leaves_no_store_behind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,25 @@ def test_write_back_without_room_for_the_journal_sends_at_once_or_says_so(scene:
         kill(mount)
 
 
+@pytest.mark.parametrize("why", ["removed", "full"])
+def test_a_log_that_cannot_be_written_changes_no_answer(scene: Scene, why: str) -> None:
+    logs = scene.folder / "logs"
+    logs.mkdir()
+    mount = scene.mount("--log-file", str(logs / "log"))
+    shutil.rmtree(logs)
+    if why == "full":
+        logs.mkdir()
+        (logs / "log").symlink_to("/dev/full")
+    scene.proxy.faults(refuse(503))
+    with refused(errno.EIO):
+        (mount.mountpoint / "file").write_bytes(SMALL)
+    assert (mount.mountpoint / "file").read_bytes() == SMALL
+    scene.proxy.faults()
+    scene.settle(mount)
+    assert scene.store.get("file") == SMALL
+    assert not mount.complaints()
+
+
 # -- damage -----------------------------------------------------------------------------------------
 
 
