@@ -57,7 +57,8 @@ class _Waiting:
     busy: bool = False  # being sent
     again: bool = False  # put in once more while it was being sent
     hurried: bool = False  # a drain waits for it
-    round: int = 0  # the drain in which it failed last
+    began: int = 0  # the drain in which it was begun to be sent last
+    round: int = 0  # the same of what has failed last
     before: _Lot | None = None  # those it is being sent before
 
     def failed(self, error: Exception, round: int) -> None:
@@ -289,12 +290,13 @@ class Outbox:
             found = next_due(self._changed, self._first_ones, lambda: self._stopped, self._looks)
             if isinstance(found, _Lot):
                 item, found.busy = found.take_first(), False
-                item.busy = True
+                item.busy, item.began = True, self._round
                 if found.files:
                     self._changed.notify()  # somebody is to look when they are due
                 return item
             if found is not None:
                 self._take_out(found)
+                found.began = self._round
             return found
 
     def _first_ones(self) -> list[_Waiting | _Lot]:
@@ -320,7 +322,9 @@ class Outbox:
                 if str(error) != item.error:
                     log.warning("%s is not sent yet: %s", item.file.ref, error)
                 item.why = Why.FAILED
-                item.failed(error, self._round)
+                item.failed(error, item.began)
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(item.attempts, 10))
+                if item.hurried and item.began < self._round:
+                    pause = 0.0  # it was under way when the drain began, which asks for another attempt
                 self._place(item, pause * random.uniform(0.7, 1.3))  # noqa: S311 - only spreads load
             self._ended.notify_all()  # not the other threads: this one looks next

@@ -15,6 +15,7 @@ from pithosfs.admin import Admin
 from pithosfs.errors import QuotaExceeded, Stale, Unavailable
 from pithosfs.outbox import Outbox
 from pithosfs.pending import TO_BE_DELETED
+from pithosfs.transport import Request
 from tests.core.conftest import Build
 from tests.core.stack import Stack
 from tests.core.threads import InThread
@@ -99,6 +100,28 @@ def test_drain_sends_now_and_says_what_it_could_not(stack: Stack) -> None:
     assert stack.names() == ["good"]
     stack.wire.reset()
     assert stack.files.outbox.drain(10) == []
+
+
+def test_drain_tries_once_more_what_was_under_way_and_fails(stack: Stack) -> None:
+    """The network is back, though not for the attempt that had begun before: umount asks for another."""
+    stack.wire.refuse("PUT")
+    kept(stack, "/file", b"content")
+    begun, go = threading.Event(), threading.Event()
+
+    def fails(request: Request) -> None:
+        if request.method == "PUT":
+            begun.set()
+            assert go.wait(20)
+            raise Unavailable("the network is down")
+
+    stack.wire.before = fails
+    assert begun.wait(20)
+    stack.wire.reset()  # for all that begin from now on
+    draining = InThread(lambda: stack.files.outbox.drain(None))
+    eventually(lambda: any(each.hurried for each in stack.files.outbox._waiting.values()))
+    go.set()
+    assert draining.result() == []
+    assert stack.get("file") == b"content"
 
 
 def test_drain_does_not_wait_for_what_comes_after_it(build: Build) -> None:
