@@ -18,6 +18,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -226,8 +227,8 @@ class Outbox:
 
     def waiting(self) -> list[Pending]:
         """What waits."""
-        with self._lock:
-            items = list(self._waiting.values())
+        with self._lock:  # copies: of each all is of one moment, its state and its error
+            items = [copy(each) for each in self._waiting.values()]
         return [
             Pending(
                 object=str(each.file.ref),
