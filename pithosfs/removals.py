@@ -47,7 +47,7 @@ _AT_ONCE, _BEHIND = 8, 64
 #: longer is a sign that it may not.
 _SOON = 1.0
 _PATIENCE = 5.0
-_LONGEST_PAUSE = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 #: After so many seconds it is asked what there is before it is deleted: others may have written there.
 #: A slow store has done sooner what waits behind a program (64, at 46 a second): by one request each.
 _FRESH = 3.0
@@ -81,7 +81,7 @@ class _Removal:
     since: float = field(default_factory=time.time)
     asked: float = field(default_factory=time.monotonic)
     failures: int = 0
-    pause: float = 1.0
+    pause: float = field(default_factory=lambda: _FIRST_PAUSE)
     error: PithosError | None = None
     busy: bool = False
     ended: bool = False
