@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
 
 from pithosfs.attributes import Attributes
-from pithosfs.errors import NotADirectory, NotFound, Unavailable
+from pithosfs.errors import NotADirectory, NotFound, TimedOut, Unavailable
 from pithosfs.lister import Arrival
 from pithosfs.nodes import Node
 from pithosfs.transport import Request
@@ -17,6 +18,38 @@ from pithosfs.walks import Subtree
 from tests.core.conftest import Build
 from tests.core.stack import Stack
 from tests.core.threads import InThread
+from tests.support.waiting import eventually
+
+
+class Clock:
+    """Time as the tree sees it: what it says goes on when it is told to.
+
+    How long a busy machine takes between two steps of a test makes no listing old.
+    """
+
+    def __init__(self) -> None:
+        self._now = time.monotonic()
+        self._lock = threading.Lock()
+        self.time_ns = time.time_ns
+
+    def monotonic(self) -> float:
+        """A little later each time, as by any clock."""
+        with self._lock:
+            self._now += 1e-6
+            return self._now
+
+    def goes_on(self, seconds: float) -> None:
+        with self._lock:
+            self._now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """For all that knows the age of listings."""
+    found = Clock()
+    for module in ("namespace", "lister", "unlisted", "walks"):
+        monkeypatch.setattr(f"pithosfs.{module}.time", found)
+    return found
 
 
 def listings(stack: Stack) -> int:
@@ -50,46 +83,46 @@ def test_many_who_look_at_once_make_one_request(stack: Stack) -> None:
     assert listings(stack) == 1
 
 
-def test_what_others_do_is_seen_after_the_time_to_live(build: Build) -> None:
+def test_what_others_do_is_seen_after_the_time_to_live(build: Build, clock: Clock) -> None:
     stack = build(ttl=0.3)
     stack.put("file", b"x")
     assert stack.ls() == ["file"]
     stack.put("new", b"x")
     assert stack.ls() == ["file"]
-    time.sleep(0.35)
+    clock.goes_on(0.35)
     assert stack.ls() == ["file", "new"]
 
 
-def test_an_old_listing_is_revalidated_for_the_whole_container_at_once(build: Build) -> None:
+def test_an_old_listing_is_revalidated_for_the_whole_container_at_once(build: Build, clock: Clock) -> None:
     stack = build(ttl=0.2)
     for name in ("a/file", "b/file", "c/file"):
         stack.put(name, b"x")
     time.sleep(1.1)  # the store's stamp has a resolution of a second
     for path in ("/", "/a", "/b", "/c"):
         stack.namespace.children(stack.namespace.find(path))
-    time.sleep(0.25)
+    clock.goes_on(0.25)
     stack.wire.reset()
     for path in ("/", "/a", "/b", "/c"):
         stack.namespace.children(stack.namespace.find(path))
     assert len(stack.wire.requests) == 1
     stack.put("b/new", b"x")
-    time.sleep(0.25)
+    clock.goes_on(0.25)
     assert sorted(stack.namespace.children(stack.namespace.find("/b"))) == ["file", "new"]
 
 
-def test_to_ask_whether_anything_changed_is_to_ask_what(build: Build) -> None:
+def test_to_ask_whether_anything_changed_is_to_ask_what(build: Build, clock: Clock) -> None:
     stack = build(ttl=0.2)
     stack.put("file", b"x")
     time.sleep(1.1)  # the store's stamp has a resolution of a second
     assert stack.ls() == ["file"]
     stack.put("new", b"x")
-    time.sleep(0.25)
+    clock.goes_on(0.25)
     stack.wire.reset()
     assert stack.ls() == ["file", "new"]
     assert listings(stack) == 1
 
 
-def test_a_small_tree_in_use_is_listed_anew_as_a_whole(build: Build) -> None:
+def test_a_small_tree_in_use_is_listed_anew_as_a_whole(build: Build, clock: Clock) -> None:
     stack = build(ttl=0.2)
     for directory in range(5):
         stack.put(f"top/d{directory}/below/file", b"x")
@@ -97,7 +130,7 @@ def test_a_small_tree_in_use_is_listed_anew_as_a_whole(build: Build) -> None:
     for path in directories:
         stack.ls(path)
     stack.put("top/d4/below/new", b"x")
-    time.sleep(0.25)
+    clock.goes_on(0.25)
     stack.wire.reset()
     for path in directories:
         stack.ls(path)
@@ -105,7 +138,9 @@ def test_a_small_tree_in_use_is_listed_anew_as_a_whole(build: Build) -> None:
     assert listings(stack) == 1
 
 
-def test_who_looked_at_several_directories_and_goes_into_one_gets_all_in_one_listing(stack: Stack) -> None:
+def test_who_looked_at_several_directories_and_goes_into_one_gets_all_in_one_listing(
+    stack: Stack, clock: Clock
+) -> None:
     for directory in range(5):
         stack.put(f"top/d{directory}/file", b"x")
     stack.ls()
@@ -117,7 +152,7 @@ def test_who_looked_at_several_directories_and_goes_into_one_gets_all_in_one_lis
     assert listings(stack) == 1
 
 
-def test_who_goes_straight_down_lists_only_what_is_on_the_way(stack: Stack) -> None:
+def test_who_goes_straight_down_lists_only_what_is_on_the_way(stack: Stack, clock: Clock) -> None:
     for directory in range(5):
         stack.put(f"top/d{directory}/file", b"x")
     stack.wire.reset()
@@ -125,15 +160,16 @@ def test_who_goes_straight_down_lists_only_what_is_on_the_way(stack: Stack) -> N
     assert listings(stack) == stack.wire.count(within="delimiter=") == 3
 
 
-def test_a_change_within_the_second_is_not_missed(build: Build) -> None:
+def test_a_change_within_the_second_is_not_missed(build: Build, clock: Clock) -> None:
     stack = build(ttl=0.1)
     for number in range(8):
         stack.put(f"file{number}", b"x")
         assert len(stack.ls()) == number + 1
-        time.sleep(0.12)
+        time.sleep(0.12)  # of the store's seconds
+        clock.goes_on(0.12)
 
 
-def test_a_walk_becomes_one_listing(stack: Stack) -> None:
+def test_a_walk_becomes_one_listing(stack: Stack, clock: Clock) -> None:
     for directory in range(20):
         for number in range(5):
             stack.put(f"top/d{directory:02}/file{number}", b"x")
@@ -166,14 +202,14 @@ def test_directories_not_looked_at_for_long_are_forgotten(build: Build) -> None:
     assert stack.wire.requests
 
 
-def test_a_listing_of_many_pages_is_revalidated_like_any_other(build: Build) -> None:
+def test_a_listing_of_many_pages_is_revalidated_like_any_other(build: Build, clock: Clock) -> None:
     stack = tree_of_many_pages(build, ttl=0.1)
     time.sleep(1.1)  # the store's stamp has a resolution of a second
     assert len(stack.ls("/top")) == 10
     assert len(stack.ls("/top/d0")) == len(stack.ls("/top/d1")) == 10
     stack.wire.reset()
     for number in range(2, 10):
-        time.sleep(0.15)
+        clock.goes_on(0.15)
         assert len(stack.ls(f"/top/d{number}")) == 10
     assert listings(stack) <= 3 * 8  # for each directory on the way; a listing of all takes six
     assert stack.wire.count(within="marker=") == 0
@@ -190,11 +226,11 @@ def test_a_directory_that_got_another_name_is_not_two_that_were_looked_at(stack:
     assert stack.wire.count(within="prefix=new/") == listings(stack) == 1
 
 
-def test_a_walk_ends_though_its_listing_takes_longer_than_it_is_trusted(build: Build) -> None:
+def test_a_walk_ends_though_its_listing_takes_longer_than_it_is_trusted(build: Build, clock: Clock) -> None:
     """And somebody else goes on writing all the time, so that nothing can be revalidated."""
     stack = tree_of_many_pages(build, ttl=0.05)
     stack.wire.reset()
-    stack.wire.before = lambda request: time.sleep(0.1)
+    stack.wire.before = lambda request: clock.goes_on(0.1)
     for number in range(10):
         assert len(stack.ls(f"/top/d{number}")) == 10
         stack.put(f"elsewhere/{number}", b"x")
@@ -202,10 +238,25 @@ def test_a_walk_ends_though_its_listing_takes_longer_than_it_is_trusted(build: B
     assert len(pages) <= 5 * 6  # not once for each directory
 
 
-def test_a_listing_may_take_longer_than_the_timeout_while_its_pages_come(build: Build) -> None:
-    stack = tree_of_many_pages(build, timeout=1.0)
-    stack.wire.before = lambda request: time.sleep(0.4)
+def test_a_listing_may_take_longer_than_the_timeout_while_its_pages_come(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = tree_of_many_pages(build)
+    over = []
+
+    def wait(future: Future[None], timeout: float) -> None:
+        """The time is over whenever a page has come, but not the last."""
+        before = stack.wire.count("GET")
+        eventually(lambda: future.done() or stack.wire.count("GET") > before + 1)
+        if not future.done():
+            over.append(timeout)
+            raise TimedOut("the time is over")
+        future.result()
+
+    stack.wire.before = lambda request: time.sleep(0.1)
+    monkeypatch.setattr("pithosfs.namespace.wait", wait)
     assert len(stack.ls("/top/d0")) == len(stack.ls("/top/d1")) == 10
+    assert over
 
 
 def test_a_walk_over_a_directory_that_vanished_ends(stack: Stack) -> None:
