@@ -41,9 +41,22 @@ Build = Callable[..., Stack]
 
 
 @pytest.fixture
-def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is hidden is deleted before :meth:`Stack.end_moments`.
+
+    A busy machine takes longer than a moment between the two calls libfuse makes for one rename.
+    """
+    monkeypatch.setattr("pithosfs.removals._MOMENT", 600.0)
+
+
+@pytest.fixture
+def build(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Build]:
     """Make a stack; ``full`` for blocks of 4 MiB, ``md5`` for MD5s as ETags, other options as of Stack."""
     stacks: list[Stack] = []
+    # Of many removals one after the other only the first is waited for, however long this machine pauses.
+    monkeypatch.setattr("pithosfs.removals._SOON", 600.0)
 
     def make(
         *, full: bool = False, md5: bool = False, directory: Path | None = None, **options: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -202,6 +203,15 @@ class Stack:
             raise NoSpace("no room")
 
         monkeypatch.setattr(self.staging, "record", full)
+
+    def end_moments(self) -> None:
+        """The moment of everything that was hidden is over: it is deleted, if nobody has claimed it."""
+        removals = self.files.removals
+        with removals._lock:
+            for each in removals._waiting.values():
+                if each.due != math.inf:
+                    each.due = 0.0
+            removals._changed.notify_all()
 
     def ref(self, name: str) -> ObjectRef:
         return ObjectRef(self.container, name)

@@ -338,6 +338,7 @@ def test_a_hidden_name_can_be_taken_at_once(stack: Stack) -> None:
     assert stack.get("file") == b"new"
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_replacing_an_open_file_the_way_libfuse_does_never_leaves_the_name_empty(stack: Stack) -> None:
     stack.write("/file", b"old")
     stack.write("/temp", b"new")

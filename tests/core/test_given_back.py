@@ -21,6 +21,8 @@ from tests.support.waiting import eventually
 HIDDEN = "/.fuse_hidden0000000000000001"
 TEMPORARY = "/.file.a8Xk2P"
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 
 def refuses_a_rename_onto_open(
     stack: Stack,
@@ -29,10 +31,14 @@ def refuses_a_rename_onto_open(
     hidden: str = HIDDEN,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> None:
-    """As libfuse does it; the MOVE does not arrive.  ``meanwhile`` is called when it is about to be sent."""
+    """As libfuse does it; the MOVE does not arrive.  ``meanwhile`` is called when it is about to be sent.
+
+    The moment after which the file would have been deleted is over by then.
+    """
 
     def tap(request: Request) -> None:
         if request.method == "MOVE":
+            stack.end_moments()
             meanwhile()
             raise Unavailable("the network is down")
 
@@ -44,9 +50,13 @@ def refuses_a_rename_onto_open(
 
 
 def refuses_slowly(stack: Stack, old: str, new: str, seconds: float) -> None:
-    """The same where all other requests take so long; returns when nothing waits to be deleted."""
+    """The same where all other requests take longer than a removal waits, and ``seconds`` more.
+
+    Returns when nothing waits to be deleted.
+    """
 
     def slow(request: Request) -> None:
+        stack.end_moments()
         if request.method == "MOVE":
             raise Unavailable("the network is down")
         time.sleep(seconds)
@@ -69,7 +79,7 @@ def test_an_unsent_file_that_got_its_name_back_is_sent(build: Build) -> None:
     stack.write("/file", b"two")
     refuses_a_rename_onto_open(stack, "/other", "/file")
     assert stack.read("/file") == b"two"
-    eventually(lambda: stack.get("file") == b"two", 5.0)
+    eventually(lambda: stack.get("file") == b"two")
     stack.fs.handles.release(reader.number)
 
 
@@ -146,7 +156,7 @@ def test_a_file_closed_while_the_rename_onto_it_fails_is_sent(stack: Stack) -> N
         stack.fs.handles.release(writer.number)
 
     refuses_a_rename_onto_open(stack, "/other", "/file", meanwhile=leaves)
-    eventually(lambda: stack.get("file") == b"two", 5.0)
+    eventually(lambda: stack.get("file") == b"two")
 
 
 def test_a_target_is_not_deleted_before_the_rename_onto_it_has_begun(build: Build) -> None:
@@ -158,7 +168,7 @@ def test_a_target_is_not_deleted_before_the_rename_onto_it_has_begun(build: Buil
     stack.ls(), stack.ls("/dir")
     reader = stack.fs.open("/file")
 
-    refuses_slowly(stack, "/dir/other", "/file", 0.08)
+    refuses_slowly(stack, "/dir/other", "/file", 0.05)
     stack.fs.handles.release(reader.number)
     assert "file" in stack.names()
 
@@ -173,7 +183,8 @@ def test_a_rename_that_fails_late_leaves_the_file_it_was_to_replace(stack: Stack
 
     def late(request: Request) -> None:
         if request.method == "MOVE":
-            time.sleep(0.08)
+            stack.end_moments()
+            time.sleep(0.03)
             raise Unavailable("the network is down")
 
     others = [InThread(busy) for _ in range(2)]
@@ -268,6 +279,7 @@ def test_a_removed_file_does_not_come_back_by_a_rename_elsewhere(stack: Stack) -
     with pytest.raises(Unavailable):
         stack.fs.rename("/other", "/b/file")
     stack.wire.reset()
+    stack.end_moments()
     eventually(lambda: not stack.files.removals)
     assert stack.ls("/a") == []
     assert "a/file" not in stack.names()
@@ -281,6 +293,7 @@ def test_a_removed_file_does_not_come_back_by_a_rename_onto_its_name(stack: Stac
     stack.fs.open("/file")
     stack.wire.refuse("MOVE")
     stack.fs.hide("/file", HIDDEN)
+    stack.end_moments()
     with pytest.raises(NotFound):
         stack.fs.node("/file")  # as the kernel looks, of which the name is gone
     with pytest.raises(Unavailable):
@@ -300,6 +313,7 @@ def test_nothing_is_left_of_a_file_that_was_removed_while_it_was_open(stack: Sta
     stack.fs.forget_hidden(HIDDEN)
     stack.fs._paths.hidden._files.clear()  # as five seconds later
     del handle
+    stack.end_moments()
     eventually(lambda: not stack.files.removals)
     gc.collect()
     assert file() is None

@@ -126,7 +126,7 @@ def test_a_conflict_met_by_the_outbox_is_told_by_the_rename(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The moment of a held file ends while it is renamed."""
-    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 0.3)
+    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 600.0)
     stack.put("file", b"before")
     stack.ls()
     stack.put("file", b"theirs")
@@ -135,7 +135,7 @@ def test_a_conflict_met_by_the_outbox_is_told_by_the_rename(
 
     def slow(directory: Node) -> None:  # as it is where it makes a marker
         real(directory)
-        time.sleep(0.6)
+        stack.files.outbox.drain(0.6)
 
     monkeypatch.setattr(stack.fs._paths, "left", slow)
     with pytest.raises(Stale):
@@ -407,6 +407,7 @@ def test_a_directory_moved_to_the_place_of_an_empty_one_is_not_shown_empty(
     assert stack.ls("/new") == ["file"]
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_what_takes_the_place_of_an_open_file_is_shown_until_it_is_sent(build: Build) -> None:
     """Neither was sent, so listings have no such name; the removal of the open one ends with the rename."""
     stack = build(write_back=60.0, ttl=0.0)
@@ -476,6 +477,7 @@ def test_a_listing_of_the_tree_brings_nothing_back_to_a_directory_made_anew(stac
     assert stack.ls("/dir") == []
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
 def test_what_a_rename_that_failed_was_to_replace_survives_a_crash(build: Build, is_open: bool) -> None:
     """Both are in the journal, and the network is down: what is moved has to be sent first."""
