@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -129,18 +130,21 @@ def test_one_bad_block_does_not_end_the_writing(
 
 
 def test_small_blocks_are_written_when_no_more_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "_PAUSE", 0.3)
+    monkeypatch.setattr(cache_module, "_PAUSE", 600.0)
+    monkeypatch.setattr(cache_module, "_LONGEST", 600.0)
     disk = DiskCache(tmp_path, 10_000_000)
     cache = BlockCache(1_000_000, disk)
     cache.start()
     large = os.urandom(cache_module._SMALL)
-    for number in range(6):
+    for number in range(5):
         cache.put(block_hash(bytes([number])), bytes([number]))
         time.sleep(0.1)
         assert not disk.count, "a program is at it"
     cache.put(block_hash(large), large)
     eventually(lambda: disk.count == 1)
     assert block_hash(large) in disk, "what is large does not wait for that"
+    monkeypatch.setattr(cache_module, "_PAUSE", 0.1)
+    cache.put(block_hash(b"x"), b"x")  # and then no more
     eventually(lambda: disk.count == 7)
     cache.close()
 
@@ -150,12 +154,15 @@ def test_they_do_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     disk = DiskCache(tmp_path, 10_000)
     cache = BlockCache(10_000, disk)
     cache.start()
-    for number in range(200):
-        cache.put(block_hash(bytes([number])), bytes([number]))
-        time.sleep(0.02)
-        if disk.count:
-            break
-    assert disk.count
+    monkeypatch.setattr(cache_module, "_PAUSE", 600.0)
+    numbers = itertools.count()
+
+    def written_while_more_come() -> int:
+        number = next(numbers).to_bytes(4)
+        cache.put(block_hash(number), number)
+        return disk.count
+
+    eventually(written_while_more_come)
     cache.close()
 
 
