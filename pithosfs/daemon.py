@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 Ready = Callable[[], None]
 
 _READY = b"1"
+#: What whoever started the waiting parent sends it.
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 
 
 def background(work: Callable[[Ready], int]) -> int:
@@ -31,18 +33,21 @@ def background(work: Callable[[Ready], int]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
+    # Held back until each of the two knows what to do with them: one that ended the parent before that
+    # would leave a child that mounts all the same.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _run_child(work, writer)
+        _run_child(work, writer, mask)
     os.close(writer)
-    with _passing_on(child), os.fdopen(reader, "rb") as pipe:
+    with _passing_on(child, mask), os.fdopen(reader, "rb") as pipe:
         if pipe.read(1) == _READY:
             return 0
         return _exit_code(os.waitpid(child, 0)[1])
 
 
-def _run_child(work: Callable[[Ready], int], writer: int) -> None:
+def _run_child(work: Callable[[Ready], int], writer: int, mask: set[int]) -> None:
     """The child's whole life; leaves by ``os._exit``, never into the parent's code."""
     code = 1
     try:
@@ -57,9 +62,13 @@ def _run_child(work: Callable[[Ready], int], writer: int) -> None:
                 os.write(writer, _READY)
             os.close(writer)
 
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = work(ready)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        print("pithosfs: interrupted", file=sys.stderr)
+        code = 128 + signal.SIGINT
     except OSError as error:
         print(f"pithosfs: cannot go to the background: {error}", file=sys.stderr)
     finally:
@@ -77,13 +86,16 @@ def _replace_by_null(*descriptors: int) -> None:
 
 
 @contextlib.contextmanager
-def _passing_on(child: int) -> Iterator[None]:
+def _passing_on(child: int, mask: set[int]) -> Iterator[None]:
+    """Inside the ``with`` the child gets these signals, those held back so far, too; ``mask`` as it was."""
+
     def forward(number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, forward) for number in _PASSED_ON}
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield
     finally:
         for number, handler in before.items():

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -51,6 +52,17 @@ class TestBackground:
         assert parent.stderr is not None
         assert parent.stderr.read() == "pithosfs mount: interrupted\n"
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_while_it_goes_to_the_background_ends_the_child_too(
+        self, number: signal.Signals, tmp_path: Path
+    ) -> None:
+        """The parent does not pass signals on yet when it comes."""
+        command = [sys.executable, "-c", SENT_AT_ONCE, str(int(number)), str(tmp_path / "child")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 128 + number
+        assert registry.birth(int((tmp_path / "child").read_text())) is None
+
     def test_a_signal_just_before_it_is_mounted_leaves_nothing(self, place: Place) -> None:
         runtime = Path(place.environment["XDG_RUNTIME_DIR"])
         parent = place.start("--mount-takes", "50")
@@ -58,6 +70,29 @@ class TestBackground:
         parent.send_signal(signal.SIGTERM)
         assert parent.wait(10) == 130
         assert list(runtime.glob("pithosfs/*")) == []
+
+
+SENT_AT_ONCE = """
+import os, pathlib, signal, sys, time
+from pithosfs import daemon
+
+def fork(real=os.fork):
+    child = real()
+    if child:
+        pathlib.Path(sys.argv[2]).write_text(str(child))
+        os.kill(os.getpid(), int(sys.argv[1]))
+    return child
+
+def work(ready):
+    try:
+        time.sleep(50)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+os.fork = fork
+sys.exit(daemon.background(work))
+"""
 
 
 def waiting_child(pid: int) -> int:
