@@ -100,6 +100,7 @@ class Place:
         pid = self.pid
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: registry.birth(pid) is None)
+        eventually(lambda: mountpoints.is_dead(str(self.mountpoint)))  # its last thread has ended, too
 
     def is_over(self) -> bool:
         """Neither mount point nor entry nor socket is left."""
