@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
 
 from pithosfs import control
-from tests.support.mounts import Mount
+from tests.support.mounts import PITHOSFS, Mount
 from tests.support.netproxy import NetProxy
 from tests.support.server import Server, Store, environment
 from tests.support.waiting import eventually
@@ -26,7 +26,7 @@ TIMEOUT = 2.0
 #: Seconds on top of that for two busy processors.
 SLACK = 4.0
 #: Seconds until the mounts are killed under a test that hangs in one of them.
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 class Scene:
@@ -83,13 +83,16 @@ class Scene:
         url = setting(self.server, "url")
         return text.replace(url, self.proxy.url + "/" + url.split("/", 3)[3])
 
-    def mount(self, *options: str, name: str = "one", timeout: float = TIMEOUT) -> Mount:
+    def mount(
+        self, *options: str, name: str = "one", timeout: float = TIMEOUT, program: Sequence[str] = PITHOSFS
+    ) -> Mount:
         """A new mount as if on a machine called ``name``, whose home it has."""
         found = Mount(
             self.container,
             self.folder / f"mnt-{name}",
             self.home(name),
             ("--create", "--timeout", f"{timeout:g}", "--dir-cache-time", "0.5", *options),
+            program,
         )
         self._mounts.append(found)
         self.start(found, name)
@@ -140,7 +143,7 @@ class Scene:
         start = f"{self.container}/"
         return sorted(each["object"].removeprefix(start) for each in self.status(mount, name)["pending"])
 
-    def settle(self, mount: Mount, name: str = "one", seconds: float = 40.0) -> None:
+    def settle(self, mount: Mount, name: str = "one", seconds: float = 60.0) -> None:
         """Wait until nothing is pending any more."""
         eventually(lambda: not self.ask(mount, "pending", name), seconds, "the end of sending")
 

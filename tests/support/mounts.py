@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support import processes
@@ -16,16 +16,26 @@ from tests.support.waiting import eventually
 _COMPLAINT = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|^Traceback|^\s*\w*(Error|Exception)\b")
 
 
+#: What Python runs.
+PITHOSFS = ("-m", "pithosfs")
+
+
 class Mount:
-    """``pithosfs mount`` in the foreground.
+    """``pithosfs mount`` in the foreground, where ``program`` is pithosfs.
 
     Its cache and log lie beside the mount point: ``NAME.cache``, ``NAME.log``.
     """
 
     def __init__(
-        self, source: str, mountpoint: Path, environment: Mapping[str, str], options: tuple[str, ...] = ()
+        self,
+        source: str,
+        mountpoint: Path,
+        environment: Mapping[str, str],
+        options: tuple[str, ...] = (),
+        program: Sequence[str] = PITHOSFS,
     ) -> None:
         self.source = source
+        self._program = program
         self.mountpoint = mountpoint
         self.cache = mountpoint.with_name(mountpoint.name + ".cache")
         self.log = mountpoint.with_name(mountpoint.name + ".log")
@@ -38,7 +48,7 @@ class Mount:
         self.log.touch()
         process = processes.start(
             [
-                *(sys.executable, "-m", "pithosfs", "mount", self.source, str(self.mountpoint)),
+                *(sys.executable, *self._program, "mount", self.source, str(self.mountpoint)),
                 *("--foreground", "--cache-dir", str(self.cache), *self._options),
             ],
             output=self.log,
