@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.faults import arguments
 from tests.faults.scene import Scene
 from tests.support.mounts import Mount
 from tests.support.server import Server
+from tests.support.waiting import eventually
 
 SIZES = (0, 100, 5_000, 70_000, 400_000, 2_000_000, 5_000_000)
 FILES = 5  # of each writer
@@ -141,9 +143,16 @@ def work(number: int, tops: list[Path], writers: int, book: Book, seed: int, sto
 
 
 def soak(
-    folder: Path, server: Server, *, seconds: float, mounts: int = 2, writers: int = 16, seed: int = 1
+    folder: Path,
+    server: Server,
+    *,
+    seconds: float,
+    mounts: int = 2,
+    writers: int = 16,
+    seed: int = 1,
+    least: int = 0,
 ) -> Result:
-    """The first part."""
+    """The first part; at least so many writes are acknowledged, and half as many files read."""
     result = Result(seed, seconds)
     book = Book(result)
     scene = Scene(folder, server, "soak", patience=None)
@@ -167,7 +176,12 @@ def soak(
             )
             for number in range(writers)
         ]
-        run_for(threads, seconds, stop)
+        run_for(
+            threads,
+            seconds,
+            stop,
+            lambda: bool(failures) or (result.acknowledged > least and result.read > least // 2),
+        )
         result.wrong += [f"a writer ended: {error}" for error in failures]
         finish(scene, found, result)
         compare(scene, book, result)
@@ -176,10 +190,14 @@ def soak(
     return result
 
 
-def run_for(threads: list[threading.Thread], seconds: float, stop: threading.Event) -> None:
+def run_for(
+    threads: list[threading.Thread], seconds: float, stop: threading.Event, enough: Callable[[], bool]
+) -> None:
+    """At least so long, and until it is enough."""
     for each in threads:
         each.start()
     time.sleep(seconds)
+    eventually(enough, 120, "what the writers were to do")
     stop.set()
     for each in threads:
         each.join(120)
@@ -203,9 +221,16 @@ def compare(scene: Scene, book: Book, result: Result) -> None:
 
 
 def lost_updates(
-    folder: Path, server: Server, *, seconds: float, mounts: int = 4, writers: int = 16, seed: int = 1
+    folder: Path,
+    server: Server,
+    *,
+    seconds: float,
+    mounts: int = 4,
+    writers: int = 16,
+    seed: int = 1,
+    least: int = 0,
 ) -> Result:
-    """The second part: every acknowledged content exists at the end: file, conflict copy or version.
+    """The second part: every acknowledged content, ``least`` at least, is at the end a file, copy or version.
 
     Writers in one mount take turns, as programs that share a file on one machine have to.
     """
@@ -243,7 +268,7 @@ def lost_updates(
             )
             for number in range(writers)
         ]
-        run_for(threads, seconds, stop)
+        run_for(threads, seconds, stop, lambda: result.acknowledged > least)
         finish(scene, found, result)
         names = scene.store.names()
         result.conflict_copies = len(names) - 1

@@ -82,7 +82,7 @@ def test_a_short_soak(tmp_path: Path) -> None:
     server = Server(tmp_path / "server")
     server.start()
     try:
-        result = soak(tmp_path, server, seconds=15, writers=16)
+        result = soak(tmp_path, server, seconds=15, writers=16, least=50)
     finally:
         server.stop()
     print(result)

@@ -126,7 +126,7 @@ def test_many_writers_of_one_file_lose_nothing(tmp_path: Path, options: tuple[st
     server = Server(tmp_path / "server", *options)
     server.start()
     try:
-        result = lost_updates(tmp_path, server, seconds=4, mounts=2, writers=6)
+        result = lost_updates(tmp_path, server, seconds=4, mounts=2, writers=6, least=5)
     finally:
         server.stop()
     print(result)

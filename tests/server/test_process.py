@@ -21,6 +21,7 @@ import urllib3
 
 from pithosfs import blocks
 from tests.server.harness import OCTETS, Api, command, process
+from tests.support.waiting import eventually
 
 
 def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -299,6 +300,7 @@ def test_kill_9_loses_nothing_that_was_answered(tmp_path: Path, record_property:
             ]
             for writer in writers:
                 writer.start()
+            eventually(lambda each=writers: sum(len(one.acknowledged) for one in each) > 1)
             writers[0].join(0.3 + chance.random() * 0.5)
             server.stop(signal.SIGKILL)
             for writer in writers:
