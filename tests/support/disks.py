@@ -14,7 +14,7 @@ from tests.support.mounts import Mount
 from tests.support.server import Request, Server, Store, environment
 
 #: Seconds until a mount is killed under a test that hangs in it.
-PATIENCE = 120.0
+PATIENCE = 240.0
 #: Seconds a second mount trusts its listings: tests wait this long for foreign changes.
 SHORT_TTL = "0.5"
 
@@ -105,7 +105,7 @@ class MountedDisk(Disk):
     @contextmanager
     def requests(self) -> Iterator[list[Request]]:
         """Collects what is asked of the server while the body runs; complete after it."""
-        time.sleep(0.1)  # a line is written after its answer
+        time.sleep(0.1)  # what goes on behind programs may ask once more
         before = self.site.server.log_size()
         seen: list[Request] = []
         yield seen
