@@ -27,7 +27,9 @@ def home(place: Place, server: Server) -> Place:
 
 def kernel_options(path: Path) -> str:
     """The mount's own options and the file system's, as the kernel lists them."""
-    return next(line for line in Path("/proc/mounts").read_text().splitlines() if f" {path} " in line)
+    return next(
+        line for line in Path("/proc/mounts").read_text(errors="replace").splitlines() if f" {path} " in line
+    )
 
 
 class TestMounting:

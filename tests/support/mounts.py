@@ -109,8 +109,9 @@ class Mount:
 
     def _in_mount_table(self) -> bool:
         """Asked of the kernel's table: a dead mount point cannot be asked itself."""
-        table = Path("/proc/self/mountinfo").read_bytes()  # other tests' names are not always text
-        return any(line.split()[4] == os.fsencode(self.mountpoint) for line in table.split(b"\n") if line)
+        table = Path("/proc/self/mountinfo").read_bytes()  # another test's mount may have any name
+        here = [os.fsencode(self.mountpoint)]
+        return any(line.split(b" ")[4:5] == here for line in table.split(b"\n"))
 
     def complaints(self, start: int = 0) -> list[str]:
         """Warnings, errors and tracebacks in the log from byte ``start`` on."""
