@@ -474,11 +474,11 @@ def test_the_hashmap_of_a_large_file_has_longer_to_be_answered(serve: Serve, con
     """The store may have to read all of it first."""
 
     def late(exchange: Exchange) -> None:
-        exchange.stop.wait(0.8)
+        exchange.stop.wait(1.5)
         exchange.answer(201, headers={"X-Object-Version": "7"})
 
     server = serve(late)
-    client = Client(connect(timeout=0.5, retries=0), server.url, ALICE)
+    client = Client(connect(timeout=1.0, retries=0), server.url, ALICE)
     block = blocks.block_hash(b"x")
     small, large = (blocks.Hashmap(count * blocks.BLOCK_SIZE, (block,) * count) for count in (2, 300))
     assert client.put_hashmap("c", "n", large, content_type="a/b").version == 7

@@ -198,13 +198,17 @@ def test_a_connection_idle_too_long_is_not_used(
 
 
 def test_a_closed_idle_connection_is_noticed_before_it_is_used(serve: Serve, connect: Connect) -> None:
+    closed = threading.Event()
+
     def answer_and_close(exchange: Exchange) -> None:
         exchange.answer(200, b"one")
         exchange.close()
+        closed.set()
 
     server = serve(answer_and_close, say())
     client = connect()
     client.send(get(server.url))
+    assert closed.wait(20)
     time.sleep(0.05)  # the end has to arrive
     client.send(Request("MOVE", server.url))
     assert len(server.requests) == 2
@@ -358,18 +362,18 @@ def test_a_silent_server_is_not_waited_for_forever(serve: Serve, connect: Connec
     server = serve(stay_silent)
     started = time.monotonic()
     with pytest.raises(errors.TimedOut, match="no answer"):
-        connect(timeout=0.6).send(get(server.url))
-    assert time.monotonic() - started < 3
+        connect(timeout=2.0).send(get(server.url))
+    assert time.monotonic() - started < 20
     assert len(server.requests) == 2  # half the time each
 
 
 def test_what_must_not_be_repeated_has_the_whole_time(serve: Serve, connect: Connect) -> None:
     def late(exchange: Exchange) -> None:
-        time.sleep(0.6)
+        time.sleep(2.4)
         exchange.answer(201)
 
     server = serve(late)
-    assert connect(timeout=1.0).send(Request("MOVE", server.url)).status == 201
+    assert connect(timeout=4.0).send(Request("MOVE", server.url)).status == 201
 
 
 @pytest.mark.parametrize("part", ["head", "body", "chunks"])
@@ -390,7 +394,7 @@ def test_a_slow_drip_does_not_stretch_the_time(serve: Serve, connect: Connect, p
     started = time.monotonic()
     with pytest.raises(errors.TimedOut):
         connect(timeout=0.5).send(get(server.url))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 def test_a_slow_body_that_keeps_coming_is_read(serve: Serve, connect: Connect) -> None:
@@ -399,21 +403,21 @@ def test_a_slow_body_that_keeps_coming_is_read(serve: Serve, connect: Connect) -
     def slow(exchange: Exchange) -> None:
         exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
         for _ in range(10):
-            time.sleep(0.1)
+            time.sleep(0.3)
             exchange.send(bytes(100_000))
 
     server = serve(slow)
-    assert len(connect(timeout=0.5).send(get(server.url)).body) == 1_000_000
+    assert len(connect(timeout=2.0).send(get(server.url)).body) == 1_000_000
     assert len(server.requests) == 1
 
 
 def test_a_reader_may_take_its_time(serve: Serve, connect: Connect) -> None:
     """What it does between two reads is not the server's delay."""
     server = serve(say(200, bytes(10_000_000)))
-    with connect(timeout=0.3).stream(get(server.url)) as body:
+    with connect(timeout=1.0).stream(get(server.url)) as body:
         buffer = memoryview(bytearray(4_000_000))
         for _ in range(2):
-            time.sleep(0.4)
+            time.sleep(1.2)
             assert body.readinto(buffer) == 4_000_000
 
 
@@ -423,7 +427,7 @@ def test_an_upload_nobody_reads_ends(connect: Connect) -> None:
         with pytest.raises(errors.TimedOut):
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
             connect(timeout=0.5).send(Request("PUT", url, body=bytes(50_000_000)))
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20
 
 
 def test_a_request_may_have_a_time_of_its_own(serve: Serve, connect: Connect) -> None:
@@ -437,7 +441,7 @@ def test_a_request_may_have_a_time_of_its_own(serve: Serve, connect: Connect) ->
 
 def test_waiting_for_a_free_connection_ends(serve: Serve, connect: Connect) -> None:
     server = serve(say(200, bytes(5_000_000)))
-    client = connect(pool=1, timeout=0.3)
+    client = connect(pool=1, timeout=1.5)
     with client.stream(get(server.url)), pytest.raises(errors.TimedOut, match=r"connections .* are busy"):
         client.send(get(server.url))
 
@@ -450,7 +454,7 @@ def test_close_ends_what_waits(serve: Serve, connect: Connect) -> None:
         eventually(lambda: server.requests)
         client.close()
         with pytest.raises(errors.Unavailable):
-            waiting.result(5)
+            waiting.result(30)
     with pytest.raises(errors.Unavailable, match="closed"):
         client.send(get(server.url))
 
@@ -458,10 +462,21 @@ def test_close_ends_what_waits(serve: Serve, connect: Connect) -> None:
 # -- the circuit breaker -----------------------------------------------------------------
 
 
+class Later:
+    """The time, so many seconds later."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.seconds
+
+
 def test_a_dead_server_costs_the_full_time_only_once(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "PAUSE", 0.4)
+    later = Later()
+    monkeypatch.setattr(breaker, "PAUSE", 600.0)
+    monkeypatch.setattr(breaker, "time", later)
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:  # accepts, never answers
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         client = connect(timeout=0.5, retries=0)
@@ -471,7 +486,7 @@ def test_a_dead_server_costs_the_full_time_only_once(
             with pytest.raises(errors.Unavailable, match="tried a moment ago"):
                 client.send(get(url))
         assert client.stats.snapshot().requests["GET"] == 1
-        time.sleep(0.45)
+        later.seconds = 600.0
         with ThreadPoolExecutor(8) as threads:  # one of them tries, the others fail at once
             results = list(threads.map(lambda _: _failure(client, url), range(8)))
         assert sum("tried a moment ago" not in each for each in results) == 1
@@ -515,7 +530,7 @@ def test_one_lost_answer_does_not_open_it(serve: Serve, connect: Connect) -> Non
 
 def test_one_slow_request_does_not_open_it_for_the_others(serve: Serve, connect: Connect) -> None:
     server = serve(stay_silent, say())
-    client = connect(timeout=0.4, retries=0)
+    client = connect(timeout=2.0, retries=0)
     with ThreadPoolExecutor(1) as thread:
         slow = thread.submit(_failure, client, server.url)
         while not slow.done():
@@ -658,8 +673,8 @@ def test_a_retry_after_beyond_the_time_allowed_fails_at_once(
     server = serve(say(429, b"", Retry_After=when))
     started = time.monotonic()
     with pytest.raises(errors.Unavailable):
-        connect().send(get(server.url))
-    assert time.monotonic() - started < 2
+        connect(timeout=60.0).send(get(server.url))
+    assert time.monotonic() - started < 20
     assert len(server.requests) == 1
 
 
@@ -879,7 +894,7 @@ def test_a_drip_inside_tls_ends_too(serve: Serve, connect: Connect) -> None:
     started = time.monotonic()
     with pytest.raises(errors.TimedOut):
         connect(timeout=0.5, ca_certs=CA).send(get(server.url))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 # -- processes --------------------------------------------------------------------------------------
