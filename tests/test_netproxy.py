@@ -232,24 +232,24 @@ def test_a_round_trip_takes_the_rtt(proxy: NetProxy, client: urllib3.PoolManager
 
 def test_the_delay_is_a_line_and_not_a_sleep(proxy: NetProxy, client: urllib3.PoolManager) -> None:
     """Requests under way at once, and the many pieces of one body, wait together, not in turn."""
-    proxy.shape(rtt=0.2)
+    proxy.shape(rtt=0.8)
     began = time.monotonic()
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: client.request("PUT", proxy.url + OBJECT, body=CONTENT), range(10)))
     took = time.monotonic() - began
     assert all(answer.data == CONTENT for answer in answers)
-    assert 0.4 * 0.97 < took < 1.9  # a handshake and a request; one after the other: 2.2 and more
+    assert 1.6 * 0.97 < took < 7  # a handshake and a request; one after the other: 8.8 and more
 
 
 def test_the_rate_is_shared_by_all_connections(proxy: NetProxy, client: urllib3.PoolManager) -> None:
-    proxy.shape(rate=len(CONTENT) * 8 * 8)  # eight contents a second
+    proxy.shape(rate=len(CONTENT) * 8 * 2)  # two contents a second
     began = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         ended = list(
             pool.map(lambda _: (client.request("GET", proxy.url + OBJECT), time.monotonic()), range(4))
         )
     times = [end - began for _, end in ended]
-    assert 0.47 < max(times) < 2.5
+    assert 1.9 < max(times) < 10
     assert min(times) > 0.5 * max(times)  # in turns, not one after the other
 
 
@@ -339,8 +339,8 @@ def test_a_stall_ends_in_time_or_never(proxy: NetProxy, client: urllib3.PoolMana
 
 def test_a_slow_drip(proxy: NetProxy, client: urllib3.PoolManager) -> None:
     proxy.faults(Fault("drip", rate=len(CONTENT) * 4))
-    answer = client.request("GET", proxy.url + OBJECT, preload_content=False)
     began = time.monotonic()
+    answer = client.request("GET", proxy.url + OBJECT, preload_content=False)
     assert answer.read() == CONTENT
     assert 0.2 < time.monotonic() - began < 3
 
@@ -390,7 +390,7 @@ def test_silence_delivers_nothing_and_loses_nothing(proxy: NetProxy, client: url
             client.request("GET", proxy.url + OBJECT + "2", timeout=0.3)
         assert not waiting.done()
         proxy.up()
-        assert waiting.result(timeout=5).data == CONTENT
+        assert waiting.result(timeout=30).data == CONTENT
 
 
 def test_a_silent_network_can_break_altogether(proxy: NetProxy, client: urllib3.PoolManager) -> None:
@@ -451,4 +451,4 @@ def test_as_a_process_steered_by_lines(server: EchoServer, client: urllib3.PoolM
         assert counts["object GET"]["requests"] == 2
         assert "no order" in str(order(do="dance")["error"])
         process.stdin.close()  # the parent is gone
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=30) == 0
