@@ -85,7 +85,7 @@ def test_a_deleted_tree_comes_back_as_it_was(mounted: MountedDisk, pithosfs: Pit
     os.utime(top / "album1" / "0o600", ns=(0, 1_500_000_000_987654321))
     (top / "empty").mkdir()
     (top / "link").symlink_to("album0/large")
-    time.sleep(1.2)  # attributes go out a moment later
+    mounted.settle()
     before = hashes(top)
     when = next_second()
     shutil.rmtree(top)

@@ -6,7 +6,6 @@ import errno
 import filecmp
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -24,14 +23,15 @@ def tree(top: Path) -> dict[str, bytes | None]:
     }
 
 
-def some_tree(top: Path) -> dict[str, bytes | None]:
+def some_tree(mounted: MountedDisk) -> dict[str, bytes | None]:
+    top = mounted.path
     (top / "a" / "b").mkdir(parents=True)
     (top / "empty").mkdir()
     (top / "one").write_bytes(b"first")
     (top / "a" / "two").write_bytes(noise(70_000, seed=2))
     (top / "a" / "b" / "large").write_bytes(noise(9 << 20, seed=3))
     os.utime(top / "one", ns=(1, 1_600_000_000_123456789))
-    time.sleep(1.2)  # attributes go out a moment later
+    mounted.settle()
     return tree(top)
 
 
@@ -40,7 +40,7 @@ def past(mounted: MountedDisk, when: str) -> Path:
 
 
 def test_a_moment_shows_what_was_deleted_changed_and_added_since(mounted: MountedDisk) -> None:
-    before = some_tree(mounted.path)
+    before = some_tree(mounted)
     when = next_second()
     shutil.rmtree(mounted.path / "a")
     (mounted.path / "one").write_bytes(b"second")
@@ -53,7 +53,7 @@ def test_a_moment_shows_what_was_deleted_changed_and_added_since(mounted: Mounte
 
 
 def test_a_mount_at_a_moment_is_that_tree_and_read_only(mounted: MountedDisk) -> None:
-    before = some_tree(mounted.path)
+    before = some_tree(mounted)
     when = next_second()
     (mounted.path / "one").write_bytes(b"second")
     then = mounted.second("--at", when)

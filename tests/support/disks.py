@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 
+from pithosfs import control
 from tests.support.mounts import Mount
 from tests.support.server import Request, Server, Store, environment
+from tests.support.waiting import eventually
 
 #: Seconds until a mount is killed under a test that hangs in it.
 PATIENCE = 240.0
@@ -91,6 +93,12 @@ class MountedDisk(Disk):
     def object(self, path: Path) -> str:
         """The name of the object that is the file ``path``."""
         return str(path.relative_to(self.mount.mountpoint))
+
+    def settle(self) -> None:
+        """Wait until the store has everything, attributes too, which go out a moment later."""
+        runtime = Path(self.mount.environment["XDG_RUNTIME_DIR"])
+        socket = runtime / "pithosfs" / f"{self.mount.process.pid}.sock"
+        eventually(lambda: not control.ask(socket, "pending", timeout=30), what="the end of sending")
 
     def second(self, *options: str) -> Path:
         """This same directory on another machine, which soon sees what happens elsewhere."""
