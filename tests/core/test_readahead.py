@@ -17,6 +17,12 @@ SLOW = 2e6  # bytes a second
 FAST = 1e9
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads on here does so soon, also on a machine that pauses for a moment."""
+    monkeypatch.setattr("pithosfs.readahead._SOON", 600.0)
+
+
 def read(ahead: Readahead, offset: int, size: int = STEP, total: int = HUGE, rate: float = SLOW) -> Plan:
     return ahead.plan(offset, size, total, 0.02, rate, 16)
 
@@ -161,6 +167,7 @@ def test_on_a_line_on_which_several_requests_are_better_each_is_for_a_part() -> 
 
 def test_a_slow_reader_gets_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
+    monkeypatch.setattr("pithosfs.readahead._SOON", 0.4)
     monkeypatch.setattr("pithosfs.readahead.time.monotonic", lambda: now[0])
     ahead = Readahead(BLOCK)
     plans = []

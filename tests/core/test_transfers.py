@@ -43,7 +43,8 @@ def read_all(stack: Stack, found: list[Address]) -> bytes:
     return b"".join(bytes(stack.fetcher.block(each)) for each in found)
 
 
-def test_who_reads_on_gets_all_from_one_request(stack: Stack) -> None:
+def test_who_reads_on_gets_all_from_one_request(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "LINGER", 60.0)
     data = os.urandom(12 * SMALL)
     found = addresses(stack, "file", data)
     stack.wire.reset()
@@ -109,7 +110,10 @@ def test_a_long_request_that_breaks_is_made_good(stack: Stack, monkeypatch: pyte
     assert broken
 
 
-def test_a_read_from_the_start_does_not_wait_until_it_is_known_what_the_file_is(build: Build) -> None:
+def test_a_read_from_the_start_does_not_wait_until_it_is_known_what_the_file_is(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "LINGER", 60.0)
     stack = build(full=True)
     data = os.urandom(5 * FULL + 1)
     stack.put("film", data)
