@@ -41,7 +41,8 @@ def test_renaming_a_file_is_one_request(stack: Stack) -> None:
     assert inode_number(stack.fs.node("/new")) == ino
 
 
-def test_a_rename_carries_a_change_of_times_and_mode(stack: Stack) -> None:
+def test_a_rename_carries_a_change_of_times_and_mode(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pithosfs.sending.HOLD_SECONDS", 600.0)
     stack.write("/old", b"content")
     stack.wire.reset()
     stack.fs.set_attributes("/old", mtime_ns=1_600_000_000_123_456_789, mode=0o640)

@@ -50,7 +50,7 @@ def test_it_is_in_the_end(build: Build, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_or_where_the_mount_ends(build: Build) -> None:
     stack, slow, held = with_an_answer_on_its_way(build)
-    stack.files.sending._guard.drain(0.3)
+    stack.files.sending._guard.drain(20)
     assert stack.wire.count(within=HISTORY) == 1
     held.release()
     slow.result()
