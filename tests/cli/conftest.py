@@ -160,7 +160,7 @@ class Server:
     def stop(self) -> int:
         self.process.terminate()
         try:
-            return self.process.wait(10)
+            return self.process.wait(30)
         finally:
             self.process.kill()
             self.process.wait()

@@ -110,7 +110,7 @@ class TestNotify:
             assert (place.mountpoint / "file").exists()
             process.send_signal(signal.SIGTERM)
             assert manager.recv(500).startswith(b"STOPPING=1\n")
-            assert process.wait(10) == 0
+            assert process.wait(30) == 0
 
 
 def test_a_server_that_comes_late_is_waited_for(place: Place, server: Server) -> None:

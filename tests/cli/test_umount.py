@@ -175,7 +175,7 @@ def test_force_ends_a_mount_that_hangs(place: Place) -> None:
     process = place.start_mounted()
     process.send_signal(signal.SIGSTOP)
     place.pithosfs("umount", "--force", place.mountpoint)
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(30) == -signal.SIGKILL
     assert place.is_over()
 
 

@@ -69,7 +69,7 @@ class Corner:
         """No fault any more, nothing to send, and the mount has found out that the network is well."""
         self.scene.proxy.faults()
         self.scene.settle(self.mount)
-        eventually(lambda: _lists(self.top), 20, "the end of the faults")
+        eventually(lambda: _lists(self.top), what="the end of the faults")
 
 
 def _lists(path: Path) -> bool:
@@ -143,7 +143,7 @@ def test_reading_what_is_always_broken_is_an_error_in_time(corner: Corner, actio
         path.read_bytes()
     corner.scene.proxy.faults()
     if action != "corrupt_answer":  # the same damage in the same place twice is taken for content
-        eventually(lambda: _reads(path) == corner.content, 20, "the file")
+        eventually(lambda: _reads(path) == corner.content, what="the file")
 
 
 def _reads(path: Path) -> bytes | None:
@@ -259,7 +259,7 @@ def test_a_renewed_token_is_read_after_a_401(tmp_path: Path) -> None:
         with pytest.raises(PermissionError):
             os.close(refused)
         token.write_text("renewed")
-        eventually(lambda: _reads(mount.mountpoint / "refused") == b"content", 20, "access")
+        eventually(lambda: _reads(mount.mountpoint / "refused") == b"content", what="access")
         scene.settle(mount)
         (mount.mountpoint / "after").write_bytes(b"with the new token")
         assert (mount.mountpoint / "after").read_bytes() == b"with the new token"
@@ -288,7 +288,7 @@ def test_a_file_written_while_its_directory_moves_is_not_lost(scene: Scene) -> N
         file.write(b"while it moved")
         plan = scene.proxy.faults(Fault("stall", method="MOVE", seconds=1.5))
         moving = threads.submit(old.rename, new)
-        eventually(lambda: bool(plan.hits), 10, "the move")
+        eventually(lambda: bool(plan.hits), what="the move")
         late = threads.submit((old / "late").write_bytes, b"late")
         file.flush()
         moving.result()

@@ -107,7 +107,7 @@ def test_the_mount_goes_on_by_itself(scene: Scene, silent: bool) -> None:
         (top / "other").read_bytes()
     assert errno_of_write(top / "new", b"new") in (errno.EIO, errno.ETIMEDOUT)
     scene.proxy.up()
-    eventually(lambda: _reads(top / "other") == CONTENT[::-1], 20, "the file")
+    eventually(lambda: _reads(top / "other") == CONTENT[::-1], what="the file")
     eventually(lambda: scene.store.exists("new"), 40, "the file that was not sent")
     assert scene.versions("new") == [b"new"]
 

@@ -58,7 +58,7 @@ def test_two_mounts_write_one_file_and_both_contents_stay(scene: Scene, existed:
     assert scene.store.get(copy) == OURS + rest
     assert scene.store.get("file.txt") == THEIRS + (BASE[60_000:] if existed else b"")
     assert scene.status(one)["conflicts"][0]["copy"].endswith(copy)
-    eventually(lambda: copy in os.listdir(one.mountpoint), 10, "the conflict copy in the mount")
+    eventually(lambda: copy in os.listdir(one.mountpoint), what="the conflict copy in the mount")
     assert scene.pending(one) == []
 
 
@@ -84,7 +84,7 @@ def test_an_upload_by_the_real_kamaki_in_between_is_not_overwritten(
     kamaki("file", "download", f"/{scene.container}/{copy}", "copy")
     assert (kamaki.home / "copy").read_bytes() == OURS
     assert scene.store.get("file") == THEIRS
-    eventually(lambda: path.read_bytes() == THEIRS, 10, "kamaki's content in the mount")
+    eventually(lambda: path.read_bytes() == THEIRS, what="kamaki's content in the mount")
 
 
 def test_a_change_by_another_client_in_between_is_not_overwritten(scene: Scene) -> None:
@@ -96,7 +96,7 @@ def test_a_change_by_another_client_in_between_is_not_overwritten(scene: Scene) 
     assert scene.store.get("file") == THEIRS
     (copy,) = conflict_copies(scene.store.names())
     assert scene.store.get(copy) == OURS + BASE[50_000:]
-    eventually(lambda: (mount.mountpoint / "file").read_bytes() == THEIRS, 10, "the other's content")
+    eventually(lambda: (mount.mountpoint / "file").read_bytes() == THEIRS, what="the other's content")
 
 
 def test_a_file_deleted_by_somebody_else_is_made_anew(scene: Scene) -> None:
@@ -142,7 +142,7 @@ def test_a_version_that_is_being_read_is_the_one_shown(scene: Scene, size: int) 
     path = mount.mountpoint / "file"
     old, new = noise(11 * MIB, 1), noise(size, 2)
     scene.store.put("file", old)
-    eventually(path.exists, 10, "the file")
+    eventually(path.exists, what="the file")
     with path.open("rb", buffering=0) as file:
         read = file.read(MIB)
         scene.store.put("file", new)
@@ -151,7 +151,7 @@ def test_a_version_that_is_being_read_is_the_one_shown(scene: Scene, size: int) 
             time.sleep(0.2)  # together longer than listings are believed
             assert path.stat().st_size == len(old)
     assert read == old
-    eventually(lambda: path.stat().st_size == size, 10, "the new size")
+    eventually(lambda: path.stat().st_size == size, what="the new size")
     assert path.read_bytes() == new
 
 
@@ -164,7 +164,7 @@ def test_a_reader_sees_its_version_to_the_end_though_a_shorter_one_is_looked_at(
     with path.open("rb", buffering=0) as file:
         read = file.read(100_000)
         scene.store.put("file", b"short")
-        eventually(lambda: path.stat().st_size == 5, 10, "the new size")
+        eventually(lambda: path.stat().st_size == 5, what="the new size")
         with path.open("rb") as other:
             assert other.read() == b"short"
         while piece := file.read(100_000):
@@ -179,7 +179,7 @@ def test_a_reader_sees_its_version_to_the_end_though_a_longer_one_is_looked_at(s
     with path.open("rb", buffering=0) as file:
         read = file.read(100_000)
         scene.store.put("file", noise(300_000, 2))
-        eventually(lambda: path.stat().st_size == 300_000, 10, "the new size")
+        eventually(lambda: path.stat().st_size == 300_000, what="the new size")
         while piece := file.read(100_000):
             read += piece
     assert read == noise(200_000, 1)
@@ -191,10 +191,10 @@ def test_size_and_content_are_of_one_version(scene: Scene) -> None:
     path = mount.mountpoint / "file"
     old, new = noise(100, 1), noise(5000, 2)
     scene.store.put("file", old)
-    eventually(path.exists, 10, "the file")
+    eventually(path.exists, what="the file")
     for _ in range(5):
         scene.store.put("file", old)
-        eventually(lambda: path.stat().st_size == 100, 10, "the old size")
+        eventually(lambda: path.stat().st_size == 100, what="the old size")
         scene.store.put("file", new)
         time.sleep(0.55)
         assert not (mount.mountpoint / "absent").exists()  # has the directory listed anew

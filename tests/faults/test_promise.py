@@ -60,7 +60,7 @@ def test_fsync_tells_the_errno_and_works_once_the_store_does(scene: Scene, statu
             os.fsync(fd)
         assert scene.pending(mount) == ["file"]
         scene.proxy.faults()
-        eventually(lambda: _syncs(fd), 20, "a successful fsync")
+        eventually(lambda: _syncs(fd), what="a successful fsync")
         assert scene.store.get("file") == SMALL
     assert scene.versions("file") == [SMALL]
     assert scene.pending(mount) == []
@@ -107,7 +107,7 @@ def test_recovered_files_are_visible_before_they_are_sent(scene: Scene) -> None:
     assert errno_of_write(mount.mountpoint / "directory" / "file", SMALL) == errno.EIO
     kill(mount)
     scene.start(mount)
-    eventually(lambda: scene.pending(mount) == ["directory/file"], 10, "the recovered file")
+    eventually(lambda: scene.pending(mount) == ["directory/file"], what="the recovered file")
     assert os.listdir(mount.mountpoint / "directory") == ["file"]
     assert (mount.mountpoint / "directory" / "file").read_bytes() == SMALL
 
@@ -151,7 +151,7 @@ def remove_in_vain(scene: Scene, mount: Mount) -> None:
     scene.proxy.faults(Fault("answer", method="DELETE", status=503, times=0))
     with opened(mount.mountpoint / "file", os.O_RDONLY):
         (mount.mountpoint / "file").unlink()
-    eventually(lambda: scene.status(mount)["pending"][0].get("error"), 20, "a removal that failed")
+    eventually(lambda: scene.status(mount)["pending"][0].get("error"), what="a removal that failed")
 
 
 @pytest.mark.parametrize("end", ["killed", "by force", "by a signal"])
@@ -380,7 +380,7 @@ def test_write_back_knows_its_own_earlier_commit_after_a_crash(scene: Scene) -> 
     mount = scene.mount("--write-back=0.1", timeout=20)
     scene.proxy.faults(Fault("stall", kind="object PUT", times=0))  # stored, never answered
     (mount.mountpoint / "file").write_bytes(b"older")
-    eventually(lambda: scene.store.exists("file"), 15, "the older content")
+    eventually(lambda: scene.store.exists("file"), what="the older content")
     (mount.mountpoint / "file").write_bytes(b"newer content")
     kill(mount)
     scene.resume(mount)

@@ -87,7 +87,7 @@ class Mount:
             command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 0, f"umount ended with {done.returncode}: {done.stdout}{done.stderr}"
-        self.process.wait(10)
+        self.process.wait(30)
         assert not os.path.ismount(self.mountpoint)
 
     def forget_cache(self) -> None:

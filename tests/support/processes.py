@@ -36,7 +36,7 @@ def start(
         )
 
 
-def stop(process: subprocess.Popen[bytes], patience: float = 10.0) -> int:
+def stop(process: subprocess.Popen[bytes], patience: float = 30.0) -> int:
     """End the program's process group, first politely; returns the exit code."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:

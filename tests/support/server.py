@@ -33,7 +33,7 @@ def serving(
         yield directory / "kamakirc"
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 @dataclass(frozen=True)
