@@ -288,7 +288,7 @@ class TestRefusals:
 def test_what_could_not_be_sent_is_listed_kept_and_sent_by_the_next_mount(
     home: Place, server: Server
 ) -> None:
-    home.pithosfs("mount", "pithos", home.mountpoint, "--timeout", "1s")
+    home.pithosfs("mount", "pithos", home.mountpoint, "--timeout", "3s")
     file = os.open(home.mountpoint / "a", os.O_CREAT | os.O_WRONLY)
     os.write(file, b"precious")
     server.process.send_signal(signal.SIGSTOP)

@@ -124,7 +124,7 @@ class TestTables:
 
     def test_a_server_that_is_down(self, place: Place, server: Server) -> None:
         place.environment["KAMAKI_CONFIG"] = str(server.config)
-        place.pithosfs("mount", "pithos", place.mountpoint, "--timeout", "1s", "--dir-cache-time", "0")
+        place.pithosfs("mount", "pithos", place.mountpoint, "--timeout", "3s", "--dir-cache-time", "0")
         assert " ready," in place.pithosfs("status", place.mountpoint).stdout
         server.process.send_signal(signal.SIGSTOP)
         for _ in range(3):
