@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("pithosfs", deadline=None)  # an example's time tells of the machine
+# How long an example takes, or to think of one, tells of the machine.
+settings.register_profile("pithosfs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pithosfs")
 
 #: Why nothing can be mounted here, or nothing.

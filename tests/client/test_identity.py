@@ -169,7 +169,7 @@ json_values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(answer=json_values, catalogue=json_values)
 def test_answers_of_any_shape_raise_nothing_else(serve: Serve, answer: Any, catalogue: Any) -> None:
     for document in (answer, {"access": {"user": {"id": "me"}, "serviceCatalog": [catalogue]}}):

@@ -152,7 +152,7 @@ JOURNAL = mixed(
 
 
 @given(JOURNAL | JSON)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_journal_is_listed(tmp_path: Path, entry: Any) -> None:
     directory = tmp_path / "site" / "staging" / "123-abc"
     directory.mkdir(parents=True, exist_ok=True)

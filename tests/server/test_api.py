@@ -262,7 +262,11 @@ def test_a_level_is_listed_without_reading_what_is_below(
 NAMES = st.lists(st.text(alphabet="ab/.-é\uffff😀", min_size=1, max_size=6), max_size=12, unique=True)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     names=NAMES,
     prefix=st.text(alphabet="ab/", max_size=3),
