@@ -81,6 +81,9 @@ class _Removal:
     since: float = field(default_factory=time.time)
     asked: float = field(default_factory=time.monotonic)
     failures: int = 0
+    begun: int = 0  # attempts so far
+    failed: int = 0  # which of them has failed last
+    wanted: int = 0  # which of them a drain waits for
     pause: float = field(default_factory=lambda: _FIRST_PAUSE)
     error: PithosError | None = None
     busy: bool = False
@@ -327,13 +330,14 @@ class Removals:
     def drain(self, timeout: float | None = None) -> None:
         """Delete everything now; returns when each was tried once, or after ``timeout`` seconds."""
         with self._lock:
-            asked = [(each, each.failures) for each in self._waiting.values()]
-            for each, _ in asked:
+            asked = list(self._waiting.values())
+            for each in asked:
+                each.wanted = each.begun + 1  # one that is under way may have begun before things got better
                 if each.due != math.inf:  # else something may be about to take its place
                     each.due = 0.0
             self._changed.notify_all()
             self._lock.wait_for(
-                lambda: all(each.ended or each.failures > failures for each, failures in asked), timeout
+                lambda: all(each.ended or each.failed >= each.wanted for each in asked), timeout
             )
 
     def stop(self) -> None:
@@ -362,6 +366,7 @@ class Removals:
     def _attempt(self, found: _Removal) -> None:
         """Delete once, and note how it went.  The caller has made it ``busy``."""
         ref = found.node.ref
+        found.begun += 1
         error: PithosError | None = None
         try:
             self._note_unless_soon_done(found)
@@ -381,7 +386,8 @@ class Removals:
         self._note(found)
         with self._lock:  # at once: who has seen the error asks for another attempt, which is not this one
             found.busy, found.failures, found.error = False, found.failures + 1, error
-            found.due = time.monotonic() + found.pause
+            found.failed = found.begun
+            found.due = time.monotonic() + (found.pause if found.failed >= found.wanted else 0.0)
             found.pause = min(_LONGEST_PAUSE, found.pause * 2)
             self._lock.notify_all()
             self._changed.notify()

@@ -213,6 +213,23 @@ def test_an_entry_that_cannot_be_removed_ends_neither_the_thread_nor_those_who_w
     entry.rmdir()
 
 
+def test_drain_tries_once_more_what_was_under_way_and_fails(
+    store: Store, make: Callable[..., Removals]
+) -> None:
+    """The network is back, though not for the attempt that had begun before."""
+    removals = make()
+    store.go.clear()
+    add(removals, store, NODE, lambda: None)
+    assert store.arrived.wait(10)
+    store.errors = [Unavailable("down")]
+    draining = InThread(removals.drain)
+    eventually(lambda: any(each.wanted for each in removals._waiting.values()))
+    store.go.set()
+    draining.result()
+    assert store.deleted == [NODE.ref]
+    removals.stop()
+
+
 def test_those_concerned_are_finished(store: Store, make: Callable[..., Removals]) -> None:
     removals = make(10.0)
     nodes = [Node(ObjectRef("box", name), Attributes()) for name in ("a/1", "a/2", "b/1")]
