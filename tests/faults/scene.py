@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -25,6 +26,9 @@ from tests.support.waiting import eventually
 TIMEOUT = 2.0
 #: Seconds on top of that for two busy processors.
 SLACK = 4.0
+#: What a program may be told of a server that is not there or answers that it cannot: the latter is asked
+#: again for as long as there is time, and on a busy machine that may end while an answer is waited for.
+TROUBLE = (errno.EIO, errno.ETIMEDOUT)
 #: Seconds until the mounts are killed under a test that hangs in one of them.
 PATIENCE = 240.0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pithosfs import breaker
-from tests.faults.scene import PATIENCE, SLACK, TIMEOUT, Scene, errno_of_write, within
+from tests.faults.scene import PATIENCE, SLACK, TIMEOUT, TROUBLE, Scene, errno_of_write, within
 from tests.support.faults import ACTIONS, Fault
 from tests.support.files import BLOCK, noise, refused
 from tests.support.mounts import Mount
@@ -29,8 +29,6 @@ _numbers = itertools.count(1)
 READ_ACTIONS = sorted(each for each in ACTIONS if not each.endswith("_request") and each != "answer")
 WRITE_ACTIONS = sorted(each for each in ACTIONS if each != "answer")
 STATUSES = (401, 408, 413, 429, 500, 502, 503, 504)
-#: What a program may be told of a network that does not work.
-TROUBLE = (errno.EIO, errno.ETIMEDOUT)
 
 
 def fault(action: str, **where: object) -> Fault:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import Scene, kill
+from tests.faults.scene import TROUBLE, Scene, kill
 from tests.faults.test_promise import LARGE, SMALL, refuse
 from tests.support.files import BLOCK, MIB, noise, opened, refused, write_all
 from tests.support.mounts import Mount
@@ -175,7 +175,7 @@ def test_a_damaged_journal_entry_is_set_aside_and_the_others_are_delivered(scene
     mount = scene.mount()
     scene.proxy.faults(refuse(503))
     for number in range(3):
-        with refused(errno.EIO):
+        with refused(*TROUBLE):
             (mount.mountpoint / f"file{number}").write_bytes(SMALL)
     kill(mount)
     scene.proxy.faults()
