@@ -164,6 +164,17 @@ def test_what_takes_long_is_done_once(
     assert "median of 3 rounds. What takes long was done once: b, c (RTT 0 ms)." in text
 
 
+@pytest.mark.parametrize(("seconds", "again"), [(1.0, ["n1", "n2", "n3"]), (100.0, [])])
+def test_what_goes_on_from_something_long_is_done_once_too(
+    load: Load, bench: Any, seconds: float, again: list[str]
+) -> None:
+    network = load("network").NETWORKS["0"]
+    chosen = [each for each in load("workloads").WORKLOADS if each.key in ("n1", "n2", "n3")]
+    took = {"n1": seconds, "n2": 0.1, "n3": 0.1}
+    bench.results += [load("runner").Result(key, "it", network.name, each) for key, each in took.items()]
+    assert [each.key for each in bench._short(chosen, network)] == again
+
+
 def test_one_of_them_can_be_alone(load: Load, run: Any) -> None:
     log: list[str] = []
     errors = run("c", logged(load, log, "it"))

@@ -100,12 +100,14 @@ class Bench:
         del self.totals[whole:]  # those of rounds with less
 
     def _short(self, workloads: Sequence[Workload], network: Network) -> list[Workload]:
-        """Those that did not take long, or nothing that belongs together with them."""
+        """Those that did not take long, nor what belongs together with them or what they go on from."""
         done = [each for each in self.results if each.network == network.name]
-        short = []
+        short: list[Workload] = []
         for group in sequences(workloads):
             keys = {each.key for each in group}
-            if sum(each.seconds for each in done if each.workload in keys) <= LONG:
+            found = {"", *keys, *(each.key for each in short)}
+            took = sum(each.seconds for each in done if each.workload in keys)
+            if took <= LONG and all(each.goes_on in found for each in group):
                 short += group
         return short
 

@@ -126,6 +126,7 @@ class Workload:
     the other, for what it may do at once depends on how long ago it asked the
     server: if the other systems came between, that would be their time.  So
     ``after`` must not take long, nor make the system ask, where one follows.
+    ``goes_on`` names one that need not be done right before, but by the same system: what it left is needed.
     """
 
     key: str
@@ -133,6 +134,7 @@ class Workload:
     action: str  # the method a system must have
     run: Callable[[Case], Any]
     follows: str = ""
+    goes_on: str = ""
     fresh: bool = False
     needs: Callable[[Case], bool] = lambda _: False
     expect: Callable[[Case], Expected] = lambda _: {}
@@ -343,6 +345,7 @@ WORKLOADS = [
         "the same after a fresh mount",
         "sync",
         lambda c: c.system.sync("synced"),
+        goes_on="n1",
         fresh=True,
         after=_nothing_to_do,
     ),
