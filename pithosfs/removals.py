@@ -81,8 +81,7 @@ class _Removal:
     since: float = field(default_factory=time.time)
     asked: float = field(default_factory=time.monotonic)
     failures: int = 0
-    begun: int = 0  # attempts so far
-    failed: int = 0  # which of them has failed last
+    begun: int = 0  # attempts so far: all of them have failed but the one under way, if one is
     wanted: int = 0  # which of them a drain waits for
     pause: float = field(default_factory=lambda: _FIRST_PAUSE)
     error: PithosError | None = None
@@ -337,7 +336,7 @@ class Removals:
                     each.due = 0.0
             self._changed.notify_all()
             self._lock.wait_for(
-                lambda: all(each.ended or each.failed >= each.wanted for each in asked), timeout
+                lambda: all(each.ended or each.failures >= each.wanted for each in asked), timeout
             )
 
     def stop(self) -> None:
@@ -386,8 +385,7 @@ class Removals:
         self._note(found)
         with self._lock:  # at once: who has seen the error asks for another attempt, which is not this one
             found.busy, found.failures, found.error = False, found.failures + 1, error
-            found.failed = found.begun
-            found.due = time.monotonic() + (found.pause if found.failed >= found.wanted else 0.0)
+            found.due = time.monotonic() + (found.pause if found.failures >= found.wanted else 0.0)
             found.pause = min(_LONGEST_PAUSE, found.pause * 2)
             self._lock.notify_all()
             self._changed.notify()
