@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pithosfs import mountpoints
 from tests.support import processes
 from tests.support.waiting import eventually
 
@@ -103,15 +104,9 @@ class Mount:
         """End process and mount whatever state they are in."""
         if self._process is not None:
             processes.stop(self._process)
-        if self._in_mount_table():
+        if mountpoints.mount_at(self.mountpoint):  # the kernel's table: a dead mount cannot be asked itself
             command = ["fusermount3", "-u", "-z", str(self.mountpoint)]
             subprocess.run(command, capture_output=True, timeout=20, check=False)
-
-    def _in_mount_table(self) -> bool:
-        """Asked of the kernel's table: a dead mount point cannot be asked itself."""
-        table = Path("/proc/self/mountinfo").read_bytes()  # another test's mount may have any name
-        here = [os.fsencode(self.mountpoint)]
-        return any(line.split(b" ")[4:5] == here for line in table.split(b"\n"))
 
     def complaints(self, start: int = 0) -> list[str]:
         """Warnings, errors and tracebacks in the log from byte ``start`` on."""
