@@ -41,15 +41,16 @@ from pithosfs.waiting import wait_in
 log = logging.getLogger(__name__)
 
 _MOMENT = 0.05
-#: Deletions under way at once, and how many wait before who removes more waits itself.
-_AT_ONCE, _BEHIND = 8, 64
+#: Deletions under way at once, and how many wait before who removes more waits itself: enough for the threads
+#: to have work while it does, and so few that a slow store (20 a second) has done them before they are old.
+_AT_ONCE, _BEHIND = 8, 32
 #: For so many seconds a deletion that worked is taken as a sign that the next one will; and one that takes
 #: longer is a sign that it may not.
 _SOON = 1.0
 _PATIENCE = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 #: After so many seconds it is asked what there is before it is deleted: others may have written there.
-#: A slow store has done sooner what waits behind a program (64, at 46 a second): by one request each.
+#: A slow store has done sooner what waits behind a program: by one request each.
 _FRESH = 3.0
 
 
