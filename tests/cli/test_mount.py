@@ -55,6 +55,37 @@ class TestMounting:
         assert {each.name for each in home.mountpoint.iterdir()} == {"pithos", "trash"}
         assert str(home.mountpoint) not in home.pithosfs("pending").stdout  # other mounts are none of ours
 
+    def test_containers_are_made_and_removed_but_not_renamed(self, home: Place) -> None:
+        home.pithosfs("mount", "/", home.mountpoint)
+        made = home.mountpoint / "pictures"
+        made.mkdir()
+        (made / "a").write_text("A")
+        with pytest.raises(PermissionError):
+            made.rename(home.mountpoint / "photos")
+        with pytest.raises(OSError, match="not empty"):
+            made.rmdir()
+        (made / "a").unlink()
+        made.rmdir()
+        home.pithosfs("umount", home.mountpoint)
+        home.pithosfs("mount", "/", home.mountpoint)
+        assert {each.name for each in home.mountpoint.iterdir()} == {"pithos", "trash"}
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+    def test_other_users_may_do_what_the_modes_allow(self, home: Place) -> None:
+        home.pithosfs("mount", "pithos", home.mountpoint, "--allow-other", "--umask", "022")
+        for name, mode in (("mine", 0o600), ("everybody's", 0o644)):
+            (home.mountpoint / name).write_text(name)
+            (home.mountpoint / name).chmod(mode)
+
+        def read(name: str) -> subprocess.CompletedProcess[str]:
+            # from its working directory: another user may not search what is above
+            return subprocess.run(
+                ["cat", name], cwd=home.mountpoint, user=65534, group=65534, capture_output=True, text=True
+            )
+
+        assert read("everybody's").stdout == "everybody's"
+        assert "Permission denied" in read("mine").stderr
+
     def test_a_part_of_a_container_that_is_missing_is_named_and_can_be_made(self, home: Place) -> None:
         done = home.pithosfs("mount", "pithos/no/such", home.mountpoint, check=False)
         assert done.returncode == 5

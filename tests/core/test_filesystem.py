@@ -637,6 +637,18 @@ def test_names_the_store_cannot_hold(stack: Stack) -> None:
     assert stack.ls() == []
 
 
+def test_a_path_may_be_as_long_as_a_request_can(stack: Stack) -> None:
+    """Percent-encoded, it has 3,797 bytes here, and one letter more is 3,803."""
+    path = ""
+    for _ in range(5):
+        path += "/" + "é" * 120
+        stack.fs.mkdir(path, 0o755)
+    stack.fs.mkdir(path + "/" + "é" * 32, 0o755)  # 3,797 bytes in a request
+    with pytest.raises(NameTooLong):
+        stack.fs.mkdir(path + "/" + "é" * 33, 0o755)
+    assert len(stack.names()) == 6
+
+
 # -- contents through handles ---------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.disks import Disk
+from tests.support.disks import Disk, MountedDisk
 from tests.support.files import BLOCK, MIB, noise, opened, pread_all, pwrite_all, refused, write_all
 from tests.support.processes import run_together
 
@@ -331,6 +331,16 @@ def test_handles_refuse_what_they_were_not_opened_for(path: Path) -> None:
     with opened(path / "file", os.O_RDONLY) as fd, refused(errno.EINVAL):
         os.ftruncate(fd, 1)
     assert (path / "file").read_bytes() == b"content"
+
+
+def test_a_file_of_more_than_two_tebibytes_is_refused(mounted: MountedDisk) -> None:
+    with opened(mounted.path / "file", os.O_RDWR | os.O_CREAT) as fd:
+        os.pwrite(fd, b"x", 0)
+        with refused(errno.EFBIG):
+            os.ftruncate(fd, 2 * 1024**4 + 1)
+        with refused(errno.EFBIG):
+            os.pwrite(fd, b"x", 2 * 1024**4)
+        assert os.fstat(fd).st_size == 1
 
 
 def test_offsets_that_cannot_be(path: Path) -> None:
