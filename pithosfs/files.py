@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pithosfs import rescue
-from pithosfs.attributes import Attributes
+from pithosfs.attributes import Attributes, Kind
 from pithosfs.conflicts import Conflicts
 from pithosfs.departures import Departures
 from pithosfs.errors import NoSpace, PithosError
@@ -80,14 +80,16 @@ class Files:
         return self._in_use.find(ref)
 
     def unsent(self, ref: ObjectRef) -> OpenFile | None:
-        """What is in use under this name, if the store is not known to have such an object."""
+        """The directory in use under this name, if the store is not known to have such an object."""
         file = self.find(ref)
-        return file if file is not None and file.node is None else None
+        new = file is not None and file.node is None and _is_directory(file)
+        return file if new else None
 
     def view(self, node: Node) -> Node:
         """``node`` as this mount has it: with changes that are not sent yet, or as it is being read."""
         file = self.find(node.ref)
-        if file is None:
+        beside = node.is_directory and not node.exists  # of a file of this name, as far as it is none itself
+        if file is None or (beside and not _is_directory(file)):
             return self._in_use.latest(node)
         ahead = file.node is not None and is_older(node, file.node)
         here = file.dirty or ahead or (_was_replaced(file.node, node) and file.users.stay())
@@ -319,6 +321,10 @@ class Files:
         file = OpenFile.recover(self.services, key, entry, scratch)
         self._put_and_show(file, place_of(file.ref))
         self.outbox.queue(file, 0.0)
+
+
+def _is_directory(file: OpenFile) -> bool:
+    return file.attributes.kind is Kind.DIRECTORY
 
 
 def _was_replaced(base: Node | None, node: Node) -> bool:

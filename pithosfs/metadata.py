@@ -12,7 +12,7 @@ from pithosfs import attributes
 from pithosfs.errors import Exists, NoAttribute, NotSupported
 from pithosfs.files import Files
 from pithosfs.namespace import Namespace
-from pithosfs.nodes import Node, take_place
+from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 from pithosfs.paths import Paths
 from pithosfs.services import Services
@@ -59,8 +59,13 @@ class Metadata:
             self._set_file(path, mtime_ns, mode)
             return
         directory, component = self._namespace.find_parent(path)
-        made = self._namespace.make_marker(node.ref, kept, only_new=False)
-        self._namespace.put(directory.ref, component, take_place(made, node))
+        try:
+            made = self._namespace.have_marker(node, kept)
+        except NotSupported:
+            return  # there is nowhere to keep it, either
+        self._namespace.put(directory.ref, component, made)
+        if made.attributes != kept:  # others have made it meanwhile
+            self._set_file(path, mtime_ns, mode)
 
     # -- extended attributes ------------------------------------------------------------------------
 

@@ -27,12 +27,12 @@ from enum import Enum
 from pithosfs import attributes, names
 from pithosfs.api import PAGE, Client
 from pithosfs.attributes import Attributes
-from pithosfs.errors import NotADirectory, NotFound, NotSupported, TimedOut, Unavailable
+from pithosfs.errors import NotADirectory, NotFound, NotSupported, Stale, TimedOut, Unavailable
 from pithosfs.inodes import Inodes
 from pithosfs.lister import Arrival, Listed, Lister, Unchanged
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
-from pithosfs.nodes import Node, new_inode_number, virtual_directory
+from pithosfs.nodes import Node, new_inode_number, of_entry, take_place, virtual_directory
 from pithosfs.unlisted import Unlisted
 from pithosfs.waiting import ENDING, if_cancelled, wait
 from pithosfs.walks import Subtree, Walks
@@ -543,6 +543,20 @@ class Namespace:
             if_none_match="*" if only_new else None,
         )
         return Node(ref, kept, version=written.version, modified_ns=now, ino=new_inode_number())
+
+    def have_marker(self, directory: Node, kept: Attributes) -> Node:
+        """The object of a directory that nobody is known to have made: made now, unless somebody has.
+
+        NotSupported if it is a file, which is shown beside the directory.
+        """
+        ref = directory.ref
+        try:
+            return take_place(self.make_marker(ref, kept, only_new=True), directory)
+        except Stale:
+            there = of_entry(ref, self._client_of(ref).head(ref.container, ref.name).entry)
+        if not there.is_directory:
+            raise NotSupported(f"{ref}: the directory has no object of its own, for a file has its name")
+        return there
 
 
 def directory_attributes(mode: int | None = None, mtime_ns: int | None = None) -> Attributes:

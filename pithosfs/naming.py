@@ -169,7 +169,8 @@ class Naming:
                 self._files.departures.hide(unsent, directory.ref, component, certain=True)
             elif node.ref.name and node.exists:
                 self._files.departures.delete(node)
-            self._files.departures.deleted(node)
+            if unsent is not None or node.exists:  # else a file may have the name
+                self._files.departures.deleted(node)
             self._namespace.drop(directory.ref, component)
         self._paths.left(directory)
 

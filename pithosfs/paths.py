@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pithosfs import names
-from pithosfs.errors import InvalidArgument, NameTooLong, NotFound
+from pithosfs.errors import InvalidArgument, NameTooLong, NotFound, NotSupported
 from pithosfs.files import Files
 from pithosfs.foreign import Times
 from pithosfs.hidden import Hidden
@@ -127,8 +127,9 @@ class Paths:
         except NotFound:
             return  # it was moved away meanwhile, and made for that
         if empty:
-            made = self._namespace.make_marker(directory.ref, directory.attributes, only_new=False)
-            self._namespace.put(*place_of(directory.ref), made)
+            with contextlib.suppress(NotSupported):  # a file has its name: it ends with what was in it
+                made = self._namespace.have_marker(directory, directory.attributes)
+                self._namespace.put(*place_of(directory.ref), made)
 
 
 class DirectoryTimes:

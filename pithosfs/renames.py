@@ -23,7 +23,7 @@ from pithosfs.errors import (
 from pithosfs.files import Files
 from pithosfs.names import ObjectRef
 from pithosfs.namespace import Namespace, Place
-from pithosfs.nodes import Node, take_place
+from pithosfs.nodes import Node
 from pithosfs.openfile import OpenFile
 from pithosfs.paths import Paths
 
@@ -151,6 +151,9 @@ class Renames:
             self._namespace.forget(target.ref)  # what others put there since must not be mixed with this
             if self._namespace.children(target):
                 raise NotEmpty(f"{target.ref} is not empty")
+            if not target.exists:
+                # It is what is replaced, not a file of its name.
+                self._namespace.have_marker(target, target.attributes)
         # What is about to be deleted must not come along and so come back, nor be what has its name then.
         self._files.removals.finish_all(
             lambda each: each.is_below(node.ref) or (each != ref and each.is_below(ref))
@@ -164,8 +167,7 @@ class Renames:
                 self._files.sending.sync(unsent)
                 node = unsent.view()
             elif not node.exists:
-                made = self._namespace.make_marker(node.ref, node.attributes, only_new=False)
-                node = take_place(made, node)
+                node = self._namespace.have_marker(node, node.attributes)
             self._move(node, ref, None, recursive=True)
             self._files.departures.removed(ref)
             self._files.directory_renamed(node.ref, ref, place)
