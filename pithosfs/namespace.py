@@ -27,6 +27,7 @@ from enum import Enum
 from pithosfs import attributes, names
 from pithosfs.api import PAGE, Client
 from pithosfs.attributes import Attributes
+from pithosfs.blocks import ZERO_HASH
 from pithosfs.errors import NotADirectory, NotFound, NotSupported, Stale, TimedOut, Unavailable
 from pithosfs.inodes import Inodes
 from pithosfs.lister import Arrival, Listed, Lister, Unchanged
@@ -542,7 +543,16 @@ class Namespace:
             meta={},
             if_none_match="*" if only_new else None,
         )
-        return Node(ref, kept, version=written.version, modified_ns=now, ino=new_inode_number())
+        etags = tuple(dict.fromkeys(each for each in (ZERO_HASH, written.etag) if each))
+        return Node(
+            ref,
+            kept,
+            hash=ZERO_HASH,
+            etags=etags,
+            version=written.version,
+            modified_ns=now,
+            ino=new_inode_number(),
+        )
 
     def have_marker(self, directory: Node, kept: Attributes) -> Node:
         """The object of a directory that nobody is known to have made: made now, unless somebody has.

@@ -759,3 +759,22 @@ def test_an_exception_nobody_expected_costs_no_data(stack: Stack, monkeypatch: p
     stack.fs.handles.release(handle.number)
     stack.files.outbox.drain(10)
     assert stack.get("file") == b"data"
+
+
+def test_a_change_of_mode_gives_way_to_what_others_made_of_a_directory(stack: Stack) -> None:
+    """It was made here, and not listed since."""
+    stack.fs.mkdir("/dir", 0o755)
+    stack.client.delete(stack.container, "dir")
+    stack.put("dir", b"theirs")
+    stack.fs.set_attributes("/dir", mode=0o700)
+    assert not stack.files.outbox.drain(10)
+    assert stack.names() == ["dir"]
+    assert stack.get("dir") == b"theirs"
+
+
+def test_nor_does_it_bring_back_a_directory_they_removed(stack: Stack) -> None:
+    stack.fs.mkdir("/dir", 0o755)
+    stack.client.delete(stack.container, "dir")
+    stack.fs.set_attributes("/dir", mode=0o700)
+    assert not stack.files.outbox.drain(10)
+    assert stack.names() == []
