@@ -123,7 +123,7 @@ class FileSystem:
             raise
         handle = self.handles.add(file, read=read, write=write)
         handle.private = private
-        handle.unchanged = self.handles.pages.still_right(file)
+        handle.unchanged = self.handles.pages.still_right(file, alone=not private)
         return handle
 
     def _take(self, path: str, *, write: bool) -> tuple[OpenFile, bool]:
@@ -137,11 +137,10 @@ class FileSystem:
             raise IsADirectory(f"{path} is a directory")
         directory, component = self.namespace.find_parent(path)
         node = self.namespace.child(directory, component)
-        before = self.files.find(node.ref)
         file = self.files.use(node, directory.ref, component)
         if not write:
             self._fetch_siblings(directory, component, node)
-        return file, before is not None and before is not file and before.users.handles > 0
+        return file, any(each.users.handles for each in self.files.replaced(file.ref))
 
     def _fetch_siblings(self, directory: Node, component: str, node: Node) -> None:
         """When small files are read one after the other, begin on the next ones."""

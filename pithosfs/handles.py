@@ -171,14 +171,18 @@ class Handles:
         if not file.size and file.users.handles == 1 and open_again(file.ino):
             return
         self._files.sending.flush(file)
-        self.pages.written(file)
+        self._written(handle)
 
     def fsync(self, number: int) -> None:
         """Returns when the server has the file, whatever was set for close."""
-        file = self.get(number).file
-        if file.dirty:
-            self._files.sending.sync(file)
-            self.pages.written(file)
+        handle = self.get(number)
+        if handle.file.dirty:
+            self._files.sending.sync(handle.file)
+            self._written(handle)
+
+    def _written(self, handle: Handle) -> None:
+        if not handle.private:  # else the kernel may have pages of another version
+            self.pages.written(handle.file)
 
 
 class Pages:
@@ -188,8 +192,15 @@ class Pages:
         self._lock = threading.Lock()
         self._known: dict[int, tuple[str, int]] = {}  # inode number -> hash and size
 
-    def still_right(self, file: OpenFile) -> bool:
-        """The file is opened: whether the kernel's pages can be read on; it has this one's from here on."""
+    def still_right(self, file: OpenFile, *, alone: bool) -> bool:
+        """The file is opened: whether the kernel's pages can be read on; it has this one's from here on.
+
+        Unless it is ``alone``: then they may be of another version that is open, as long as that is.
+        """
+        if not alone:
+            with self._lock:
+                self._known.pop(file.ino, None)
+            return False
         node = file.node
         if node is None or not node.hash or file.gone or file.content_changed:
             return False

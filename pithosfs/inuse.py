@@ -58,6 +58,8 @@ class InUse:
     def replaced(self, ref: ObjectRef) -> list[OpenFile]:
         """Those of this name that others have replaced."""
         with self.lock:
+            if len(self._places) == len(self._files):
+                return []  # all that have a place are led to
             return [each for each in self._places if each.ref == ref and not self.is_led_to(each)]
 
     def is_led_to(self, file: OpenFile) -> bool:

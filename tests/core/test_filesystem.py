@@ -813,3 +813,25 @@ def test_fsync_sends_whatever_write_back_says(build: Build) -> None:
     stack.fs.handles.fsync(handle.number)
     assert stack.get("file") == b"content"
     stack.fs.handles.release(handle.number)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_nobody_who_opens_the_next_version_shares_pages_with_who_reads_the_old_one(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    """Nor the second one, though the file is the same as the first one's by then."""
+    monkeypatch.setattr("pithosfs.users._READING", 0.0)
+    stack.put("file", b"old old")
+    reader = stack.fs.open("/file")
+    stack.put("file", b"new new")
+    stack.namespace.forget()
+    first = stack.fs.open("/file")
+    if closed:
+        stack.fs.handles.release(first.number)
+    second = stack.fs.open("/file")
+    assert first.private
+    assert second.private
+    stack.fs.handles.release(reader.number)
+    third = stack.fs.open("/file")
+    assert not third.private
+    assert not third.unchanged  # the kernel may have pages of the old one
