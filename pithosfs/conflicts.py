@@ -66,16 +66,19 @@ class Conflicts:
         self._namespace.forget(ref.parent)
 
     def _deleted_by_others(self, file: OpenFile) -> None:
-        if file.content_changed:
+        given_up = file.drop_attributes()
+        if not given_up and file.content_changed:
             log.info("%s was deleted by somebody else; it is made anew", file.ref)
             file.supersede_nothing()
             return
         log.info("%s was deleted by somebody else", file.ref)
         place = self._in_use.place(file)
-        self._in_use.displace(file.ref)
-        file.forget_journal()
         if place is not None:
+            self._in_use.unpin(file.ref, place)
             self._namespace.drop(*place)
+        if not given_up or not file.users.handles:  # else somebody may write on: then it is made anew
+            self._in_use.displace(file.ref)
+            file.forget_journal()
 
     def _keep_both(self, file: OpenFile, current: Node) -> ObjectRef:
         """The file becomes another object beside ``current``, and its handles go on with that."""

@@ -144,13 +144,19 @@ class InUse:
             if place is not None and file.node is not None and not file.gone:
                 self._namespace.put(*place, file.node)
                 self._sent[file.ref] = file.node
+                self._files.setdefault(file.ref, file)
                 if not file.dirty:
                     self._namespace.unpin(*place)
 
     def show_instead(self, file: OpenFile, node: Node) -> None:
-        """``file`` is no longer what its name leads to: that is ``node``."""
+        """``file`` is no longer what its name leads to: that is ``node``.
+
+        It is kept beside that as long as somebody uses it, and may write on.
+        """
         with self.lock:
-            place = self.drop(file, node.ref)
+            place = self._places.get(file)
+            if self._files.get(node.ref) is file:
+                del self._files[node.ref]
             if place is not None:
                 self._namespace.put(*place, node)
                 self._namespace.unpin(*place)

@@ -198,6 +198,7 @@ class Sending:
 
     def _commit_used(self, file: OpenFile) -> None:
         with file.committing:
+            before = file.node
             conflict = self._commit_or_give_way(file)
             if file.forget_journal_if_sent():
                 self.outbox.forget(file)
@@ -209,7 +210,8 @@ class Sending:
                     self.outbox.queue(file, self._write_back or 0.0)
             else:
                 self.hold(file)  # if times or mode were changed while it was sent
-            self._in_use.show_sent(file)
+            if file.node is not before:  # else it was nothing but attributes, which gave way to others
+                self._in_use.show_sent(file)
         if conflict is not None:
             raise conflict
 

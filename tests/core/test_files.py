@@ -778,3 +778,51 @@ def test_nor_does_it_bring_back_a_directory_they_removed(stack: Stack) -> None:
     stack.fs.set_attributes("/dir", mode=0o700)
     assert not stack.files.outbox.drain(10)
     assert stack.names() == []
+
+
+def test_who_writes_after_a_change_of_mode_gave_way_to_a_deletion_makes_the_file_anew(stack: Stack) -> None:
+    stack.put("file", b"old old")
+    handle = stack.fs.open("/file", write=True)
+    stack.client.delete(stack.container, "file")
+    stack.fs.set_attributes("/file", mode=0o600)
+    assert not stack.files.outbox.drain(10)
+    assert stack.names() == []
+    stack.fs.handles.write(handle.number, 0, b"our")
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
+    assert stack.names() == stack.ls() == ["file"]
+    assert stack.get("file") == stack.read("/file") == b"our old"
+
+
+def test_what_is_written_after_a_change_of_mode_gave_way_is_sent_at_the_end_of_the_mount(
+    stack: Stack,
+) -> None:
+    """By a program that never closes the file: others have replaced the version it opened."""
+    stack.put("file", b"before")
+    writer = stack.fs.open("/file", write=True)
+    stack.put("file", b"theirs, longer")
+    stack.fs.set_attributes("/file", mode=0o600)
+    assert not stack.files.outbox.drain(10)
+    stack.fs.handles.write(writer.number, 0, b"ours")
+    stack.files.sending.adopt_open()
+    assert not stack.files.outbox.drain(10)
+    (copy,) = conflicts(stack)
+    assert stack.get(copy) == b"oursre"
+    assert stack.get("file") == b"theirs, longer"
+
+
+def test_it_goes_along_with_the_name(stack: Stack) -> None:
+    stack.put("file", b"before")
+    writer = stack.fs.open("/file", write=True)
+    stack.put("file", b"theirs, longer")
+    stack.fs.set_attributes("/file", mode=0o600)
+    assert not stack.files.outbox.drain(10)
+    assert stack.fs.open("/file").private
+    stack.fs.handles.write(writer.number, 0, b"ours")
+    stack.fs.rename("/file", "/new")
+    with pytest.raises(Stale):
+        stack.fs.handles.flush(writer.number)
+    stack.fs.handles.release(writer.number)
+    (copy,) = conflicts(stack)
+    assert copy.startswith("new (conflict ")
+    assert stack.get("new") == b"theirs, longer"
