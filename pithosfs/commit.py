@@ -24,7 +24,7 @@ from pithosfs.ahead import Ahead
 from pithosfs.api import Written
 from pithosfs.batches import Block
 from pithosfs.blocks import Buffer, Hashmap
-from pithosfs.errors import MissingBlocks, PithosError
+from pithosfs.errors import Interrupted, MissingBlocks, PithosError
 from pithosfs.names import ObjectRef
 from pithosfs.upload import Terms, Uploader
 from pithosfs.waiting import wait
@@ -230,6 +230,7 @@ class _Job:
         """``work`` on each item in the pool, a bounded number at a time; the first error is raised."""
         results: list[Result] = []
         pending: deque[Future[Result]] = deque()
+        stays = True
         try:
             for item in items:
                 if len(pending) >= self.uploader.threads:
@@ -237,10 +238,14 @@ class _Job:
                 pending.append(self.uploader.submit(work, item))
             while pending:
                 results.append(wait(pending.popleft()))
+        except Interrupted:
+            stays = False  # what is under way ends by itself, and nobody looks at what comes of it
+            raise
         finally:
             for each in pending:
                 each.cancel()
-            wait_all(pending)
+            if stays:
+                wait_all(pending)
         return results
 
     def _count_spared(self, hashes: Sequence[str]) -> None:

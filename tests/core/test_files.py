@@ -826,3 +826,27 @@ def test_it_goes_along_with_the_name(stack: Stack) -> None:
     (copy,) = conflicts(stack)
     assert copy.startswith("new (conflict ")
     assert stack.get("new") == b"theirs, longer"
+
+
+def test_a_caller_who_leaves_does_not_wait_for_the_blocks_that_are_on_their_way(stack: Stack) -> None:
+    stack.uploader.batches.refused()  # one block a request, several requests at a time
+    stack.put("file", os.urandom(10 * SMALL))
+    handle = stack.fs.open("/file", write=True)
+    for index in range(4):
+        stack.fs.handles.write(handle.number, index * SMALL + 5, b"changed")
+    held = stack.wire.hold_all("POST")
+
+    def flush() -> None:
+        with patience(held.arrived.is_set):
+            stack.fs.handles.flush(handle.number)
+
+    flushing = InThread(flush)
+    held.wait()
+    try:
+        with pytest.raises(Interrupted):
+            flushing.result()
+    finally:
+        held.release()
+    stack.fs.handles.release(handle.number)
+    assert not stack.files.outbox.drain(10)
+    assert stack.get("file")[5:12] == b"changed"
