@@ -177,6 +177,10 @@ class Content:
         """Begin to remember what changes from here on."""
         self._since = _Since(lowest=self.size)
 
+    def cut_to(self) -> int:
+        """How much of the file has stayed what it was at :meth:`freeze`, or was only written over."""
+        return self.size if self._since is None else self._since.lowest
+
     def thaw(self) -> None:
         """The commit did not happen."""
         self._since = None

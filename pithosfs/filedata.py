@@ -16,6 +16,7 @@ import time
 from pithosfs import blocks
 from pithosfs.base import of_version
 from pithosfs.blocks import Buffer, Hashmap
+from pithosfs.commit import Changed
 from pithosfs.content import Content, Local, Part, Remote
 from pithosfs.promise import Promise
 from pithosfs.ranges import Address, Origin
@@ -304,6 +305,11 @@ class FileData:
         with self._lock:
             self._content.thaw()
 
+    def cut_to(self) -> int:
+        """How much of what was frozen was not cut off since."""
+        with self._lock:
+            return self._content.cut_to()
+
     def rebase(self, frozen: Frozen, hashmap: Hashmap, origin: Origin) -> bool:
         """What was frozen is on the server as ``hashmap``, at ``origin``.
 
@@ -333,10 +339,18 @@ class Frozen:
     def hash_of(self, index: int) -> str | None:
         """The block's hash, if nothing of it changed nor was appended to it since."""
         length = blocks.block_length(index, self.size, self.block_size)
-        return self._data.hash_of(index, length)
+        found = self._data.hash_of(index, length)
+        self._check_whole(index, length)
+        return found
 
     def read(self, index: int) -> tuple[int, Buffer]:
         """The block's stamp and bytes, without what was appended since."""
         stamp, data = self._data.read(index)
         length = blocks.block_length(index, self.size, self.block_size)
+        self._check_whole(index, length)
         return stamp, data if len(data) <= length else data[:length]
+
+    def _check_whole(self, index: int, length: int) -> None:
+        """After a look at a block: Changed if it was cut since, for the zeros in its place never were."""
+        if self._data.cut_to() < index * self.block_size + length:
+            raise Changed("the file was cut while it was sent")

@@ -6,11 +6,13 @@ keeps both versions, a failure is journalled and tried again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 from weakref import WeakKeyDictionary, WeakSet
 
+from pithosfs.commit import Changed
 from pithosfs.conflicts import Conflicts
 from pithosfs.errors import NoSpace, PithosError, Stale
 from pithosfs.guard import Guard
@@ -130,7 +132,7 @@ class Sending:
     def sync(self, file: OpenFile) -> None:
         """Returns when the server has the file; else it is kept, retried, and the reason raised."""
         try:
-            self._commit(file)
+            self._commit_as_it_is(file)
         except Exception as error:  # one that nobody expected must not cost the data either
             if file.dirty:  # else both versions are kept, and the error says so
                 self._keep(file, error)
@@ -171,6 +173,8 @@ class Sending:
             return
         try:
             self._commit(file)
+        except Changed:  # it was cut: a program writes it anew, and soon may close it
+            self.outbox.postpone(file, _LOOK_AGAIN)
         except Stale as error:
             if file.dirty:
                 raise
@@ -180,6 +184,13 @@ class Sending:
         else:
             with self._lock:
                 self._left.discard(file)
+
+    def _commit_as_it_is(self, file: OpenFile) -> None:
+        """Send the file; anew as it is by then, if a part is cut off meanwhile."""
+        for _ in range(_ROUNDS):
+            with contextlib.suppress(Changed):
+                return self._commit(file)
+        return self._commit(file)
 
     def _keep(self, file: OpenFile, error: Exception) -> None:
         log.warning("%s could not be sent: %s; it is kept and tried again", file.ref, error)

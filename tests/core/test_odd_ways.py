@@ -16,11 +16,13 @@ from pithosfs.attributes import Attributes
 from pithosfs.blocks import Hashmap, block_hash, hashmap_of
 from pithosfs.disk import DiskCache
 from pithosfs.errors import InvalidArgument, PithosError, Unavailable
+from pithosfs.handles import Handle
 from pithosfs.scratch import pack_bytes
 from pithosfs.staging import Staging
 from pithosfs.transport import Request, Response
 from tests.core.conftest import SMALL, Build
-from tests.core.stack import Stack
+from tests.core.stack import Held, Stack
+from tests.core.test_files import dies, next_mount
 from tests.core.threads import InThread
 from tests.faults.test_local_disks import small_disk
 from tests.support.files import MIB, noise
@@ -226,3 +228,42 @@ def test_a_commit_that_fails_before_its_put_does_not_forget_the_one_whose_answer
     stack.fs.handles.release(handle.number)
     assert stack.names() == ["file"]
     assert stack.get("file") == data
+
+
+def writes_while_posts_wait(stack: Stack) -> tuple[bytes, Held, Handle]:
+    """A file of which blocks are on their way, and more is to be looked at when they are there."""
+    stack.uploader.batches.refused()
+    data = os.urandom(12 * SMALL + 500)
+    held = stack.wire.hold_all("POST")
+    handle = stack.fs.create("/file", 0o644)
+    stack.fs.handles.write(handle.number, 0, data)
+    held.wait()
+    return data, held, handle
+
+
+@pytest.mark.parametrize("size", [0, 12 * SMALL + 100])
+def test_what_is_cut_off_while_a_file_is_sent_is_not_sent_as_zeros(stack: Stack, size: int) -> None:
+    data, held, handle = writes_while_posts_wait(stack)
+    closing = InThread(lambda: stack.fs.handles.flush(handle.number))
+    closing.join(0.5)
+    assert closing.is_alive()
+    stack.fs.truncate("/file", size)
+    held.release()
+    closing.result()
+    assert stack.get("file") == data[:size]
+
+
+def test_a_file_that_is_begun_anew_while_it_is_sent_is_not_sent_half_way(build: Build) -> None:
+    """With write-back: what was acknowledged survives the death of the mount in that moment."""
+    first = build(outbox=False, write_back=60.0)
+    data, held, handle = writes_while_posts_wait(first)
+    first.fs.handles.flush(handle.number)
+    sending = InThread(lambda: first.files.sending._send(handle.file))
+    sending.join(0.5)
+    assert sending.is_alive()
+    first.fs.open("/file", write=True, truncate=True)
+    held.release()
+    sending.result()
+    assert first.names() == []
+    dies(first)
+    assert next_mount(build, first).get("file") == data
