@@ -24,7 +24,8 @@ from pithosfs.ranges import Address, Origin
 class FileEntry:
     """A changed file: ``node`` is the version it replaces, unless it is ``emptied`` not needed for any byte.
 
-    ``meta`` is the user metadata, None while it is not known; ``ino`` its inode number.
+    ``content`` is None where its bytes are the store's and nobody has asked for their hashes; ``meta`` is the
+    user metadata, None while it is not known; ``ino`` its inode number.
     """
 
     ref: ObjectRef
@@ -32,13 +33,14 @@ class FileEntry:
     emptied: bool
     attributes: Attributes
     meta: dict[str, str] | None
-    content: Content
+    content: Content | None
     ino: int
 
     @property
     def changed(self) -> bool:
         """Whether its bytes are others than the store's, not only its times, mode or metadata."""
-        return self.node is None or self.emptied or self.content.changed
+        of_bytes = self.content is not None and self.content.changed
+        return self.node is None or self.emptied or of_bytes
 
     def pack(self) -> dict[str, Any]:
         """As JSON."""
@@ -48,7 +50,7 @@ class FileEntry:
             "emptied": self.emptied,
             "attributes": _pack_attributes(self.attributes),
             "meta": self.meta,
-            "content": pack_content(self.content),
+            "content": None if self.content is None else pack_content(self.content),
             "ino": self.ino,
         }
 
@@ -61,7 +63,7 @@ class FileEntry:
             packed["emptied"],
             Attributes(*packed["attributes"]),
             packed["meta"],
-            unpack_content(packed["content"]),
+            None if packed["content"] is None else unpack_content(packed["content"]),
             packed["ino"],
         )
 

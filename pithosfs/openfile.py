@@ -37,7 +37,7 @@ from pithosfs.nodes import Node, committed, new_inode_number
 from pithosfs.promise import Promise
 from pithosfs.ranges import Address, Origin
 from pithosfs.readahead import Readahead
-from pithosfs.scratch import Scratch
+from pithosfs.scratch import Scratch, pack_bytes
 from pithosfs.services import Services
 from pithosfs.traits import Traits
 from pithosfs.upload import Terms
@@ -525,11 +525,14 @@ class OpenFile:
 
     def persist(self) -> None:
         """Make the changes survive a crash, on local disk.  NoSpace if they cannot."""
-        data = self.load()
+        if self.content_changed:
+            self.load()
         with self._lock:
-            where, coming = data.persist()
+            data = self._data  # None: what the store has may not be known, nor can be asked for just now
+            where, coming = (pack_bytes(None, None), None) if data is None else data.persist()
+            content = None if data is None else data.content
             entry = FileEntry(
-                self.ref, self.node, self._emptied, self.attributes, self._traits.meta, data.content, self.ino
+                self.ref, self.node, self._emptied, self.attributes, self._traits.meta, content, self.ino
             )
             self._promise.make({**where, **entry.pack()}, coming)
 
@@ -540,7 +543,8 @@ class OpenFile:
             found = FileEntry.unpack(entry)
             file = cls(services, found.ref, found.node, found.attributes, found.ino)
             file._promise = Promise(services.staging, key, entry)
-            file._data = file._data_of(found.content, scratch)
+            if found.content is not None:
+                file._data = file._data_of(found.content, scratch)
             file._emptied, file._traits.meta = found.emptied, found.meta
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an entry of this version: {error}") from error

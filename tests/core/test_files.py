@@ -850,3 +850,22 @@ def test_a_caller_who_leaves_does_not_wait_for_the_blocks_that_are_on_their_way(
     stack.fs.handles.release(handle.number)
     assert not stack.files.outbox.drain(10)
     assert stack.get("file")[5:12] == b"changed"
+
+
+@pytest.mark.parametrize("size", [500, 3 * SMALL])
+def test_a_mode_survives_the_end_of_a_mount_without_a_network(build: Build, size: int) -> None:
+    """Of a file of several blocks, too, of which this mount has never asked which ones they are."""
+    data = os.urandom(size)
+    first = build()
+    first.put("file", data)
+    first.ls()
+    first.wire.refuse()
+    first.fs.set_attributes("/file", mode=0o600)
+    first.files.stop()
+    dies(first)
+    second = next_mount(build, first)
+    assert second.fs.node("/file").attributes.mode == 0o600
+    assert second.read("/file") == data
+    assert not second.files.outbox.drain(10)
+    assert "mode=0600" in second.client.head(second.container, "file").entry.content_type
+    assert second.get("file") == data
