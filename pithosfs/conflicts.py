@@ -91,7 +91,7 @@ class Conflicts:
                 continue
             log.warning("%s was changed by somebody else: this mount's version is kept as %s", ref, copy)
             self._in_use.show_instead(file, current)
-            self._in_use.put(file, place_of(copy))
+            self._in_use.put_copy(file, ref, place_of(copy))
             self.note(ref, copy)
             return copy
         raise Stale(f"no free name for a conflict copy of {ref}", 412)

@@ -107,6 +107,10 @@ class Files:
         """The files in use that had this name until others replaced them."""
         return self._in_use.replaced(ref)
 
+    def others_open(self, ref: ObjectRef) -> bool:
+        """Whether another file is open that had this name when it was opened."""
+        return self._in_use.others_open(ref)
+
     # -- coming ---------------------------------------------------------------------------------
 
     def use(self, node: Node, directory: ObjectRef, component: str) -> OpenFile:

@@ -140,7 +140,7 @@ class FileSystem:
         file = self.files.use(node, directory.ref, component)
         if not write:
             self._fetch_siblings(directory, component, node)
-        return file, any(each.users.handles for each in self.files.replaced(file.ref))
+        return file, self.files.others_open(file.ref)
 
     def _fetch_siblings(self, directory: Node, component: str, node: Node) -> None:
         """When small files are read one after the other, begin on the next ones."""

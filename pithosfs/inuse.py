@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from weakref import WeakKeyDictionary
 
 from cachetools import LRUCache
 
@@ -31,6 +32,7 @@ class InUse:
         self._namespace = namespace
         self._files: dict[ObjectRef, OpenFile] = {}
         self._places: dict[OpenFile, Place] = {}
+        self._former: WeakKeyDictionary[OpenFile, ObjectRef] = WeakKeyDictionary()  # copies: names before
         self._sent: LRUCache[ObjectRef, Node] = LRUCache(_SENT)
 
     def find(self, ref: ObjectRef) -> OpenFile | None:
@@ -62,6 +64,12 @@ class InUse:
                 return []  # all that have a place are led to
             return [each for each in self._places if each.ref == ref and not self.is_led_to(each)]
 
+    def others_open(self, ref: ObjectRef) -> bool:
+        """Whether another file is open that had this name when it was opened: to the kernel both are one."""
+        with self.lock:
+            copies = [each for each, name in self._former.items() if name == ref]
+            return any(each.users.handles for each in (*self.replaced(ref), *copies))
+
     def is_led_to(self, file: OpenFile) -> bool:
         """Whether its name leads to the file."""
         with self.lock:
@@ -79,6 +87,12 @@ class InUse:
         with self.lock:
             self._files[file.ref] = file
             self._places[file] = place
+
+    def put_copy(self, file: OpenFile, former: ObjectRef, place: Place) -> None:
+        """``file`` is a conflict copy from here on; ``former`` is the name its handles were opened by."""
+        with self.lock:
+            self.put(file, place)
+            self._former[file] = former
 
     def put_beside(self, file: OpenFile, place: Place) -> None:
         """``file`` is kept, though its name leads to what others made of it."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from tests.support.disks import MountedDisk
-from tests.support.files import BLOCK, noise, opened, pread_all, pwrite_all
+from tests.support.files import BLOCK, noise, opened, pread_all, pwrite_all, refused
 from tests.support.waiting import eventually
 
 
@@ -211,3 +212,23 @@ def test_two_versions_are_read_side_by_side(mounted: MountedDisk) -> None:
                 assert (here / "file").read_bytes() == new
             assert pread_all(second, len(new), 0) == new
     assert (here / "file").read_bytes() == new
+
+
+def test_who_met_a_conflict_reads_on_what_it_wrote(mounted: MountedDisk) -> None:
+    """Its file has another name by now, but the kernel takes it for the one that others wrote."""
+    mounted.expect_in_log("conflict")
+    base, theirs = noise(100_000, 1), noise(100_000, 2)
+    file = mounted.path / "file"
+    file.write_bytes(base)
+    ours = b"ours" + base[4:]
+    with opened(file, os.O_RDWR) as fd:
+        pwrite_all(fd, b"ours", 0)
+        mounted.store.put(f"{mounted.name}/file", theirs)
+        with refused(errno.ESTALE):
+            os.fsync(fd)
+        assert pread_all(fd, len(ours), 0) == ours
+        eventually(lambda: file.read_bytes() == theirs, what="their content")
+        assert pread_all(fd, len(ours), 0) == ours
+        assert file.read_bytes() == theirs
+    assert file.read_bytes() == theirs
+    assert [path.read_bytes() for path in conflicts(mounted.path)] == [ours]
