@@ -11,22 +11,24 @@ with a directory): it looks at such contents in the same way.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
-from cachetools import LRUCache
+from cachetools import TTLCache
 
 from pithosfs.names import ObjectRef
 
-#: Contents remembered.
-_LIMIT = 20_000
+#: Contents remembered, and for how many seconds: nothing on the way keeps a request longer, and who makes
+#: the same content again later than that has written it.
+_LIMIT, _SECONDS = 20_000, 3600.0
 
 
 class Late:
     """Contents, as Merkle hash and size, that may still arrive under a name.  Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._sent: LRUCache[tuple[ObjectRef, str, int], bool] = LRUCache(_LIMIT)
+        self._sent: TTLCache[tuple[ObjectRef, str, int], bool] = TTLCache(_LIMIT, _SECONDS, clock)
 
     def add(self, ref: ObjectRef, contents: Iterable[tuple[str, int]]) -> None:
         """These were sent as ``ref``, and nobody answered."""
