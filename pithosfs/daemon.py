@@ -23,12 +23,12 @@ _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 def background(work: Callable[[Ready], int]) -> int:
     """Run ``work(ready)`` in the background and return once it has called ``ready``.
 
-    ``work`` says itself, on stderr, what goes wrong, and returns an exit code.
-
     Returns 0 then, in the parent.  If ``work`` ends without having called it,
     returns what it returned (128 + N for a child killed by signal N).  The
     child never returns from here.  SIGINT and SIGTERM to the waiting parent
     are passed on to the child.
+
+    ``work`` says itself, on stderr, what goes wrong, and returns an exit code.
     """
     sys.stdout.flush()
     sys.stderr.flush()

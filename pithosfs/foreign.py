@@ -58,9 +58,8 @@ class Times:
         self._store = store
         self._lock = threading.Lock()
         self._candidates: dict[tuple[str, str], _Candidates] = {}  # account, container
-        self._learning: dict[
-            ObjectRef, tuple[Future[None], float]
-        ] = {}  # by directory; waited for until then
+        # by directory; waited for until then
+        self._learning: dict[ObjectRef, tuple[Future[None], float]] = {}
         self._not_before = float("-inf")
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="times")
 

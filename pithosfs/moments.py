@@ -5,7 +5,7 @@
                                        fractions optional; local time unless it says a zone
 ``2026-11-01``                         midnight
 ``10:00``                              today
-``1793522400``, ``@20261101``          seconds since 1970, with or without a fraction
+``1793522400``, ``@1793522400.5``      seconds since 1970, with or without a fraction
 ``now``, ``today``, ``yesterday``      today: since midnight; yesterday: 24 hours ago
 ``yesterday 10:00``
 ``2 hours ago``, ``90m ago``           seconds, minutes, hours, days, weeks, months, years,

@@ -30,7 +30,13 @@ class Node:
     time, ``changed_ns`` when this mount changed anything of it.  ``ino`` is set where the inode
     number was given before there was a uuid.  ``exists`` is False for a
     directory that is known only from the names below it.  ``hash`` is the
-    Merkle hash, ``etags`` what a condition may name.
+    Merkle hash, ``etags`` what a condition may name.  ``links`` is 0 for a
+    file that was removed and is still open.
+
+    As listings tell them, None where they say nothing: ``sharing`` is who else
+    may read and write it (``read=…;write=…``), ``public`` its link that opens without
+    a token, ``allowed`` what the owner of somebody else's object lets us do:
+    ``read`` or ``write``.
     """
 
     ref: ObjectRef

@@ -163,7 +163,7 @@ class _ShownSizes:
 
 
 class Operations:
-    """The operations of one mount; ``ready`` is called once the kernel has it."""
+    """The operations of one mount; ``started`` is called once the kernel has it."""
 
     use_ns = True
 
@@ -498,7 +498,7 @@ class Operations:
 
     @border
     def fsyncdir(self, number: int) -> None:
-        """Names are on the server, but for removals: wait for those."""
+        """Return when the store has what was done to names in it, and the files that are new in it."""
         self._directories.sync(number)
 
     @border

@@ -41,13 +41,11 @@ class Walks:
 
     def __init__(self, top: ObjectRef) -> None:
         self._top = top
-        self._children: OrderedDict[ObjectRef, tuple[ObjectRef, float]] = (
-            OrderedDict()
-        )  # parent -> last child
+        # parent -> last child
+        self._children: OrderedDict[ObjectRef, tuple[ObjectRef, float]] = OrderedDict()
         self._read: OrderedDict[ObjectRef, float] = OrderedDict()
-        self._looked_up: OrderedDict[ObjectRef, tuple[ObjectRef, ObjectRef, float]] = (
-            OrderedDict()
-        )  # parent -> the last two children
+        # parent -> the last two children
+        self._looked_up: OrderedDict[ObjectRef, tuple[ObjectRef, ObjectRef, float]] = OrderedDict()
         self._too_large: OrderedDict[ObjectRef, int] = OrderedDict()
 
     def subtree(self, directory: ObjectRef, parent: ObjectRef, *, reading: bool) -> Subtree | None:

@@ -178,9 +178,8 @@ class _Connection(socketserver.StreamRequestHandler):
             self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         with self.server.serving():
             response = self.server.application(request)
-            if (
-                self.server.access_log is not None
-            ):  # before the client knows: who has the answer finds the line
+            # before the client knows: who has the answer finds the line
+            if self.server.access_log is not None:
                 self.server.access_log.write(request, response, body.consumed, time.perf_counter() - started)
             keep = self._send(request, response, keep=keep)
         return keep and body.drain(MAX_DRAIN)

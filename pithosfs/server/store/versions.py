@@ -121,7 +121,7 @@ def hashes(tx: Transaction, version: Version) -> list[str]:
 
 
 def new_content(tx: Transaction, block_hashes: Sequence[str]) -> int:
-    """Store a hashmap; versions with the same content share one."""
+    """Store a hashmap; versions made from this one refer to it, too."""
     return tx.run("INSERT INTO content (hashes) VALUES (?)", "\n".join(block_hashes))
 
 
