@@ -144,8 +144,9 @@ class Moments:
     def close(self) -> None:
         """Stop."""
         with self._lock:
-            for tree in self._trees.values():
-                tree.close()
+            trees = list(self._trees.values())
+        for tree in trees:
+            tree.close()
 
     def node(self, below: Sequence[str]) -> Node:
         """``at`` itself, a moment's top directory, or what was below it."""
