@@ -148,7 +148,3 @@ def paste(block: bytearray, start: int, data: Buffer) -> None:
     if gap > 0:
         block.extend(bytes(gap))
     block[start : start + len(data)] = data
-
-
-#: The content of an empty file.
-EMPTY = Hashmap(0, ())

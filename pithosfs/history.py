@@ -290,12 +290,11 @@ def carry_out(client: Client, found: Plan, told: Callable[[Entry], None], *, exa
 class Purge:
     """What destroying history up to ``until`` (whole seconds) takes away.
 
-    ``versions`` of ``objects``, whose blocks of ``size`` bytes nothing that stays of
-    them needs (another object may).
+    How many ``versions``; nothing that stays of the same objects needs their blocks
+    of ``size`` bytes (another object may).
     """
 
     until: int
-    objects: int
     versions: int
     size: int
 
@@ -317,7 +316,7 @@ def purgeable(client: Client, ref: ObjectRef, before: int) -> Purge:
         for index, block in enumerate(content.hashes):
             freed[block] = blocks.block_length(index, content.size, content.block_size)
     size = sum(size for block, size in freed.items() if block not in needed)
-    return Purge(until, 1 if count else 0, count, size)
+    return Purge(until, count, size)
 
 
 def _before(moment: int) -> int:
@@ -333,9 +332,7 @@ def purgeable_container(client: Client, container: str, before: int) -> Purge:
     names = [entry.name for page in client.list_all(container) for entry in page.entries]
     with ThreadPoolExecutor(_PARALLEL) as pool:
         found = list(pool.map(lambda name: _old_sizes(client, container, name, until), names))
-    return Purge(
-        until, sum(1 for each in found if each), sum(map(len, found)), sum(sum(each) for each in found)
-    )
+    return Purge(until, sum(map(len, found)), sum(sum(each) for each in found))
 
 
 def _old_sizes(client: Client, container: str, name: str, until: int) -> list[int]:

@@ -64,7 +64,7 @@ ERRNO: dict[type[Exception], int] = {
 #: What a program asks for all the time without anything being wrong.
 _ORDINARY = (errors.FileSystemError, errors.NotFound, errors.NameTooLong)
 
-_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+_RENAME_NOREPLACE = 1
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE, _FALLOC_ZERO_RANGE = 1, 2, 16
 _XATTR_CREATE, _XATTR_REPLACE = 1, 2
 _MAX_XATTR_NAME, _MAX_XATTR_SIZE = 255, 64 * 1024
@@ -77,6 +77,8 @@ READ_AHEAD = 1024 * 1024
 #: (Who reads should not: many programs read as much to look at the head of a file.)
 _WRITE = 1024 * 1024
 _SIZES = 200_000
+#: Seconds the kernel may trust names and attributes without asking again.
+_KERNEL_TRUSTS = 1.0
 
 
 class _Refused(OSError):
@@ -173,13 +175,11 @@ class Operations:
         owner: Owner,
         *,
         started: Callable[[], None],
-        kernel_cache_seconds: float = 1.0,
     ) -> None:
         self._fs = filesystem
         self._handles = filesystem.handles
         self._owner = owner
         self._started = started
-        self._kernel_cache_seconds = kernel_cache_seconds
         self._born = time.time_ns()
         self._directories = Directories(filesystem)
         self._sizes = _ShownSizes()
@@ -210,7 +210,7 @@ class Operations:
         if config is not None:
             config.use_ino = 1
             config.nullpath_ok = 1
-            config.entry_timeout = config.attr_timeout = self._kernel_cache_seconds
+            config.entry_timeout = config.attr_timeout = _KERNEL_TRUSTS
             config.negative_timeout = 0.0
         if connection is not None:
             connection.max_readahead = READ_AHEAD  # the kernel takes the smaller of this and its own
@@ -231,7 +231,7 @@ class Operations:
 
         Not from an operation; may wait for reads that are under way.
         """
-        return 0.0 if self._kernel.forget(paths) else self._kernel_cache_seconds
+        return 0.0 if self._kernel.forget(paths) else _KERNEL_TRUSTS
 
     # -- attributes ----------------------------------------------------------------------------------
 

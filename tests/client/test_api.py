@@ -371,7 +371,7 @@ def test_hashmaps(real: Callable[..., Any]) -> None:
     assert (content.size, len(content.hashes)) == (info.entry.size, 4)
     assert content.merkle == info.entry.hash == info.etag
     info, content = real("put/zero-hashmap", "hashmap", "w-put", "zero")
-    assert content == blocks.EMPTY
+    assert content == blocks.Hashmap(0, ())
     assert (info.entry.size, info.entry.content_type) == (0, "application/octet-stream")
     info, content = real("put/only-zeros-hashmap", "hashmap", "w-put", "z")
     assert content == blocks.Hashmap(777, (blocks.ZERO_HASH,))
@@ -1045,7 +1045,7 @@ METHODS: dict[str, Callable[[Client], object]] = {
     "hashmap": lambda client: client.hashmap("c", "n"),
     "versions": lambda client: client.versions("c", "n"),
     "put_object": lambda client: client.put_object("c", "n", b"", content_type="a/b"),
-    "put_hashmap": lambda client: client.put_hashmap("c", "n", blocks.EMPTY, content_type="a/b"),
+    "put_hashmap": lambda client: client.put_hashmap("c", "n", blocks.Hashmap(0, ()), content_type="a/b"),
     "missing_blocks": lambda client: client.missing_blocks("c", "n", ["ab" * 32]),
     "post_block": lambda client: client.post_block("c", b"abc"),
     "post_blocks": lambda client: client.post_blocks("c", [b"abc", b"def"]),

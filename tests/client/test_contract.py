@@ -204,7 +204,7 @@ def test_conditions(client: Client, container: str) -> None:
     second = client.put_object(container, "n", b"2", content_type=TYPE, if_match=first.etag)
     for etag in (first.etag, "ab" * 32):
         with pytest.raises(errors.Stale):
-            client.put_hashmap(container, "n", blocks.EMPTY, content_type=TYPE, if_match=etag)
+            client.put_hashmap(container, "n", blocks.Hashmap(0, ()), content_type=TYPE, if_match=etag)
     assert [each.serial for each in client.versions(container, "n")] == [first.version, second.version]
     assert client.read(container, "n", 0, 1, version=first.version) == b"1"
     with pytest.raises(errors.Stale):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -46,9 +46,6 @@ class Context:
     def etag(self, version: Version) -> str:
         """What the ETag of an answer is."""
         return (self.settings.md5_etags and version.md5) or version.merkle
-
-
-Handler = Callable[[Context], Response]
 
 
 def answer(

@@ -116,12 +116,6 @@ class BlockFiles:
         for directory in directories:
             _fsync(directory)
 
-    def names(self) -> Iterable[str]:
-        """The hashes of all blocks on the disk."""
-        for number in range(256):
-            for entry in os.scandir(self._root / f"{number:02x}"):
-                yield entry.name
-
 
 def _write(path: Path, content: memoryview, flags: int = 0) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | flags, 0o600)

@@ -37,7 +37,6 @@ def _blocks(tx: Transaction, files: BlockFiles, broken: set[str]) -> Iterator[st
         if found != name:
             yield f"block {name} is damaged: its content has the hash {found}"
             broken.add(name)
-    return broken  # type: ignore[return-value]
 
 
 def _hashmaps(tx: Transaction, broken: set[str]) -> Iterator[str]:

@@ -67,11 +67,6 @@ class Containers:
                 stamp = descriptions.change(tx, account, place.id, meta, replace=replace)
                 tx.run("UPDATE container SET changed = ? WHERE id = ?", stamp, place.id)
 
-    def find(self, account: str, name: str) -> Container:
-        """The container.  Raises NotFound."""
-        with self._database.read() as tx:
-            return versions.container(tx, account, name)
-
     def state(self, account: str, name: str, until: int | None = None) -> ContainerState:
         """The container now, or at the second ``until``."""
         with self._database.read() as tx:
