@@ -6,10 +6,11 @@ it belongs to and at which URL each service is: ``POST {url}/tokens``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -97,13 +98,8 @@ def _catalogue(
     if not found:
         raise ConfigError("this store cannot look up display names: give UUIDs")
     url = found[0].rstrip("/") + "/user_catalogs"
-    transport = Transport(
-        None, timeout=timeout, pool=1, ca_certs=connection.ca_certs, verify=connection.verify
-    )
-    try:
+    with _transport(connection, timeout) as transport:
         answer = transport.send(_post(url, identity.token, body)).body
-    finally:
-        transport.close()
     try:
         return {str(key): str(value) for key, value in json.loads(answer)[wanted].items() if value}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -115,18 +111,25 @@ def _ask(connection: Connection, timeout: float) -> _Identity:
         raise ConfigError("neither the storage endpoint nor an identity service is known")
     url = _versioned(connection.identity_url, "/v2.0") + "/tokens"
     source = connection.identity_token or connection.token
-    transport = Transport(
-        None, timeout=timeout, pool=1, ca_certs=connection.ca_certs, verify=connection.verify
-    )
-    try:
+    with _transport(connection, timeout) as transport:
         for token in source.read():
             try:
                 return _parse(_authenticate(transport, url, token), token)
             except Unauthorized:
                 continue
+    raise Unauthorized(f"{url} refuses the token of {source.name}; it is wrong or has expired", 401)
+
+
+@contextlib.contextmanager
+def _transport(connection: Connection, timeout: float) -> Iterator[Transport]:
+    """For a few requests, each with a token of its own."""
+    transport = Transport(
+        None, timeout=timeout, pool=1, ca_certs=connection.ca_certs, verify=connection.verify
+    )
+    try:
+        yield transport
     finally:
         transport.close()
-    raise Unauthorized(f"{url} refuses the token of {source.name}; it is wrong or has expired", 401)
 
 
 def _authenticate(transport: Transport, url: str, token: str) -> bytes | bytearray:

@@ -25,11 +25,10 @@ from pithosfs.journal import FileEntry, unpack_removal
 from pithosfs.names import ObjectRef
 from pithosfs.pending import TO_BE_DELETED
 from pithosfs.ranges import Address
-from pithosfs.scratch import unpack_bytes
+from pithosfs.scratch import NEW, unpack_bytes
 
 #: Bytes copied at once.
 _PIECE = blocks.BLOCK_SIZE
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 #: Fills the view with what is at the offset; returns the ranges (in the file) it could not get.
 Read = Callable[[int, memoryview], Extents]
@@ -180,7 +179,7 @@ def _new_file(goal: Path, *, keep_open: bool = True) -> tuple[Path, int]:
     while True:
         path = goal if number == 1 else goal.with_name(f"{goal.name} ({number})")
         try:
-            handle = os.open(path, _NEW, 0o600)
+            handle = os.open(path, NEW, 0o600)
         except FileExistsError:
             number += 1
             continue

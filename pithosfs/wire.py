@@ -23,9 +23,10 @@ from urllib.parse import quote, unquote
 from pithosfs import blocks
 from pithosfs.blocks import Hashmap
 from pithosfs.errors import BadRequest, NameTooLong, ProtocolError
+from pithosfs.names import MAX_OBJECT_NAME
 
-#: Characters the name of an object or container may have.
-MAX_NAME, MAX_CONTAINER_NAME = 1024, 256
+#: Characters the name of a container may have.
+MAX_CONTAINER_NAME = 256
 #: What an object is when nobody says.
 DATA = "application/octet-stream"
 
@@ -157,7 +158,7 @@ def path_of(container: str, name: str | None = None) -> str:
         raise BadRequest(f"{container!r} is not the name of a container: it has a slash")
     path = "/" + quoted(container, safe="")
     if name is not None:
-        _check(name, "object", MAX_NAME)
+        _check(name, "object", MAX_OBJECT_NAME)
         path += "/" + quoted(name, safe="/")
     return path
 
