@@ -75,59 +75,20 @@ class Mount:
         self._stop_lock = threading.Lock()
         self._stopped = False
         self._end_at: float | None = None  # monotonic
+        own = Client(client.transport, client.endpoint, user or client.account_id)
+        others = options.shared or own.account_id != client.account_id
+
         options.cache_path().mkdir(parents=True, exist_ok=True, mode=0o700)  # as a parent it would be open
         site = options.cache_path() / directory_name(client.endpoint, client.account_id)
         self._store = MetaStore(site / "meta.sqlite3")
-        disk = DiskCache(site / "blocks", options.cache_size) if options.cache_size else None
-        self._cache = BlockCache(options.memory // 2, disk, source.block_size)
+        self._cache = self._make_cache(site / "blocks")
         self._hasher = Hasher()
-        self._fetcher = Fetcher(
-            self._client_of,
-            self._cache,
-            hasher=self._hasher,
-            threads=_DOWNLOADS,
-            timeout=options.timeout,
-            protected=client.endpoint.startswith("https:"),
-        )
-        own = Client(client.transport, client.endpoint, user or client.account_id)
-        others = options.shared or own.account_id != client.account_id
-        self._uploader = Uploader(
-            self._client_of,
-            own,
-            self._cache,
-            hasher=self._hasher,
-            container=post_to if others else None,
-            threads=_UPLOADS,
-            block_size=source.block_size,
-        )
-        self._staging = Staging(
-            site / "staging",
-            Memory(
-                Room(SMALL_ROOM),
-                Room(min(BLOCK_ROOM, options.memory // 2)),
-                self._cache.new_buffer,
-                source.block_size,
-            ),
-        )
-        services = Services(
-            self._fetcher,
-            self._uploader,
-            self._staging,
-            self._store,
-            source.block_size,
-            max(1, min(32, options.memory // 4 // source.block_size)),
-        )
+        self._fetcher = self._make_fetcher()
+        self._uploader = self._make_uploader(own, post_to if others else None)
+        self._staging = self._make_staging(site / "staging")
+        services = self._make_services()
         self._ours = (services.late, services.removed)
-        self._namespace = Namespace(
-            self._client_of,
-            source.top,
-            ttl=options.dir_cache_time,
-            until=source.until,
-            accounts=client.sharing_accounts if options.shared else None,
-            timeout=options.timeout,
-            inodes=Inodes(self._store),
-            saw=client.ledger.saw,
-        )
+        self._namespace = self._make_namespace()
         self.files = Files(
             services, self._namespace, self._delete, self._guard_for, write_back=options.write_back
         )
@@ -252,6 +213,53 @@ class Mount:
         return max(_LAST_TRY, self._end_at - time.monotonic())
 
     # -- parts ---------------------------------------------------------------------------------------
+
+    def _make_cache(self, blocks: Path) -> BlockCache:
+        disk = DiskCache(blocks, self.options.cache_size) if self.options.cache_size else None
+        return BlockCache(self.options.memory // 2, disk, self._source.block_size)
+
+    def _make_fetcher(self) -> Fetcher:
+        return Fetcher(
+            self._client_of,
+            self._cache,
+            hasher=self._hasher,
+            threads=_DOWNLOADS,
+            timeout=self.options.timeout,
+            protected=self.client.endpoint.startswith("https:"),
+        )
+
+    def _make_uploader(self, own: Client, container: str | None) -> Uploader:
+        return Uploader(
+            self._client_of,
+            own,
+            self._cache,
+            hasher=self._hasher,
+            container=container,
+            threads=_UPLOADS,
+            block_size=self._source.block_size,
+        )
+
+    def _make_staging(self, root: Path) -> Staging:
+        large = Room(min(BLOCK_ROOM, self.options.memory // 2))
+        memory = Memory(Room(SMALL_ROOM), large, self._cache.new_buffer, self._source.block_size)
+        return Staging(root, memory)
+
+    def _make_services(self) -> Services:
+        block_size = self._source.block_size
+        window_limit = max(1, min(32, self.options.memory // 4 // block_size))
+        return Services(self._fetcher, self._uploader, self._staging, self._store, block_size, window_limit)
+
+    def _make_namespace(self) -> Namespace:
+        return Namespace(
+            self._client_of,
+            self._source.top,
+            ttl=self.options.dir_cache_time,
+            until=self._source.until,
+            accounts=self.client.sharing_accounts if self.options.shared else None,
+            timeout=self.options.timeout,
+            inodes=Inodes(self._store),
+            saw=self.client.ledger.saw,
+        )
 
     def _client_of(self, ref: ObjectRef) -> Client:
         if not ref.account or ref.account == self.client.account_id:
