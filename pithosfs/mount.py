@@ -33,6 +33,7 @@ from pithosfs.namespace import Namespace
 from pithosfs.operations import READ_AHEAD, Operations, Owner
 from pithosfs.options import MountOptions
 from pithosfs.past import Past
+from pithosfs.pending import Pending
 from pithosfs.removals import delete
 from pithosfs.rights import Rights
 from pithosfs.scratch import Memory, Room
@@ -48,6 +49,10 @@ _CONNECTIONS = 32
 _DOWNLOADS, _UPLOADS = 12, 8
 #: Seconds to send what came while a mount was being ended, though its time is up.
 _LAST_TRY = 1.0
+#: Seconds for all that comes after that: to note what is not sent, and to stop the threads.
+_REST = 15.0
+#: Seconds between looks whether the time to send has become less.
+_LOOK_EVERY = 0.1
 
 
 class Mount:
@@ -74,6 +79,7 @@ class Mount:
         self._source = source
         self._stop_lock = threading.Lock()
         self._stopped = False
+        self._ended = threading.Event()
         self._end_at: float | None = None  # monotonic
         own = Client(client.transport, client.endpoint, user or client.account_id)
         others = options.shared or own.account_id != client.account_id
@@ -182,14 +188,23 @@ class Mount:
         self._end_at = time.monotonic() + seconds
 
     def stop(self) -> None:
-        """Send what can be sent, stop everything; what is left stays in the journal."""
+        """Send what can be sent, stop everything; what is left stays in the journal.
+
+        Returns when that is done, whoever began with it.
+        """
         with self._stop_lock:
-            if self._stopped:
-                return
-            self._stopped = True
+            began, self._stopped = self._stopped, True
+        if began:  # and who comes now may be about to end the process
+            self._ended.wait(self._time_to_send() + _REST)
+            return
+        try:
+            self._stop()
+        finally:
+            self._ended.set()
+
+    def _stop(self) -> None:
         self.files.sending.adopt_open()
-        left = self.admin.drain(self._time_to_send())
-        for each in left:
+        for each in self._send_last():
             later = "the next mount " + ("deletes it" if each.is_removal else "sends it")
             log.warning("%s: %s; %s", each.object, each.error or each.state, later)
         self.files.stop()
@@ -206,6 +221,17 @@ class Mount:
         self._staging.close()
         self._store.close()
         self.client.transport.close()
+
+    def _send_last(self) -> list[Pending]:
+        """Send what can be sent in time, which may become less meanwhile; returns what is left."""
+        at_least = time.monotonic() + _LAST_TRY
+        sending = threading.Thread(
+            target=self.admin.drain, args=(self._time_to_send(),), name="last", daemon=True
+        )
+        sending.start()
+        while sending.is_alive() and (self._end_at is None or time.monotonic() < max(at_least, self._end_at)):
+            sending.join(_LOOK_EVERY)
+        return self.admin.pending()
 
     def _time_to_send(self) -> float:
         if self._end_at is None:

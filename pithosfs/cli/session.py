@@ -69,6 +69,7 @@ class Session:
         self._account = dict(account or {})
         self._mount: Servable | None = None
         self._server: control.ControlServer | None = None
+        self._close_lock = threading.Lock()
         self._entry: registry.Entry | None = None
         self._drain_lock = threading.Lock()
         self._draining: threading.Thread | None = None
@@ -92,11 +93,13 @@ class Session:
                 self._close()
 
     def _close(self) -> None:
-        """Take away what others find this mount by."""
-        if self._server is not None:
-            self._server.close()
-        if self._entry is not None:
-            self._entry.forget()
+        """Take away what others find this mount by; two threads may come to that at once."""
+        with self._close_lock:
+            if self._server is not None:
+                self._server.close()
+                self._server = None
+            if self._entry is not None:
+                self._entry.forget()
 
     def _announce(self, ready: Callable[[], None]) -> None:
         here = mountpoints.mount_at(self._mountpoint)

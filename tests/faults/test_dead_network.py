@@ -15,6 +15,7 @@ import pytest
 from tests.faults.scene import SLACK, TIMEOUT, Scene, errno_of_write, within
 from tests.support.faults import Fault
 from tests.support.files import BLOCK, noise, refused
+from tests.support.processes import python
 from tests.support.waiting import eventually
 
 CONTENT = noise(BLOCK + 54_321, 3)
@@ -170,6 +171,42 @@ def test_a_signal_ends_it_in_time_and_nothing_is_lost(scene: Scene, silent: bool
     scene.settle(mount)
     assert scene.store.get("refused") == scene.store.get("open") == CONTENT
     assert not scene.store.exists("removed")
+
+
+_READER = """
+import sys
+file = open(sys.argv[1], "rb")
+print("open", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize(("again", "seconds"), [(False, 9.0), (True, 21.0)], ids=["once", "twice"])
+def test_a_program_that_lets_go_while_a_signal_ends_the_mount_costs_nothing(
+    scene: Scene, again: bool, seconds: float
+) -> None:
+    """Two threads end the process then, and neither does in the middle of what the other saves."""
+    mount = scene.mount(timeout=seconds)
+    top = mount.mountpoint
+    (top / "file").write_bytes(b"content")
+    reader = python(_READER, top / "file")
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "open\n"
+    scene.proxy.down(silent=True)
+    os.chmod(top / "file", 0o600)
+    time.sleep(1.5)  # it is on its way, and in no journal yet
+    mount.process.terminate()
+    eventually(lambda: not os.path.ismount(top), seconds, "the mount to be detached")
+    reader.communicate("done\n", timeout=30)
+    time.sleep(0.5)
+    with within(11.0 + SLACK):
+        if again:  # then it does not wait for what is being sent
+            mount.process.terminate()
+        mount.process.wait(3 * seconds)
+    scene.proxy.down()  # what was on its way never arrives
+    scene.proxy.up()
+    scene.resume(mount)
+    assert (top / "file").stat().st_mode & 0o777 == 0o600
 
 
 def stuck(stack: contextlib.ExitStack, *command: str | Path) -> subprocess.Popen[bytes]:
