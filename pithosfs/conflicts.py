@@ -72,12 +72,9 @@ class Conflicts:
             file.supersede_nothing()
             return
         log.info("%s was deleted by somebody else", file.ref)
-        place = self._in_use.place(file)
-        if place is not None:
-            self._in_use.unpin(file.ref, place)
-            self._namespace.drop(*place)
-        if not given_up or not file.users.handles:  # else somebody may write on: then it is made anew
-            self._in_use.displace(file.ref)
+        self._in_use.show_nothing(file)
+        if not given_up:  # else there is nothing to send, unless somebody writes on: then it is made anew
+            self._in_use.take_name(file, file.ref)
             file.forget_journal()
 
     def _keep_both(self, file: OpenFile, current: Node) -> ObjectRef:

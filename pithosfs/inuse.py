@@ -110,13 +110,17 @@ class InUse:
         """The object is deleted or replaced: its file lives on without a name."""
         with self.lock:
             file = self._files.get(ref)
-            if file is None:
-                return None
+            if file is not None:
+                self.take_name(file, ref)
+            return file
+
+    def take_name(self, file: OpenFile, ref: ObjectRef) -> None:
+        """The same of ``file``, whether its name ``ref`` leads to it or to what others made of it."""
+        with self.lock:
             place = self.drop(file, ref)
             if place is not None:
-                self._namespace.unpin(*place)
+                self.unpin(ref, place)
             file.gone = True
-            return file
 
     def forget_sent(self, ref: ObjectRef) -> None:
         """Something else has this name now."""
@@ -147,8 +151,7 @@ class InUse:
     def unpin(self, ref: ObjectRef, place: Place) -> None:
         """Listings are believed again, but for a file that has the name by now and is not sent."""
         with self.lock:
-            file = self._files.get(ref)
-            if file is None or not file.dirty:
+            if not self._has_news(ref):
                 self._namespace.unpin(*place)
 
     def show_sent(self, file: OpenFile) -> None:
@@ -171,9 +174,23 @@ class InUse:
             place = self._places.get(file)
             if self._files.get(node.ref) is file:
                 del self._files[node.ref]
-            if place is not None:
+            if place is not None and not self._has_news(node.ref):
                 self._namespace.put(*place, node)
                 self._namespace.unpin(*place)
+
+    def show_nothing(self, file: OpenFile) -> None:
+        """The object of ``file`` is gone; nor does its name lead to another file that is not sent."""
+        with self.lock:
+            place = self._places.get(file)
+            if place is not None:
+                self.unpin(file.ref, place)
+                if self.is_led_to(file) or not self._has_news(file.ref):
+                    self._namespace.drop(*place)
+
+    def _has_news(self, ref: ObjectRef) -> bool:
+        """Whether the name leads to a file of which anything is not sent."""
+        file = self._files.get(ref)
+        return file is not None and file.dirty
 
 
 def is_older(node: Node, sent: Node) -> bool:

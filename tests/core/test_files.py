@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from pithosfs.api import Info
 from pithosfs.attributes import read_xattrs
 from pithosfs.errors import Forbidden, Interrupted, NotFound, PithosError, Stale, Unavailable
+from pithosfs.handles import Handle
 from pithosfs.openfile import OpenFile
+from pithosfs.ranges import Origin
 from pithosfs.waiting import patience
 from tests.core.conftest import SMALL, Build
 from tests.core.stack import Stack
@@ -826,6 +829,83 @@ def test_it_goes_along_with_the_name(stack: Stack) -> None:
     (copy,) = conflicts(stack)
     assert copy.startswith("new (conflict ")
     assert stack.get("new") == b"theirs, longer"
+
+
+def test_who_opens_a_file_while_its_mode_gives_way_to_a_deletion_makes_it_anew(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.put("file", b"old old")
+    assert stack.ls() == ["file"]
+    stack.client.delete(stack.container, "file")
+    stack.fs.set_attributes("/file", mode=0o600)
+    ask, used = stack.fetcher.info, []
+
+    def ask_while_it_is_opened(origin: Origin) -> Info:
+        try:
+            return ask(origin)
+        finally:
+            if not origin.version:
+                used.append(stack.files.use(stack.namespace.find("/file"), stack.top, "file"))
+
+    monkeypatch.setattr(stack.fetcher, "info", ask_while_it_is_opened)
+    assert not stack.files.outbox.drain(10)
+    monkeypatch.undo()
+    (file,) = used
+    handle = stack.fs.handles.add(file, read=True, write=True)
+    stack.fs.handles.write(handle.number, 0, b"our")
+    stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
+    assert stack.names() == ["file"]
+    assert stack.get("file") == b"our old"
+    assert not stack.files.all()
+
+
+@pytest.fixture
+def two_versions(build: Build, monkeypatch: pytest.MonkeyPatch) -> tuple[Stack, Handle, Handle]:
+    """A file open twice, with write-back: to read what others have replaced, and to write to that."""
+    monkeypatch.setattr("pithosfs.users._READING", 0.0)
+    stack = build(write_back=60.0)
+    stack.put("file", b"before")
+    reader = stack.fs.open("/file")
+    stack.put("file", b"theirs, longer")
+    stack.namespace.forget()
+    return stack, reader, stack.fs.open("/file", write=True)
+
+
+def test_a_mode_of_a_replaced_version_that_gives_way_takes_no_name_from_the_next_one(
+    two_versions: tuple[Stack, Handle, Handle],
+) -> None:
+    stack, reader, writer = two_versions
+    stack.client.delete(stack.container, "file")
+    stack.fs.handles.set_attributes(reader.number, mode=0o600)
+    stack.fs.handles.release(reader.number)
+    assert not stack.files.outbox.drain(10)
+    stack.fs.handles.write(writer.number, 0, b"ours")
+    stack.fs.handles.flush(writer.number)
+    stack.fs.handles.release(writer.number)
+    assert not stack.files.outbox.drain(10)
+    assert stack.names() == ["file"]
+    assert stack.get("file") == b"oursrs, longer"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_nor_does_it_hide_what_is_not_sent_of_that(
+    two_versions: tuple[Stack, Handle, Handle], when: str
+) -> None:
+    """``when`` others delete it."""
+    stack, reader, writer = two_versions
+    stack.fs.handles.write(writer.number, 0, b"ours")
+    stack.fs.handles.flush(writer.number)
+    if when == "before":
+        stack.client.delete(stack.container, "file")
+    stack.fs.handles.set_attributes(reader.number, mode=0o600)
+    stack.files.sending.sync(reader.file)
+    assert stack.ls() == ["file"]
+    if when == "after":
+        stack.client.delete(stack.container, "file")
+    stack.namespace.forget()
+    assert stack.ls() == ["file"]
+    assert stack.read("/file") == b"oursrs, longer"
 
 
 def test_a_caller_who_leaves_does_not_wait_for_the_blocks_that_are_on_their_way(stack: Stack) -> None:
