@@ -142,10 +142,10 @@ class InUse:
             self._namespace.put(*self._places[file], file.view())
 
     def pin(self, file: OpenFile) -> None:
-        """What is shown now stays, whatever listings say."""
+        """What is shown now stays, whatever listings say, until the file is sent; maybe it is by now."""
         with self.lock:
             place = self._places.get(file)
-            if place is not None:
+            if place is not None and file.dirty:
                 self._namespace.pin(*place)
 
     def unpin(self, ref: ObjectRef, place: Place) -> None:

@@ -908,6 +908,31 @@ def test_nor_does_it_hide_what_is_not_sent_of_that(
     assert stack.read("/file") == b"oursrs, longer"
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_what_others_do_is_seen_after_a_mode_was_sent_just_before_it_was_to_wait(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, used: bool
+) -> None:
+    stack.put("file", b"content")
+    in_use = stack.files._in_use
+    pin = in_use.pin
+
+    def pin_when_it_was_sent(file: OpenFile) -> None:
+        monkeypatch.undo()
+        stack.files.sending.sync(file)
+        pin(file)
+
+    monkeypatch.setattr(in_use, "pin", pin_when_it_was_sent)
+    reader = stack.fs.open("/file") if used else None
+    stack.fs.set_attributes("/file", mode=0o600)
+    assert not stack.files.outbox.drain(10)
+    if reader is not None:
+        stack.fs.handles.release(reader.number)
+    assert stack.client.head(stack.container, "file").entry.content_type == "text/plain; mode=0600"
+    stack.put("file", b"theirs, longer")
+    stack.namespace.forget()
+    assert stack.fs.node("/file").size == 14
+
+
 def test_a_caller_who_leaves_does_not_wait_for_the_blocks_that_are_on_their_way(stack: Stack) -> None:
     stack.uploader.batches.refused()  # one block a request, several requests at a time
     stack.put("file", os.urandom(10 * SMALL))
