@@ -88,8 +88,7 @@ class Files:
     def view(self, node: Node) -> Node:
         """``node`` as this mount has it: with changes that are not sent yet, or as it is being read."""
         file = self.find(node.ref)
-        beside = node.is_directory and not node.exists  # of a file of this name, as far as it is none itself
-        if file is None or (beside and not _is_directory(file)):
+        if file is None or node.is_directory is not _is_directory(file):  # they may have one name
             return self._in_use.latest(node)
         ahead = file.node is not None and is_older(node, file.node)
         here = file.dirty or ahead or (_was_replaced(file.node, node) and file.users.stay())

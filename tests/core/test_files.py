@@ -831,6 +831,25 @@ def test_it_goes_along_with_the_name(stack: Stack) -> None:
     assert stack.get("new") == b"theirs, longer"
 
 
+def test_a_directory_made_of_the_name_of_an_open_file_that_others_deleted_is_one(stack: Stack) -> None:
+    stack.put("name", b"old old")
+    handle = stack.fs.open("/name", write=True)
+    stack.client.delete(stack.container, "name")
+    stack.namespace.forget()
+    assert stack.ls() == []
+    stack.fs.mkdir("/name", 0o755)
+    assert stack.fs.node("/name").is_directory
+    stack.fs.handles.write(handle.number, 0, b"our")
+    assert stack.fs.node("/name").is_directory
+    assert stack.fs.entries("/")["name"].is_directory
+    with pytest.raises(Stale):
+        stack.fs.handles.flush(handle.number)
+    stack.fs.handles.release(handle.number)
+    (copy,) = conflicts(stack)
+    assert stack.get(copy) == b"our old"
+    assert stack.fs.node("/name").is_directory
+
+
 def test_who_opens_a_file_while_its_mode_gives_way_to_a_deletion_makes_it_anew(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
