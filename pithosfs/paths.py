@@ -127,6 +127,7 @@ class Paths:
         except NotFound:
             return  # it was moved away meanwhile, and made for that
         if empty:
+            self._files.removals.finish(directory.ref)  # of a file that had its name
             with contextlib.suppress(NotSupported):  # a file has its name: it ends with what was in it
                 made = self._namespace.have_marker(directory, directory.attributes)
                 self._namespace.put(*place_of(directory.ref), made)

@@ -62,6 +62,22 @@ def test_the_directory_is_one_while_the_file_is_written(beside: Stack) -> None:
     assert beside.get("a") == b"Content"
 
 
+def test_the_directory_stays_when_the_file_was_removed_just_before_it_is_emptied(
+    beside: Stack, unhurried: None
+) -> None:
+    handle = beside.fs.open("/a‛")
+    beside.fs.hide("/a‛", "/.fuse_hidden1")
+    beside.fs.unlink("/a/x")
+    beside.fs.handles.release(handle.number)
+    beside.end_moments()
+    beside.files.removals.drain(10)
+    assert beside.names() == ["a"]
+    assert beside.get("a") == b""
+    beside.namespace.forget()
+    assert beside.ls() == ["a"]
+    assert beside.fs.node("/a").is_directory
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "application/directory; mode=0700"])
 def test_what_others_made_of_a_directory_that_nobody_made_stays(stack: Stack, content_type: str) -> None:
     """Since it was listed; then the last file in it is removed."""
