@@ -563,7 +563,10 @@ class Namespace:
         try:
             return take_place(self.make_marker(ref, kept, only_new=True), directory)
         except Stale:
-            there = of_entry(ref, self._client_of(ref).head(ref.container, ref.name).entry)
+            try:
+                there = of_entry(ref, self._client_of(ref).head(ref.container, ref.name).entry)
+            except NotFound:  # it was removed again
+                return take_place(self.make_marker(ref, kept, only_new=True), directory)
         if not there.is_directory:
             raise NotSupported(f"{ref}: the directory has no object of its own, for a file has its name")
         return there

@@ -7,6 +7,7 @@ import contextlib
 import pytest
 
 from pithosfs.errors import NotFound, NotSupported
+from pithosfs.transport import Request
 from tests.core.stack import Stack
 
 
@@ -89,3 +90,18 @@ def test_what_others_made_of_a_directory_that_nobody_made_stays(stack: Stack, co
     with contextlib.suppress(NotFound):
         stack.fs.node("/d")
     assert stack.client.head(stack.container, "d").entry == before
+
+
+def test_what_others_made_of_it_and_removed_at_once_is_no_error(stack: Stack) -> None:
+    stack.put("d/x", b"x")
+    assert stack.ls("/d") == ["x"]
+    stack.put("d", b"", "application/directory")
+
+    def remove_before_it_is_looked_at(request: Request) -> None:
+        if request.method == "HEAD":
+            stack.wire.reset()
+            stack.client.delete(stack.container, "d")
+
+    stack.wire.before = remove_before_it_is_looked_at
+    stack.fs.unlink("/d/x")
+    assert stack.names() == ["d"]
