@@ -109,10 +109,13 @@ class UnderWay:
         self._files: LRUCache[ObjectRef, Progress] = LRUCache(limit)
 
     def sent(self, ref: ObjectRef, size: int) -> None:
-        """So many bytes more; 0 when the first are only on their way."""
+        """So many bytes more; 0 when the first are only on their way; not when it has ended."""
         with self._lock:
-            known = self._files.get(ref, Progress(time.monotonic(), 0))
-            self._files[ref] = Progress(known.since, known.sent + size)
+            known = self._files.get(ref)
+            if known is not None:
+                self._files[ref] = Progress(known.since, known.sent + size)
+            elif not size:
+                self._files[ref] = Progress(time.monotonic(), 0)
 
     def ended(self, ref: ObjectRef) -> None:
         """Committed, or given up for now."""

@@ -993,3 +993,28 @@ def test_a_mode_survives_the_end_of_a_mount_without_a_network(build: Build, size
     assert not second.files.outbox.drain(10)
     assert "mode=0600" in second.client.head(second.container, "file").entry.content_type
     assert second.get("file") == data
+
+
+def test_what_is_on_its_way_when_a_caller_leaves_is_not_shown_as_an_upload(build: Build) -> None:
+    stack = build(outbox=False)  # nobody tries again
+    stack.uploader.batches.refused()
+    stack.put("file", os.urandom(10 * SMALL))
+    handle = stack.fs.open("/file", write=True)
+    for index in range(4):
+        stack.fs.handles.write(handle.number, index * SMALL + 5, b"changed %d" % index)
+    held = stack.wire.hold_all("POST")
+
+    def flush() -> None:
+        with patience(held.arrived.is_set):
+            stack.fs.handles.flush(handle.number)
+
+    flushing = InThread(flush)
+    held.wait()
+    try:
+        with pytest.raises(Interrupted):
+            flushing.result()
+    finally:
+        held.release()
+    eventually(lambda: stack.uploader.counts.sent > 0)
+    assert stack.uploader.under_way.of(stack.ref("file")) is None
+    stack.fs.handles.release(handle.number)
