@@ -531,8 +531,8 @@ class Namespace:
 
     # -- directories on the server ----------------------------------------------------------------------
 
-    def make_marker(self, ref: ObjectRef, kept: Attributes, *, only_new: bool) -> Node:
-        """Make a directory's object; Stale if ``only_new`` and somebody has made one."""
+    def make_marker(self, ref: ObjectRef, kept: Attributes) -> Node:
+        """Make a directory's object; Stale if there is one of its name."""
         client = self._client_of(ref)
         now = time.time_ns()
         written = client.put_object(
@@ -541,7 +541,7 @@ class Namespace:
             b"",
             content_type=kept.content_type,
             meta={},
-            if_none_match="*" if only_new else None,
+            if_none_match="*",
         )
         etags = tuple(dict.fromkeys(each for each in (ZERO_HASH, written.etag) if each))
         return Node(
@@ -561,12 +561,12 @@ class Namespace:
         """
         ref = directory.ref
         try:
-            return take_place(self.make_marker(ref, kept, only_new=True), directory)
+            return take_place(self.make_marker(ref, kept), directory)
         except Stale:
             try:
                 there = of_entry(ref, self._client_of(ref).head(ref.container, ref.name).entry)
             except NotFound:  # it was removed again
-                return take_place(self.make_marker(ref, kept, only_new=True), directory)
+                return take_place(self.make_marker(ref, kept), directory)
         if not there.is_directory:
             raise NotSupported(f"{ref}: the directory has no object of its own, for a file has its name")
         return there

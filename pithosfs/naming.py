@@ -69,7 +69,7 @@ class Naming:
     ) -> None:
         self._files.removals.finish(ref)
         try:
-            made = self._namespace.make_marker(ref, kept, only_new=True)
+            made = self._namespace.make_marker(ref, kept)
         except Stale as error:
             self._namespace.forget(directory.ref)
             raise Exists(f"{path} is there already") from error
