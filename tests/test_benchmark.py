@@ -132,3 +132,15 @@ def test_the_report_says_which_workloads_belong_together(bench: Any, tmp_path: P
     page = tmp_path / "benchmark.md"
     bench.write_page(page, results(bench, a_pithosfs=1), [], "scripts/bench", "Server: this one", [])
     assert "(b and c; k1, k2 and l; n1 and n2)" in page.read_text()
+
+
+def test_a_profile_counts_no_thread_that_is_in_no_operation() -> None:
+    """Those of libfuse have no frame then, and those of an idle pool wait for work."""
+    with modules() as load:
+        told = load("profiling").summary(
+            " 300\nwork (a.py:1);hash (b.py:2) 3\nwork (a.py:1) 1\nrun (threading.py:3) 9"
+        )
+    assert told.startswith("4 samples ")
+    itself, _, within = told.partition("with what it calls")
+    assert "  75.0%  hash (b.py:2)" in itself
+    assert " 100.0%  work (a.py:1)" in within

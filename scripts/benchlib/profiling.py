@@ -72,7 +72,8 @@ def summary(stacks: str) -> str:
     for line in stacks.splitlines():
         stack, _, samples = line.rpartition(" ")
         frames = stack.split(";")
-        if any(wait in frames[-1] for wait in WAITS):
+        # Without a frame it is a thread of libfuse that is in no operation.
+        if not stack or any(wait in frames[-1] for wait in WAITS):
             continue
         own[frames[-1]] += int(samples)
         for frame in set(frames):
