@@ -952,12 +952,13 @@ def test_what_others_do_is_seen_after_a_mode_was_sent_just_before_it_was_to_wait
     assert stack.fs.node("/file").size == 14
 
 
-def test_a_caller_who_leaves_does_not_wait_for_the_blocks_that_are_on_their_way(stack: Stack) -> None:
+def closes_and_leaves(stack: Stack) -> Handle:
+    """A program changes four blocks, flushes, and is interrupted while they are on their way."""
     stack.uploader.batches.refused()  # one block a request, several requests at a time
     stack.put("file", os.urandom(10 * SMALL))
     handle = stack.fs.open("/file", write=True)
     for index in range(4):
-        stack.fs.handles.write(handle.number, index * SMALL + 5, b"changed")
+        stack.fs.handles.write(handle.number, index * SMALL + 5, b"changed %d" % index)
     held = stack.wire.hold_all("POST")
 
     def flush() -> None:
@@ -971,9 +972,14 @@ def test_a_caller_who_leaves_does_not_wait_for_the_blocks_that_are_on_their_way(
             flushing.result()
     finally:
         held.release()
+    return handle
+
+
+def test_a_caller_who_leaves_does_not_wait_for_the_blocks_that_are_on_their_way(stack: Stack) -> None:
+    handle = closes_and_leaves(stack)
     stack.fs.handles.release(handle.number)
     assert not stack.files.outbox.drain(10)
-    assert stack.get("file")[5:12] == b"changed"
+    assert stack.get("file")[5:14] == b"changed 0"
 
 
 @pytest.mark.parametrize("size", [500, 3 * SMALL])
@@ -997,24 +1003,7 @@ def test_a_mode_survives_the_end_of_a_mount_without_a_network(build: Build, size
 
 def test_what_is_on_its_way_when_a_caller_leaves_is_not_shown_as_an_upload(build: Build) -> None:
     stack = build(outbox=False)  # nobody tries again
-    stack.uploader.batches.refused()
-    stack.put("file", os.urandom(10 * SMALL))
-    handle = stack.fs.open("/file", write=True)
-    for index in range(4):
-        stack.fs.handles.write(handle.number, index * SMALL + 5, b"changed %d" % index)
-    held = stack.wire.hold_all("POST")
-
-    def flush() -> None:
-        with patience(held.arrived.is_set):
-            stack.fs.handles.flush(handle.number)
-
-    flushing = InThread(flush)
-    held.wait()
-    try:
-        with pytest.raises(Interrupted):
-            flushing.result()
-    finally:
-        held.release()
+    handle = closes_and_leaves(stack)
     eventually(lambda: stack.uploader.counts.sent > 0)
     assert stack.uploader.under_way.of(stack.ref("file")) is None
     stack.fs.handles.release(handle.number)
