@@ -230,7 +230,6 @@ class _Job:
         """``work`` on each item in the pool, a bounded number at a time; the first error is raised."""
         results: list[Result] = []
         pending: deque[Future[Result]] = deque()
-        stays = True
         try:
             for item in items:
                 if len(pending) >= self.uploader.threads:
@@ -238,14 +237,12 @@ class _Job:
                 pending.append(self.uploader.submit(work, item))
             while pending:
                 results.append(wait(pending.popleft()))
-        except Interrupted:
-            stays = False  # what is under way ends by itself, and nobody looks at what comes of it
-            raise
-        finally:
+        except BaseException as error:
             for each in pending:
                 each.cancel()
-            if stays:
+            if not isinstance(error, Interrupted):  # else nobody looks at what comes of those under way
                 wait_all(pending)
+            raise
         return results
 
     def _count_spared(self, hashes: Sequence[str]) -> None:

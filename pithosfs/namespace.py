@@ -27,13 +27,13 @@ from enum import Enum
 from pithosfs import attributes, names
 from pithosfs.api import PAGE, Client
 from pithosfs.attributes import Attributes
-from pithosfs.blocks import ZERO_HASH
+from pithosfs.blocks import Hashmap
 from pithosfs.errors import NotADirectory, NotFound, NotSupported, Stale, TimedOut, Unavailable
 from pithosfs.inodes import Inodes
 from pithosfs.lister import Arrival, Listed, Lister, Unchanged
 from pithosfs.metastore import MetaStore
 from pithosfs.names import ObjectRef
-from pithosfs.nodes import Node, new_inode_number, of_entry, take_place, virtual_directory
+from pithosfs.nodes import Node, committed, new_inode_number, of_entry, take_place, virtual_directory
 from pithosfs.unlisted import Unlisted
 from pithosfs.waiting import ENDING, if_cancelled, wait
 from pithosfs.walks import Subtree, Walks
@@ -543,16 +543,8 @@ class Namespace:
             meta={},
             if_none_match="*",
         )
-        etags = tuple(dict.fromkeys(each for each in (ZERO_HASH, written.etag) if each))
-        return Node(
-            ref,
-            kept,
-            hash=ZERO_HASH,
-            etags=etags,
-            version=written.version,
-            modified_ns=now,
-            ino=new_inode_number(),
-        )
+        made = committed(ref, kept, Hashmap(0, ()), written, None)
+        return replace(made, modified_ns=now, ino=new_inode_number())
 
     def have_marker(self, directory: Node, kept: Attributes) -> Node:
         """The object of a directory that nobody is known to have made: made now, unless somebody has.
