@@ -797,15 +797,21 @@ def test_who_writes_after_a_change_of_mode_gave_way_to_a_deletion_makes_the_file
     assert stack.get("file") == stack.read("/file") == b"our old"
 
 
-def test_what_is_written_after_a_change_of_mode_gave_way_is_sent_at_the_end_of_the_mount(
-    stack: Stack,
-) -> None:
-    """By a program that never closes the file: others have replaced the version it opened."""
+def writer_whose_mode_gave_way(stack: Stack) -> Handle:
+    """A program has a file open that others replaced, so that its new mode was not sent."""
     stack.put("file", b"before")
     writer = stack.fs.open("/file", write=True)
     stack.put("file", b"theirs, longer")
     stack.fs.set_attributes("/file", mode=0o600)
     assert not stack.files.outbox.drain(10)
+    return writer
+
+
+def test_what_is_written_after_a_change_of_mode_gave_way_is_sent_at_the_end_of_the_mount(
+    stack: Stack,
+) -> None:
+    """By a program that never closes the file: others have replaced the version it opened."""
+    writer = writer_whose_mode_gave_way(stack)
     stack.fs.handles.write(writer.number, 0, b"ours")
     stack.files.sending.adopt_open()
     assert not stack.files.outbox.drain(10)
@@ -815,11 +821,7 @@ def test_what_is_written_after_a_change_of_mode_gave_way_is_sent_at_the_end_of_t
 
 
 def test_it_goes_along_with_the_name(stack: Stack) -> None:
-    stack.put("file", b"before")
-    writer = stack.fs.open("/file", write=True)
-    stack.put("file", b"theirs, longer")
-    stack.fs.set_attributes("/file", mode=0o600)
-    assert not stack.files.outbox.drain(10)
+    writer = writer_whose_mode_gave_way(stack)
     assert stack.fs.open("/file").private
     stack.fs.handles.write(writer.number, 0, b"ours")
     stack.fs.rename("/file", "/new")
